@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every test program begins with: cmocka, a watchdog, a count of fds. */
+#ifndef SYN_TEST_TEST_H
+#define SYN_TEST_TEST_H
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* What meson takes for "skipped". */
+#define TEST_SKIP 77
+
+/* A test asserts no upper bound on time; this ends one that hangs. */
+#define TEST_WATCHDOG_S 60
+
+static inline void test_watchdog(void)
+{
+	const char *longer_s = getenv("SYN_TEST_WATCHDOG_S");
+
+	(void)alarm(longer_s ? (unsigned int)atoi(longer_s) : TEST_WATCHDOG_S);
+}
+
+/* The descriptors this process holds, without the one that counts them. */
+static inline int test_count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int nr = 0;
+
+	if (!dir)
+		return -1;
+	while (readdir(dir))
+		nr++;
+	(void)closedir(dir);
+	return nr - 3; /* ".", ".." and the directory itself */
+}
+
+/* The last line of main(): runs the group under the watchdog. */
+#define test_main(tests)                                                       \
+	(test_watchdog(), cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0)
+
+#endif
