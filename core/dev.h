@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All that core knows of a device: where extents come from, and who copies.
+ *
+ * Owned by core, implemented in kernels/ (host emulation today, CUDA beside
+ * it), chosen in tools/.  Calls on one device come from the control thread;
+ * a backend runs its copies on a thread of its own and tells by an eventfd.
+ */
+#ifndef SYN_CORE_DEV_H
+#define SYN_CORE_DEV_H
+
+#include <stdint.h>
+
+struct syn_dev;
+
+/**
+ * struct syn_mem - memory of one extent.
+ * @id:		extent id, given by core.
+ * @tier:	SYN_TIER_HBM or SYN_TIER_HOST.
+ * @fd:		what clients receive; the backend owns it until mem_free.
+ * @bytes:	size.
+ * @priv:	the backend's own word.
+ */
+struct syn_mem {
+	uint32_t id;
+	uint32_t tier;
+	int fd;
+	uint64_t bytes;
+	void *priv;
+};
+
+/**
+ * struct syn_copy - one page to move.
+ * @cookie:	core's own, returned with the completion.
+ * @src:	from this extent ...
+ * @src_off:	... at this byte.
+ * @dst:	to this extent ...
+ * @dst_off:	... at this byte.
+ * @bytes:	how many.
+ * @tile_bytes:	a sum is made of every @tile_bytes; divides @bytes.
+ * @sums:	bytes / tile_bytes sums of what was moved; written before the
+ *		completion is seen; must stay valid until then.
+ */
+struct syn_copy {
+	uint64_t cookie;
+	const struct syn_mem *src;
+	const struct syn_mem *dst;
+	uint64_t src_off;
+	uint64_t dst_off;
+	uint64_t bytes;
+	uint64_t tile_bytes;
+	uint32_t *sums;
+};
+
+struct syn_copy_done {
+	uint64_t cookie;
+	int status; /* 0, or -EIO when the device failed or is lost */
+};
+
+/**
+ * struct syn_dev_ops - a device backend.
+ * @name:	stable name, also the value of the "device" setting.
+ * @close:	waits for submitted copies; every extent is freed already.
+ * @mem_new:	zeroed memory of @bytes in @tier.  The keeper has acknowledged
+ *		the descriptor when it returns.  -ENOMEM: not now.
+ * @mem_free:	no copy on it is in flight; cannot fail.
+ * @copy:	queues all @nr or none; copies run in order of submission.
+ * @reap:	takes at most @max completions; returns their number.
+ * @event_fd:	readable while completions wait; the backend's own.
+ *
+ * All members are mandatory.
+ */
+struct syn_dev_ops {
+	const char *name;
+	void (*close)(struct syn_dev *dev);
+	int (*mem_new)(struct syn_dev *dev, uint32_t id, uint32_t tier,
+		       uint64_t bytes, struct syn_mem *ret);
+	void (*mem_free)(struct syn_dev *dev, struct syn_mem *mem);
+	int (*copy)(struct syn_dev *dev, const struct syn_copy *vec,
+		    unsigned int nr);
+	unsigned int (*reap)(struct syn_dev *dev, struct syn_copy_done *ret,
+			     unsigned int max);
+	int (*event_fd)(struct syn_dev *dev);
+};
+
+/* A backend embeds this as its first member. */
+struct syn_dev {
+	const struct syn_dev_ops *ops;
+};
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory manager: pages, leases, tiers, reclaim.  Decides; never calls a
+ * socket, a clock, a file or CUDA.  Time comes in as now_ns, copies go out
+ * through core/dev.h, and what a session shares with its client comes in as
+ * pointers into segments that the caller has mapped.
+ *
+ * One thread calls all of it.  Nothing here blocks, and no call does more work
+ * than its batch plus a constant.
+ *
+ * Results: 0 or a count, -errno, or where stated a positive SYN_E_*.
+ */
+#ifndef SYN_CORE_MM_H
+#define SYN_CORE_MM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <synapse/abi.h>
+
+struct syn_dev;
+struct syn_mem;
+struct syn_mm;
+struct syn_session;
+
+/**
+ * struct syn_mm_config - what a memory manager is made of.
+ * @dev:		the device; outlives the manager.
+ * @hbm_bytes:		budget of the HBM tier.
+ * @host_bytes:		budget of the host tier.
+ * @max_pages:		page records.
+ * @max_sessions:	sessions at once, those in quarantine included.
+ * @low_permille:	a client's free share below which reclaim starts ...
+ * @high_permille:	... and at which it stops, in 1/1000 of its slots;
+ *			also of the host tier's frames.
+ * @kept:		kept memory of syn_mm_kept_bytes(), zeroed; outlives the
+ *			manager: every record that must survive a worker.
+ */
+struct syn_mm_config {
+	struct syn_dev *dev;
+	uint64_t hbm_bytes;
+	uint64_t host_bytes;
+	uint32_t max_pages;
+	uint32_t max_sessions;
+	uint32_t low_permille;
+	uint32_t high_permille;
+	void *kept;
+};
+
+uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
+int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
+/* Every session has ended and its process has exited.  Takes NULL. */
+struct syn_mm *syn_mm_free(struct syn_mm *mm);
+
+/**
+ * struct syn_session_config - a client, as the server knows it.
+ * @id:		session id, unique while the worker lives.
+ * @pid:	of the peer; for people.
+ * @uid:	of the peer, from the kernel.
+ * @domain:	its domain; shares pages with no other.
+ * @name:	for people.
+ * @nr_pages:	entries of @pte and @pin.
+ * @nr_timelines: entries of @timeline.
+ * @pte:	page table, written here only.
+ * @pin:	pin table, written by the client only; never trusted.
+ * @timeline:	written by the client only; never trusted.
+ * @loan:	SYN_LOANS_MAX entries, written here only.
+ * @sums:	SYN_LOANS_MAX rows of SYN_TILES_MAX sums, written here only.
+ *
+ * All pointers stay valid until syn_mm_session_exited() has returned.
+ */
+struct syn_session_config {
+	uint32_t id;
+	uint32_t pid;
+	uint32_t uid;
+	uint32_t domain;
+	char name[SYN_NAME_BYTES];
+	uint32_t nr_pages;
+	uint32_t nr_timelines;
+	uint64_t *pte;
+	const uint32_t *pin;
+	const struct syn_timeline *timeline;
+	struct syn_loan *loan;
+	uint32_t *sums;
+	uint64_t now_ns;
+};
+
+/* -EUSERS: max_sessions reached. */
+int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
+		       struct syn_session **ret);
+
+/*
+ * The session is over: its socket closed, or it broke the protocol.  Its
+ * leases end; frames its process may still write or read go to quarantine.
+ */
+void syn_mm_session_end(struct syn_session *session);
+
+/*
+ * The process has exited; quarantine ends and @session is gone.  Calls
+ * syn_mm_session_end() first if nobody has.
+ */
+void syn_mm_session_exited(struct syn_session *session);
+
+/*
+ * 1 when nothing of an ended session is in quarantine any more, because its
+ * timelines have drained: then the session can be freed by
+ * syn_mm_session_exited() although its process lives on (a clean detach).
+ */
+bool syn_mm_session_idle(const struct syn_session *session);
+
+/* -EINVAL with one line in @ret_why for a geometry that makes no sense. */
+int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
+			struct syn_msg_space_reply *ret, const char **ret_why);
+
+/*
+ * -ENOENT: no such space.  -EDQUOT: the budget does not hold that many more
+ * guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.
+ */
+int syn_mm_window_open(struct syn_session *session, uint32_t space,
+		       uint32_t slots, struct syn_msg_window_reply *ret);
+
+/*
+ * The next extent @session must have mapped and has not been told of: 1 and
+ * the message to send with mem->fd, or 0.  Once it has been sent, the server
+ * calls syn_mm_extent_told().
+ */
+int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
+		       const struct syn_mem **ret_mem);
+void syn_mm_extent_told(struct syn_session *session, uint32_t extent);
+
+/* As above for extents that are being given up. */
+int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent);
+void syn_mm_retire_told(struct syn_session *session, uint32_t extent);
+/* SYN_OP_RETIRED.  -ENOENT: not asked of this session. */
+int syn_mm_retired(struct syn_session *session, uint64_t extent);
+
+/*
+ * Requests of the ring, one each.  Vectors are the daemon's own copies.
+ * @ret_hint_ns is written with SYN_E_BACKPRESSURE.
+ *
+ * SYN_MM_E_WAIT: reclaim is under way that may make room; ask again with the
+ * same arguments after syn_mm_poll() has made progress.  Never crosses the
+ * wire.
+ */
+#define SYN_MM_E_WAIT 100
+
+int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
+		 uint64_t *ret_handles, uint64_t *ret_hint_ns);
+int syn_mm_commit(struct syn_session *session,
+		  const struct syn_vec_commit *vec, uint32_t nr);
+int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
+		const uint32_t *sums);
+/* Returns pages found; *ret_miss is SYN_MISS_*. */
+int syn_mm_lookup(struct syn_session *session, uint64_t window,
+		  uint64_t fidelity, const struct syn_vec_key *keys,
+		  uint32_t nr, uint64_t *ret_handles, uint64_t *ret_miss);
+int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
+		 uint32_t nr, struct syn_vec_fault *ret, uint64_t *ret_hint_ns);
+int syn_mm_loaded(struct syn_session *session,
+		  const struct syn_vec_loaded *vec, uint32_t nr);
+int syn_mm_release(struct syn_session *session, const uint64_t *handles,
+		   uint32_t nr);
+int syn_mm_report(struct syn_session *session, const struct syn_vec_share *vec,
+		  uint32_t nr);
+
+/*
+ * Goes on with what runs in the background: reaps copies, looks at draining
+ * timelines, reclaims.  Returns true if anything moved, so that requests that
+ * wait should be tried again.  *ret_next_ns is when to call again at the
+ * latest even if no copy completes; UINT64_MAX when nothing is under way.
+ */
+bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns);
+
+/*
+ * SYN_NOTICE_* that happened to @session since the last call; the server
+ * toggles them in shared memory.
+ */
+uint32_t syn_mm_notices(struct syn_session *session);
+
+/* For synapsectl.  The server fills pids, epoch, uptime and draining. */
+void syn_mm_stat(const struct syn_mm *mm, struct syn_ctl_status *ret);
+unsigned int syn_mm_stat_tiers(const struct syn_mm *mm,
+			       struct syn_ctl_tier *ret, unsigned int max);
+void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
+			struct syn_ctl_client *ret);
+/* Records from index @cursor; *ret_next is 0 at the end. */
+unsigned int syn_mm_stat_pages(const struct syn_mm *mm, uint64_t cursor,
+			       struct syn_ctl_page *ret, unsigned int max,
+			       uint64_t *ret_next);
+/* Drops at most @max sealed pages that nobody leases; returns how many. */
+uint64_t syn_mm_evict(struct syn_mm *mm, uint64_t max);
+
+#endif

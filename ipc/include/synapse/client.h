@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libsynapse-client: lease KV pages from synapsed.
+ *
+ * Results.  0 or a count is success, a negative value is -errno, and a positive
+ * SYN_E_* where a function names it is an answer the caller must handle.
+ * -ESHUTDOWN: the daemon has gone or ended the session; memory that is mapped
+ * stays mapped until syn_detach(), so that an engine can finish a token.
+ *
+ * Threads.  syn_pin(), syn_unpin() and the timeline calls may run in any
+ * number of threads at once; they take no lock and send no message.  All
+ * other calls may be made from any thread and are serialised inside.
+ *
+ * Batches.  A call on several pages does all or nothing unless it says
+ * otherwise, and takes any number of them.
+ *
+ * Options begin with their size in bytes, so that later versions can add
+ * members: use SYN_OPTS() and set what you need.  Unset means the default.
+ *
+ * Fork.  A child cannot use its parent's client: every call answers -ECHILD,
+ * and the segments are not mapped there.  Attach again.
+ */
+#ifndef SYNAPSE_CLIENT_H
+#define SYNAPSE_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <synapse/abi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SYN_API __attribute__((visibility("default")))
+#else
+#define SYN_API
+#endif
+
+/* struct syn_x_opts opts = SYN_OPTS(struct syn_x_opts); */
+#ifdef __cplusplus
+#define SYN_OPTS(type) (type{ sizeof(type) })
+#else
+#define SYN_OPTS(type) ((type){ .sz = sizeof(type) })
+#endif
+
+struct syn_client;
+struct syn_window;
+
+/* Wait as long as it takes. */
+#define SYN_FOREVER UINT64_MAX
+
+/**
+ * struct syn_attach_opts - how to attach.
+ * @sz:			sizeof(struct syn_attach_opts).
+ * @path:		the daemon's socket; NULL: $SYNAPSE_SOCKET, else
+ *			/run/synapse/synapse.sock.
+ * @name:		shown by synapsectl; NULL: the program's name.
+ * @nr_pages:		page-table entries, the most pages leased at once;
+ *			0: 65536.
+ * @nr_timelines:	timelines, 0: 8.
+ * @timeout_ns:		for the handshake, 0: 5 s.
+ */
+struct syn_attach_opts {
+	size_t sz;
+	const char *path;
+	const char *name;
+	uint32_t nr_pages;
+	uint32_t nr_timelines;
+	uint64_t timeout_ns;
+};
+
+/*
+ * @opts may be NULL.  -ENOENT, -ECONNREFUSED: no daemon there.  -EPROTO: it
+ * speaks another version.  -EACCES, -EUSERS, -EMFILE: refused; the reason is
+ * in @ret_reason, if that is not NULL (SYN_REASON_BYTES bytes).
+ */
+SYN_API int syn_attach(const struct syn_attach_opts *opts,
+		       struct syn_client **ret, char *ret_reason);
+
+/*
+ * Gives every lease back and unmaps everything.  Pages sealed under a key
+ * stay with the daemon.  No other call may be running.  Takes NULL, returns
+ * NULL.
+ */
+SYN_API struct syn_client *syn_detach(struct syn_client *client);
+
+/* Why the session ended: one line, "" while it lives; valid until detach. */
+SYN_API const char *syn_client_reason(struct syn_client *client);
+
+/* The session's id, as synapsectl shows it. */
+SYN_API uint32_t syn_client_session(const struct syn_client *client);
+
+/**
+ * struct syn_space_opts - a KV geometry.
+ * @sz:			sizeof(struct syn_space_opts).
+ * @model:		128 bits that identify weights and configuration: pages
+ *			of different models never meet.
+ * @tokens:		tokens of a page.
+ * @layers_per_page:	layers of a page, 0: 1.
+ * @nr_components:	entries of @components.
+ * @components:		the tensors in canonical order; see struct
+ *			syn_msg_space for the bytes of a page.
+ */
+struct syn_space_opts {
+	size_t sz;
+	uint64_t model[2];
+	uint32_t tokens;
+	uint32_t layers_per_page;
+	uint32_t nr_components;
+	const struct syn_component *components;
+};
+
+struct syn_space {
+	uint32_t id;
+	uint32_t nr_tiles;   /* checksummed tiles of a page */
+	uint64_t page_bytes; /* canonical bytes of a page */
+	uint64_t identity;   /* hash of model and geometry */
+};
+
+/* The same geometry gets the same space in every client.  -EINVAL. */
+SYN_API int syn_space_define(struct syn_client *client,
+			     const struct syn_space_opts *opts,
+			     struct syn_space *ret);
+
+/**
+ * struct syn_window_opts - a window.
+ * @sz:		sizeof(struct syn_window_opts).
+ * @slots:	pages that may be resident for this client at once; the share
+ *		is guaranteed.
+ * @device:	which device, 0 on one.
+ */
+struct syn_window_opts {
+	size_t sz;
+	uint32_t slots;
+	uint32_t device;
+};
+
+/* -EDQUOT: the daemon's HBM budget does not hold that many more slots. */
+SYN_API int syn_window_open(struct syn_client *client,
+			    const struct syn_space *space,
+			    const struct syn_window_opts *opts,
+			    struct syn_window **ret);
+
+/**
+ * struct syn_planes - how a kernel addresses a window.
+ * @base:	address of slot 0; slot n begins at @base + n * @stride.
+ * @stride:	bytes from one slot to the next.
+ * @range:	slot numbers are below this.
+ * @slots:	the guaranteed share.
+ *
+ * Addresses are stable while the window is open.  Inside a slot the bytes are
+ * canonical (struct syn_msg_space).
+ */
+struct syn_planes {
+	void *base;
+	uint64_t stride;
+	uint32_t range;
+	uint32_t slots;
+};
+
+SYN_API void syn_window_planes(const struct syn_window *window,
+			       struct syn_planes *ret);
+
+/*
+ * Fresh pages, resident, writable by this client alone, zeroed or holding
+ * bytes of this same space and domain.  Waits up to @timeout_ns for room.
+ * SYN_E_BACKPRESSURE: none was made; release or unpin something.
+ * -EDQUOT: no page-table entry or record left.  -E2BIG: more than the window.
+ */
+SYN_API int syn_lease(struct syn_window *window, unsigned int nr,
+		      uint64_t timeout_ns, uint64_t *ret_pages);
+
+/*
+ * The first @tokens[i] tokens of page i are final.  A page whose tokens are
+ * all final may be moved by the daemon; until then it is resident.
+ */
+SYN_API int syn_commit(struct syn_client *client, const uint64_t *pages,
+		       const uint32_t *tokens, unsigned int nr);
+
+/*
+ * Promise that the pages stay where they are; *ret_addr (may be NULL) gets
+ * their addresses.  No message, no wait.
+ * SYN_E_FAULT: at least one is not resident; none is pinned.  Use syn_load().
+ * SYN_E_LOST: one is gone.  -ESTALE: not a page of this client.
+ * -EOVERFLOW: one is pinned 65,535 times.
+ *
+ * Order: everything the daemon or a loader wrote into the page is visible
+ * after syn_pin() returns.
+ */
+SYN_API int syn_pin(struct syn_client *client, const uint64_t *pages,
+		    unsigned int nr, void **ret_addr);
+
+/*
+ * Ends the promise.  Work on @timeline issued so far may still read the
+ * pages: the daemon waits for it.  A thread that has finished reading passes
+ * its own timeline, on which nothing is outstanding.
+ */
+SYN_API void syn_unpin(struct syn_client *client, uint32_t timeline,
+		       const uint64_t *pages, unsigned int nr);
+
+/*
+ * Pins, after bringing in whatever is not resident.  Every copy is verified
+ * against its sums.  Waits up to @timeout_ns for room.
+ * SYN_E_BACKPRESSURE: no room came free in time; none is pinned.
+ * SYN_E_LOST: the bytes of one are gone or did not verify; none is pinned, and
+ * *ret_addr[i] is NULL for the lost ones.
+ */
+SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
+		     unsigned int nr, uint64_t timeout_ns, void **ret_addr);
+
+/*
+ * Makes a page that holds all its tokens immutable.  Others find it under
+ * @key once work @value of @timeline is done.  SYN_E_DUP: somebody sealed that
+ * key before; this page stays private, immutable and usable.
+ * The page must not be pinned for writing by anyone, and -EINVAL while not all
+ * of its tokens are committed.
+ */
+SYN_API int syn_seal(struct syn_client *client, uint64_t page,
+		     const uint64_t key[2], uint32_t timeline, uint64_t value);
+
+/*
+ * The longest prefix of @keys that is present, as read leases: returns how
+ * many.  *ret_miss (may be NULL) is SYN_MISS_* of the first that is not.
+ */
+SYN_API int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
+		       unsigned int nr, uint64_t *ret_pages,
+		       uint32_t *ret_miss);
+
+/* Attention the pages received since the last report; see struct syn_vec_share. */
+SYN_API int syn_report(struct syn_client *client,
+		       const struct syn_vec_share *shares, unsigned int nr);
+
+/*
+ * Gives leases back.  The pages must not be pinned by this client (-EBUSY).
+ * A page nobody leases dies, unless it is sealed under a key.
+ */
+SYN_API int syn_release(struct syn_client *client, const uint64_t *pages,
+			unsigned int nr);
+
+/* A new timeline: one for each thread or stream.  -EDQUOT: none left. */
+SYN_API int syn_timeline_new(struct syn_client *client, uint32_t *ret);
+/* Number of the next work on it: call before the work may read a page. */
+SYN_API uint64_t syn_timeline_issue(struct syn_client *client,
+				    uint32_t timeline);
+/* All work up to @value has finished. */
+SYN_API void syn_timeline_done(struct syn_client *client, uint32_t timeline,
+			       uint64_t value);
+
+#define SYN_EVENT_RECLAIM 1  /* memory is short: release what you can */
+#define SYN_EVENT_EPOCH 2    /* the daemon's worker was replaced */
+#define SYN_EVENT_LOST 3     /* a page failed verification */
+#define SYN_EVENT_SHUTDOWN 4 /* the session has ended */
+
+/*
+ * What happened since the last call: at most @max SYN_EVENT_* values; returns
+ * how many.  Never waits.  Also does the library's housekeeping: maps and
+ * unmaps extents as the daemon asks.
+ */
+SYN_API int syn_poll(struct syn_client *client, uint32_t *ret_events,
+		     unsigned int max);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host-emulated device: both tiers are memfds, one thread copies.
+ *
+ * A full backend, on which the daemon runs where there is no GPU and which
+ * every test runs on.  On request it delays, fails or loses the device.
+ */
+#ifndef SYN_KERNELS_DEV_HOST_H
+#define SYN_KERNELS_DEV_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct syn_dev;
+
+/**
+ * struct syn_dev_host_config - how to open the host-emulated device.
+ * @lock_memory:	mlock host extents; -ENOMEM is forwarded.
+ * @huge_pages:		use huge pages for extents when the system has them.
+ * @keep:		the keeper takes a duplicate of @fd under @id and has
+ *			acknowledged it on return.  NULL: nobody keeps.
+ * @drop:		the keeper may close it.
+ * @keep_ctx:		first argument of both.
+ */
+struct syn_dev_host_config {
+	bool lock_memory;
+	bool huge_pages;
+	int (*keep)(void *ctx, uint32_t id, int fd);
+	void (*drop)(void *ctx, uint32_t id);
+	void *keep_ctx;
+};
+
+int syn_dev_host_open(struct syn_dev **ret,
+		      const struct syn_dev_host_config *config);
+
+/* Every copy from now on takes at least @delay_ns. */
+void syn_dev_host_set_delay(struct syn_dev *dev, uint64_t delay_ns);
+/* The @nth copy from now on fails with -EIO; 0: none. */
+void syn_dev_host_fail_copy(struct syn_dev *dev, unsigned int nth);
+/* Every copy from now on fails with -EIO, for good. */
+void syn_dev_host_lose(struct syn_dev *dev);
+
+#endif
