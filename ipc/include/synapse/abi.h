@@ -389,17 +389,26 @@ SYN_ABI_SIZE(struct syn_client_ctl, 384);
 SYN_ABI_AT(struct syn_client_ctl, cq_head, 128, 4);
 SYN_ABI_AT(struct syn_client_ctl, cq_sleeps, 256, 4);
 
-#define SYN_NOTICE_RECLAIM (1u << 0) /* memory is short: release what you can */
-#define SYN_NOTICE_SOCKET  (1u << 1) /* a message waits on the socket */
-#define SYN_NOTICE_SUM	   (1u << 2) /* a page failed verification */
+/*
+ * Notices: four 8-bit counters in one word, each counting how often a thing
+ * has happened.  The client keeps the last word it saw and compares.
+ */
+#define SYN_NOTICE_RECLAIM (1u << 0)  /* memory is short: release something */
+#define SYN_NOTICE_SOCKET  (1u << 8)  /* a message waits on the socket */
+#define SYN_NOTICE_SUM	   (1u << 16) /* a page failed verification */
+/* @word with the counters of all @notices one further, each modulo 256. */
+#define SYN_NOTICE_COUNT(word, notices)                                        \
+	((((word)&0x7f7f7f7fu) + (notices)) ^ ((word)&0x80808080u))
+/* Whether @notice happened between two words. */
+#define SYN_NOTICE_SINCE(then, now, notice)                                    \
+	((((then) ^ (now)) & ((notice)*0xffu)) != 0)
 
 /**
  * struct syn_daemon_ctl - the words of the ring that the daemon writes.
  * @sq_head:	shared: submissions consumed; free-running.
  * @cq_tail:	shared: completions published; free-running.
  * @sq_sleeps:	shared: 1 while the daemon must be woken for this ring.
- * @notices:	shared: one toggle bit for each SYN_NOTICE_*; it flips each time
- *		the thing happens.  The client keeps the last value it saw.
+ * @notices:	shared: SYN_NOTICE_* counters.
  * @epoch:	shared: number of the worker; differs after a restart.
  */
 struct syn_daemon_ctl {
@@ -808,6 +817,7 @@ SYN_ABI_SIZE(struct syn_ctl_client, 120);
  * @demotions:		times it moved down.
  * @loads:		times it was brought back.
  * @share:		reported attention, units of 2^-16.
+ * @session:	writer, or charged for the slot; ~0: nobody.
  */
 struct syn_ctl_page {
 	uint32_t index;
@@ -825,7 +835,7 @@ struct syn_ctl_page {
 	uint32_t demotions;
 	uint32_t loads;
 	uint32_t share;
-	uint32_t session; /* writer, or charged for the slot; ~0: nobody */
+	uint32_t session;
 	uint32_t pad0;
 };
 SYN_ABI_SIZE(struct syn_ctl_page, 72);
