@@ -67,6 +67,7 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  * @timeline:	written by the client only; never trusted.
  * @loan:	SYN_LOANS_MAX entries, written here only.
  * @sums:	SYN_LOANS_MAX rows of SYN_TILES_MAX sums, written here only.
+ * @now_ns:	when it attached.
  *
  * All pointers stay valid until syn_mm_session_exited() has returned.
  */
@@ -174,7 +175,7 @@ bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns);
 
 /*
  * SYN_NOTICE_* that happened to @session since the last call; the server
- * toggles them in shared memory.
+ * counts them in shared memory.
  */
 uint32_t syn_mm_notices(struct syn_session *session);
 

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Extents: memory of the device, who maps it, and how it is given back. */
+#include "core/extent.h"
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+
+static bool bit_test(const uint64_t *map, uint32_t i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+
+static void bit_set(uint64_t *map, uint32_t i)
+{
+	map[i / 64] |= 1ull << (i % 64);
+}
+
+/* Returns whether it was set. */
+static bool bit_clear(uint64_t *map, uint32_t i)
+{
+	bool was = bit_test(map, i);
+
+	map[i / 64] &= ~(1ull << (i % 64));
+	return was;
+}
+
+/* There is one. */
+static uint32_t bit_first(const uint64_t *map)
+{
+	uint32_t i = 0;
+
+	while (!map[i])
+		i++;
+	return i * 64 + (uint32_t)__builtin_ctzll(map[i]);
+}
+
+static uint32_t extent_id(struct syn_mm *mm)
+{
+	uint32_t n;
+
+	for (n = 0; n < SYN_EXTENTS_MAX; n++) {
+		uint32_t id = (mm->extent_cursor + n) % SYN_EXTENTS_MAX;
+
+		if (mm->extent[id])
+			continue;
+		mm->extent_cursor = id + 1;
+		return id;
+	}
+	return SYN_NONE;
+}
+
+static void extent_release(struct syn_extent *ext)
+{
+	free(ext->link);
+	free(ext->back);
+	free(ext);
+}
+
+static struct syn_extent *extent_alloc(const struct syn_pool *pool)
+{
+	struct syn_extent *ext = syn_alloc(1, sizeof(*ext));
+	uint32_t nr = pool->extent_frames;
+
+	if (!ext)
+		return NULL;
+	ext->link = syn_alloc(nr, sizeof(*ext->link));
+	if (pool->tier == SYN_TIER_HOST)
+		ext->back = syn_alloc(nr, sizeof(*ext->back));
+	if (!ext->link || (pool->tier == SYN_TIER_HOST && !ext->back)) {
+		extent_release(ext);
+		return NULL;
+	}
+	ext->nr_frames = nr;
+	for (uint32_t i = 0; i < nr; i++)
+		ext->link[i] = i + 1 < nr ? i + 1 : SYN_NONE;
+	return ext;
+}
+
+static void extent_record(struct syn_mm *mm, const struct syn_extent *ext)
+{
+	const struct syn_pool *pool = ext->pool;
+
+	mm->rec_extent[ext->mem.id] = (struct syn_rec_extent){
+		.state = SYN_EXTENT_LIVE,
+		.tier = pool->tier,
+		.domain = pool->domain,
+		.space = pool->space,
+		.ordinal = ext->ordinal,
+		.nr_frames = ext->nr_frames,
+		.frame_bytes = pool->frame_bytes,
+		.bytes = ext->mem.bytes,
+	};
+}
+
+static void extent_publish(struct syn_mm *mm, struct syn_pool *pool,
+			   struct syn_extent *ext, uint32_t ordinal)
+{
+	struct syn_tier_state *tier = syn_tier_of(mm, pool->tier);
+
+	ext->pool = pool;
+	ext->ordinal = ordinal;
+	extent_record(mm, ext);
+	mm->extent[ext->mem.id] = ext;
+	tier->extent_bytes += pool->extent_bytes;
+	tier->nr_extents++;
+	tier->nr_empty++;
+	syn_list_init(&ext->in_pool);
+	syn_list_init(&ext->in_free);
+	syn_list_add_tail(&pool->extents, &ext->in_pool);
+	syn_list_add_tail(&pool->with_free, &ext->in_free);
+	pool->nr_extents++;
+	pool->nr_frames += ext->nr_frames;
+	pool->nr_free += ext->nr_frames;
+	if (pool->ordinal)
+		pool->ordinal[ordinal] = ext;
+}
+
+int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
+		   struct syn_extent **ret)
+{
+	struct syn_tier_state *tier = syn_tier_of(mm, pool->tier);
+	struct syn_extent *ext;
+	uint32_t id = extent_id(mm);
+	int r;
+
+	if (id == SYN_NONE ||
+	    pool->extent_bytes > tier->budget_bytes - tier->extent_bytes)
+		return -EDQUOT;
+	ext = extent_alloc(pool);
+	if (!ext)
+		return -ENOMEM;
+	r = mm->dev->ops->mem_new(mm->dev, id, pool->tier, pool->extent_bytes,
+				  &ext->mem);
+	if (r) {
+		extent_release(ext);
+		return r;
+	}
+	extent_publish(mm, pool, ext, ordinal);
+	*ret = ext;
+	return 0;
+}
+
+void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
+{
+	struct syn_tier_state *tier = syn_tier_of(mm, ext->pool->tier);
+	struct syn_pool *pool = ext->pool;
+
+	if (!ext->retiring) {
+		pool->nr_frames -= ext->nr_frames;
+		pool->nr_free -= ext->nr_frames - ext->nr_used;
+		tier->nr_empty -= !ext->nr_used;
+	}
+	tier->extent_bytes -= pool->extent_bytes;
+	tier->nr_extents--;
+	pool->nr_extents--;
+	if (pool->ordinal)
+		pool->ordinal[ext->ordinal] = NULL;
+	syn_list_del(&ext->in_pool);
+	syn_list_del(&ext->in_free);
+	mm->extent[ext->mem.id] = NULL;
+	mm->rec_extent[ext->mem.id].state = SYN_EXTENT_FREE;
+	mm->dev->ops->mem_free(mm->dev, &ext->mem);
+	extent_release(ext);
+	mm->progress = true;
+}
+
+void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
+{
+	struct syn_pool *pool = ext->pool;
+	uint32_t id = ext->mem.id;
+	uint32_t i;
+
+	mm->rec_extent[id].state = SYN_EXTENT_RETIRING;
+	ext->retiring = true;
+	pool->nr_frames -= ext->nr_frames;
+	pool->nr_free -= ext->nr_frames;
+	syn_tier_of(mm, pool->tier)->nr_empty--;
+	syn_list_del(&ext->in_free);
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		struct syn_session *s = mm->session[i];
+
+		if (!s)
+			continue;
+		if (bit_clear(s->want, id))
+			s->nr_want--;
+		if (!bit_test(s->told, id) || s->ended)
+			continue;
+		bit_set(s->give_up, id);
+		s->nr_give_up++;
+	}
+	if (!ext->nr_told)
+		syn_extent_free(mm, ext);
+}
+
+void syn_extent_want(struct syn_session *session, const struct syn_extent *ext)
+{
+	uint32_t id = ext->mem.id;
+
+	if (bit_test(session->told, id) || bit_test(session->want, id))
+		return;
+	bit_set(session->want, id);
+	session->nr_want++;
+}
+
+/* @session does not map the extent any more. */
+static void extent_unmapped(struct syn_session *session, uint32_t id)
+{
+	struct syn_extent *ext = session->mm->extent[id];
+
+	if (bit_clear(session->give_up, id))
+		session->nr_give_up--;
+	(void)bit_clear(session->giving_up, id);
+	if (bit_clear(session->told, id) && !--ext->nr_told && ext->retiring)
+		syn_extent_free(session->mm, ext);
+}
+
+void syn_extent_forget(struct syn_session *session)
+{
+	uint32_t id;
+
+	for (id = 0; id < SYN_EXTENTS_MAX; id++)
+		if (bit_test(session->told, id))
+			extent_unmapped(session, id);
+}
+
+static uint32_t extent_window(const struct syn_session *session,
+			      const struct syn_pool *pool)
+{
+	if (pool->tier == SYN_TIER_HOST)
+		return 0;
+	return session->window_of[pool->space];
+}
+
+int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
+		       const struct syn_mem **ret_mem)
+{
+	const struct syn_extent *ext;
+
+	if (!session->nr_want || session->ended)
+		return 0;
+	ext = session->mm->extent[bit_first(session->want)];
+	*ret = (struct syn_msg_extent){
+		.msg = { .magic = SYN_ABI_MAGIC,
+			 .type = SYN_MSG_EXTENT,
+			 .nr_fds = 1,
+			 .size = sizeof(*ret) },
+		.extent = ext->mem.id,
+		.tier = ext->pool->tier,
+		.window = extent_window(session, ext->pool),
+		.first_slot = ext->ordinal * ext->nr_frames,
+		.nr_frames = ext->nr_frames,
+		.frame_bytes = ext->pool->frame_bytes,
+		.bytes = ext->mem.bytes,
+	};
+	*ret_mem = &ext->mem;
+	return 1;
+}
+
+void syn_mm_extent_told(struct syn_session *session, uint32_t extent)
+{
+	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->want, extent))
+		return;
+	session->nr_want--;
+	bit_set(session->told, extent);
+	session->mm->extent[extent]->nr_told++;
+}
+
+int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent)
+{
+	if (!session->nr_give_up || session->ended)
+		return 0;
+	*ret_extent = bit_first(session->give_up);
+	return 1;
+}
+
+void syn_mm_retire_told(struct syn_session *session, uint32_t extent)
+{
+	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->give_up, extent))
+		return;
+	session->nr_give_up--;
+	bit_set(session->giving_up, extent);
+}
+
+int syn_mm_retired(struct syn_session *session, uint64_t extent)
+{
+	if (extent >= SYN_EXTENTS_MAX ||
+	    !bit_test(session->giving_up, (uint32_t)extent))
+		return -ENOENT;
+	extent_unmapped(session, (uint32_t)extent);
+	return 0;
+}

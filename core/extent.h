@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Extents: memory of the device, who maps it, and how it is given back.
+ *
+ * An extent belongs to one pool for life.  A session is told of it before an
+ * answer refers to it.  RETIRING: it is empty and gives out no frame; every
+ * session that was told must acknowledge or exit; it is charged to the tier's
+ * budget until then.
+ */
+#ifndef SYN_CORE_EXTENT_H
+#define SYN_CORE_EXTENT_H
+
+#include "core/mm-internal.h"
+
+/*
+ * An extent of @pool->extent_bytes, all of its frames free.  -EDQUOT: the
+ * budget of the tier or the table of extents is full.
+ */
+int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
+		   struct syn_extent **ret);
+
+/* It is empty: no more frames of it; freed at once if nobody maps it. */
+void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext);
+
+/* @session must be told of @ext before the next answer to it. */
+void syn_extent_want(struct syn_session *session, const struct syn_extent *ext);
+
+/* The process of @session has exited: it maps nothing. */
+void syn_extent_forget(struct syn_session *session);
+
+/* At the end of the manager: whoever maps it. */
+void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext);
+
+#endif

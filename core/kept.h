@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kept memory: its layout, and which of its records are free. */
+#ifndef SYN_CORE_KEPT_H
+#define SYN_CORE_KEPT_H
+
+#include "core/mm-internal.h"
+
+/* 0 when the configuration makes no sense. */
+uint64_t syn_kept_bytes(const struct syn_mm_config *config);
+
+/* Points the arrays of @mm into mm->cfg.kept and writes the head. */
+void syn_kept_carve(struct syn_mm *mm);
+
+/* Records.  SYN_NONE when all are in use; what is returned is zeroed. */
+uint32_t syn_kept_page_new(struct syn_mm *mm);
+void syn_kept_page_free(struct syn_mm *mm, uint32_t page);
+uint32_t syn_kept_lessee_new(struct syn_mm *mm);
+void syn_kept_lessee_free(struct syn_mm *mm, uint32_t lessee);
+uint32_t syn_kept_move_new(struct syn_mm *mm);
+void syn_kept_move_free(struct syn_mm *mm, uint32_t move);
+uint32_t syn_kept_quarantine_new(struct syn_mm *mm);
+void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry);
+
+/* A run of the sums area for @nr_tiles sums, or SYN_NONE. */
+uint32_t syn_kept_sums_new(struct syn_mm *mm, uint32_t nr_tiles);
+void syn_kept_sums_free(struct syn_mm *mm, uint32_t run, uint32_t nr_tiles);
+
+/* How many more there are. */
+uint32_t syn_kept_pages_left(const struct syn_mm *mm);
+uint32_t syn_kept_lessees_left(const struct syn_mm *mm);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Structures that the files of core share.
+ *
+ * Include order inside core, each only from those before it: record,
+ * mm-internal, kept, space, extent, pool, index, page, lease, quarantine,
+ * host, move, reclaim, load, session; then the files without a header.
+ *
+ * Derived state only: all of it can be computed from the kept records and
+ * the extents, and belongs to the control thread.
+ */
+#ifndef SYN_CORE_MM_INTERNAL_H
+#define SYN_CORE_MM_INTERNAL_H
+
+#include "core/base/base.h"
+#include "core/base/list.h"
+#include "core/dev.h"
+#include "core/mm.h"
+#include "core/record.h"
+
+#define SYN_POOLS_MAX	    1024u
+#define SYN_EXTENT_WORDS    (SYN_EXTENTS_MAX / 64u)
+#define SYN_DRAINS_MAX	    4u	/* drains of a session that wait at once */
+#define SYN_SUM_CLASSES	    6u	/* runs of 16, 32 ... 512 words */
+#define SYN_MOVES_WINDOW    64u /* moves on behalf of one window */
+#define SYN_HINT_NS	    1000000u
+#define SYN_DRAIN_POLL_NS   200000u
+#define SYN_DRAIN_POLL_MAX  2000000u
+#define SYN_DRAIN_GIVE_UP   1000000000u
+#define SYN_COPY_BACKOFF_NS 10000000u
+
+/* A doubly linked list of pages by index; @cold is looked at first. */
+struct syn_lru {
+	uint32_t cold;
+	uint32_t hot;
+	uint32_t nr;
+};
+
+/* What is derived of one page; with the record and its hash bucket this is
+ * the 128 bytes that a page may cost. */
+struct syn_page_links {
+	uint32_t prev;
+	uint32_t next;
+	uint32_t hash_next;
+};
+SYN_ABI_ASSERT(sizeof(struct syn_rec_page) + sizeof(struct syn_page_links) +
+			       sizeof(uint32_t) <=
+		       128,
+	       "a page costs more than 128 bytes");
+SYN_ABI_ASSERT(sizeof(struct syn_rec_lessee) + sizeof(uint32_t) <= 32,
+	       "a lessee costs more than 32 bytes");
+
+/**
+ * struct syn_extent - memory of one pool.
+ * @mem:	the device's; mem.id is the extent's id.
+ * @pool:	its pool.
+ * @in_pool:	link in the pool's extents.
+ * @in_free:	link in the pool's extents that have a free frame.
+ * @ordinal:	HBM: slots begin at ordinal * frames of an extent.
+ * @nr_frames:	frames.
+ * @nr_used:	of these in use.
+ * @free:	first free frame.
+ * @nr_told:	sessions that map it.
+ * @retiring:	gives out no frame; freed when @nr_told is 0.
+ * @link:	of a free frame the next free one; of a used one in HBM its
+ *		page or SYN_NONE; of one in the host tier the next page of the
+ *		list it is on.
+ * @back:	host: the page before on that list.
+ */
+struct syn_extent {
+	struct syn_mem mem;
+	struct syn_pool *pool;
+	struct syn_list in_pool;
+	struct syn_list in_free;
+	uint32_t ordinal;
+	uint32_t nr_frames;
+	uint32_t nr_used;
+	uint32_t free;
+	uint32_t nr_told;
+	bool retiring;
+	uint32_t *link;
+	uint32_t *back;
+};
+
+/**
+ * struct syn_pool - frames of one size.
+ * @index:		in mm->pool.
+ * @tier:		SYN_TIER_*.
+ * @domain:		its domain.
+ * @space:		HBM: its space.  Host: SYN_NONE.
+ * @frame_bytes:	bytes of a frame.
+ * @extent_bytes:	bytes of an extent.
+ * @extent_frames:	frames of an extent.
+ * @max_extents:	under the budget; HBM: entries of @ordinal.
+ * @ordinal:		HBM: extents by place.
+ * @extents:		all its extents.
+ * @with_free:		those with a free frame that are not retiring.
+ * @nr_extents:		all.
+ * @nr_frames:		frames of those that are not retiring.
+ * @nr_free:		of these free.
+ * @guaranteed:		HBM: sum of the open windows' slots.
+ * @nr_users:		HBM: windows and pages.  Host: HBM pools.
+ * @going:		HBM: slots that come free without anybody's doing.
+ * @moves:		moves of pages charged to nobody.
+ * @host:		HBM: where its pages go.
+ * @cached:		HBM: resident pages charged to nobody.
+ * @dup:		host: copies of pages that are resident.
+ * @cold:		host: sealed pages that nobody leases.
+ */
+struct syn_pool {
+	uint32_t index;
+	uint32_t tier;
+	uint32_t domain;
+	uint32_t space;
+	uint64_t frame_bytes;
+	uint64_t extent_bytes;
+	uint32_t extent_frames;
+	uint32_t max_extents;
+	struct syn_extent **ordinal;
+	struct syn_list extents;
+	struct syn_list with_free;
+	uint32_t nr_extents;
+	uint64_t nr_frames;
+	uint64_t nr_free;
+	uint64_t guaranteed;
+	uint64_t nr_users;
+	uint32_t going;
+	uint32_t moves;
+	struct syn_pool *host;
+	struct syn_lru cached;
+	struct syn_lru dup;
+	struct syn_lru cold;
+};
+
+/**
+ * struct syn_window - one session's share of an HBM pool.
+ * @session:	whose.
+ * @pool:	its pool.
+ * @slots:	guaranteed.
+ * @charged:	slots in use on its account; at most @slots.
+ * @going:	of these, slots that come free without the client's doing.
+ * @moves:	moves of pages charged to it.
+ * @lru:	its resident pages that may be moved.
+ * @pressed:	link in mm->pressed while it is short of free slots.
+ */
+struct syn_window {
+	struct syn_session *session;
+	struct syn_pool *pool;
+	uint32_t slots;
+	uint32_t charged;
+	uint32_t going;
+	uint32_t moves;
+	struct syn_lru lru;
+	struct syn_list pressed;
+};
+
+/**
+ * struct syn_session - a client.
+ * @mm:			its manager.
+ * @index:		in mm->session and the records.
+ * @cfg:		as given.
+ * @ended:		no request may come any more.
+ * @dirty:		ended with loans or pins: only the exit of its process
+ *			proves anything.
+ * @nr_windows:		open windows.
+ * @window:		them.
+ * @window_of:		by space: window, or 0xff.
+ * @map:		by page-table entry: its lessee, or with MAP_FREE the
+ *			next free entry.
+ * @map_free:		first free entry below @map_used, or SYN_NONE.
+ * @map_used:		entries ever used.
+ * @nr_leases:		entries in use.
+ * @loans_out:		one bit for each loan that is out.
+ * @loan_page:		its page.
+ * @nr_quarantined:	its entries in the quarantine.
+ * @quarantine:		first of them.
+ * @gone_first:		oldest GONE lessee.
+ * @gone_last:		youngest one.
+ * @epoch_done:		drains that have passed.
+ * @epoch_last:		drains that were begun.
+ * @target:		timelines' values of the SYN_DRAINS_MAX last drains.
+ * @draining:		link in mm->draining.
+ * @want:		extents it must be told of.
+ * @told:		extents it maps.
+ * @give_up:		extents it must be told to give up.
+ * @giving_up:		extents it was told to give up.
+ * @nr_want:		bits in @want.
+ * @nr_give_up:		bits in @give_up.
+ * @notices:		SYN_NOTICE_* since last asked.
+ */
+struct syn_session {
+	struct syn_mm *mm;
+	uint32_t index;
+	struct syn_session_config cfg;
+	bool ended;
+	bool dirty;
+	uint32_t nr_windows;
+	struct syn_window window[SYN_WINDOWS_MAX];
+	uint8_t window_of[SYN_SPACES_MAX];
+	uint32_t *map;
+	uint32_t map_free;
+	uint32_t map_used;
+	uint32_t nr_leases;
+	uint64_t loans_out;
+	uint32_t loan_page[SYN_LOANS_MAX];
+	uint32_t nr_quarantined;
+	uint32_t quarantine;
+	uint32_t gone_first;
+	uint32_t gone_last;
+	uint16_t epoch_done;
+	uint16_t epoch_last;
+	uint64_t *target;
+	struct syn_list draining;
+	uint64_t want[SYN_EXTENT_WORDS];
+	uint64_t told[SYN_EXTENT_WORDS];
+	uint64_t give_up[SYN_EXTENT_WORDS];
+	uint64_t giving_up[SYN_EXTENT_WORDS];
+	uint32_t nr_want;
+	uint32_t nr_give_up;
+	uint32_t notices;
+	uint64_t faults;
+	uint64_t demotions;
+	uint64_t lookup_hits;
+};
+#define SYN_MAP_FREE  0x80000000u
+#define SYN_NO_WINDOW 0xffu
+
+struct syn_tier_state {
+	uint64_t budget_bytes;
+	uint64_t extent_bytes;
+	uint64_t used_bytes;
+	uint64_t quarantine_bytes;
+	uint64_t in_bytes;
+	uint64_t out_bytes;
+	uint32_t nr_extents;
+	uint32_t nr_empty; /* without a used frame, not retiring */
+};
+
+/**
+ * struct syn_mm - the manager.
+ * @progress:		something came free since the last poll.
+ * @retry_ns:		no copy before this: the last one failed.
+ * @drain_poll_ns:	how long the next look at timelines may wait.
+ *
+ * The other members are the records, what is derived of them, and counters.
+ */
+struct syn_mm {
+	struct syn_mm_config cfg;
+	struct syn_dev *dev;
+	uint64_t now_ns;
+	uint64_t retry_ns;
+	uint64_t drain_poll_ns;
+	bool progress;
+
+	struct syn_rec_head *head;
+	struct syn_rec_extent *rec_extent;
+	struct syn_rec_space *space;
+	struct syn_rec_session *rec_session;
+	struct syn_rec_move *move;
+	struct syn_rec_quarantine *quarantine;
+	struct syn_rec_lessee *lessee;
+	struct syn_rec_page *page;
+	uint32_t *sums;
+
+	struct syn_page_links *links;
+	uint32_t *bucket;
+	uint32_t bucket_mask;
+	uint32_t *quarantine_next;
+	uint32_t (*move_sums)[SYN_TILES_MAX];
+	uint64_t *move_since_ns;
+
+	struct syn_session **session;
+	struct syn_extent **extent;
+	struct syn_pool **pool;
+	struct syn_list draining;
+	struct syn_list pressed;
+
+	uint32_t page_free;
+	uint32_t page_used;
+	uint32_t nr_pages;
+	uint32_t lessee_free;
+	uint32_t lessee_used;
+	uint32_t nr_lessees;
+	uint32_t quarantine_free;
+	uint32_t move_free;
+	uint32_t move_next[SYN_MOVES_MAX];
+	uint32_t nr_draining_moves;
+	uint32_t sum_free[SYN_SUM_CLASSES];
+	uint32_t sum_used;
+
+	uint32_t nr_spaces;
+	uint32_t nr_sessions;
+	uint32_t extent_cursor;
+	struct syn_tier_state tier[2]; /* HBM, host */
+	struct syn_ctl_status count;
+};
+
+static inline struct syn_tier_state *syn_tier_of(struct syn_mm *mm,
+						 uint32_t tier)
+{
+	return &mm->tier[tier == SYN_TIER_HBM ? 0 : 1];
+}
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manager: made, polled, freed. */
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/extent.h"
+#include "core/kept.h"
+#include "core/move.h"
+#include "core/pool.h"
+#include "core/reclaim.h"
+
+uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config)
+{
+	return syn_kept_bytes(config);
+}
+
+static void mm_release(struct syn_mm *mm)
+{
+	free(mm->links);
+	free(mm->bucket);
+	free(mm->quarantine_next);
+	free(mm->move_sums);
+	free(mm->move_since_ns);
+	free(mm->session);
+	free(mm->extent);
+	free(mm->pool);
+	free(mm);
+}
+
+/* At most one bucket for each page: 4 bytes of its budget. */
+static uint32_t bucket_count(uint32_t max_pages)
+{
+	return 1u << (31 - __builtin_clz(max_pages));
+}
+
+static int mm_alloc(struct syn_mm *mm)
+{
+	const struct syn_mm_config *c = &mm->cfg;
+	uint32_t nr_buckets = bucket_count(c->max_pages);
+
+	mm->links = syn_alloc(c->max_pages, sizeof(*mm->links));
+	mm->bucket = syn_alloc(nr_buckets, sizeof(*mm->bucket));
+	mm->quarantine_next = syn_alloc((size_t)c->max_sessions * SYN_LOANS_MAX,
+					sizeof(*mm->quarantine_next));
+	mm->move_sums = syn_alloc(SYN_MOVES_MAX, sizeof(*mm->move_sums));
+	mm->move_since_ns =
+		syn_alloc(SYN_MOVES_MAX, sizeof(*mm->move_since_ns));
+	mm->session = syn_alloc(c->max_sessions, sizeof(struct syn_session *));
+	mm->extent = syn_alloc(SYN_EXTENTS_MAX, sizeof(struct syn_extent *));
+	mm->pool = syn_alloc(SYN_POOLS_MAX, sizeof(struct syn_pool *));
+	if (!mm->links || !mm->bucket || !mm->quarantine_next ||
+	    !mm->move_sums || !mm->move_since_ns || !mm->session ||
+	    !mm->extent || !mm->pool)
+		return -ENOMEM;
+	mm->bucket_mask = nr_buckets - 1;
+	memset(mm->bucket, 0xff, nr_buckets * sizeof(*mm->bucket));
+	return 0;
+}
+
+static void mm_free_lists(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	mm->page_free = SYN_NONE;
+	mm->lessee_free = SYN_NONE;
+	mm->move_free = SYN_NONE;
+	mm->quarantine_free = SYN_NONE;
+	for (i = 0; i < SYN_SUM_CLASSES; i++)
+		mm->sum_free[i] = SYN_NONE;
+	for (i = SYN_MOVES_MAX; i--;)
+		syn_kept_move_free(mm, i);
+	for (i = mm->head->max_quarantine; i--;)
+		syn_kept_quarantine_free(mm, i);
+}
+
+int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
+{
+	struct syn_mm *mm;
+	int r;
+
+	if (!syn_kept_bytes(config) || config->low_permille > 1000 ||
+	    config->high_permille > 1000 ||
+	    config->low_permille > config->high_permille)
+		return -EINVAL;
+	mm = syn_alloc(1, sizeof(*mm));
+	if (!mm)
+		return -ENOMEM;
+	mm->cfg = *config;
+	mm->dev = config->dev;
+	r = mm_alloc(mm);
+	if (r) {
+		mm_release(mm);
+		return r;
+	}
+	syn_kept_carve(mm);
+	mm_free_lists(mm);
+	syn_list_init(&mm->draining);
+	syn_list_init(&mm->pressed);
+	mm->tier[0].budget_bytes = config->hbm_bytes;
+	mm->tier[1].budget_bytes = config->host_bytes;
+	mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
+	*ret = mm;
+	return 0;
+}
+
+struct syn_mm *syn_mm_free(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	if (!mm)
+		return NULL;
+	syn_move_quiesce(mm);
+	for (i = 0; i < SYN_EXTENTS_MAX; i++)
+		if (mm->extent[i])
+			syn_extent_free(mm, mm->extent[i]);
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		if (mm->pool[i])
+			free(mm->pool[i]->ordinal);
+		free(mm->pool[i]);
+	}
+	mm_release(mm);
+	return NULL;
+}
+
+/* Timelines are looked at more and more seldom while nothing moves. */
+static void drain_pace(struct syn_mm *mm, bool moved)
+{
+	uint64_t longer_ns = 2 * mm->drain_poll_ns;
+
+	if (moved)
+		mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
+	else
+		mm->drain_poll_ns =
+			syn_min(longer_ns, (uint64_t)SYN_DRAIN_POLL_MAX);
+}
+
+static uint64_t mm_next(struct syn_mm *mm, bool moved)
+{
+	uint64_t next = UINT64_MAX;
+
+	if (!syn_list_empty(&mm->draining) || mm->nr_draining_moves)
+		next = mm->now_ns + mm->drain_poll_ns;
+	drain_pace(mm, moved);
+	if (!syn_list_empty(&mm->pressed)) {
+		uint64_t retry =
+			syn_max(mm->retry_ns, mm->now_ns + SYN_DRAIN_POLL_NS);
+
+		next = syn_min(next, retry);
+	}
+	return next;
+}
+
+bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)
+{
+	bool moved;
+
+	mm->now_ns = now_ns;
+	moved = syn_move_poll(mm);
+	moved |= syn_reclaim_poll(mm);
+	moved |= mm->progress;
+	mm->progress = false;
+	*ret_next_ns = mm_next(mm, moved);
+	return moved;
+}

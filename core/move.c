@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Moves: a page leaves HBM. */
+#include "core/move.h"
+
+#include <sched.h>
+
+#include "core/base/base.h"
+#include "core/base/trace.h"
+#include "core/host.h"
+#include "core/kept.h"
+#include "core/lease.h"
+#include "core/page.h"
+#include "core/pool.h"
+#include "core/quarantine.h"
+
+#define MOVE_REAP 64u /* completions taken at once */
+
+static inline uint32_t charged_id(const struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_window *w = syn_page_window(mm, page);
+
+	return w ? w->session->cfg.id : SYN_NONE;
+}
+
+/* ---- leaving ------------------------------------------------------------ */
+
+static void leave_undo(struct syn_mm *mm, uint32_t page)
+{
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next)
+		mm->lessee[i].flags &= (uint8_t)~SYN_LESSEE_WAIT;
+	syn_page_change(mm, page, 0, SYN_PAGE_F_LEAVING);
+	syn_page_publish(mm, page);
+}
+
+static bool leave_pinned(const struct syn_mm *mm, uint32_t page)
+{
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next)
+		if (SYN_PIN_COUNT(syn_lease_pins(mm, i)))
+			return true;
+	return false;
+}
+
+/* Somebody who gave it back may touch it still. */
+static bool leave_haunted(const struct syn_mm *mm, uint32_t page)
+{
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next)
+		if (mm->lessee[i].flags & SYN_LESSEE_GONE)
+			return true;
+	return false;
+}
+
+/* Returns whether a lessee's timelines are to be waited for. */
+static bool leave_drain(struct syn_mm *mm, uint32_t page)
+{
+	bool waits = false;
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next) {
+		struct syn_rec_lessee *l = &mm->lessee[i];
+
+		if (!syn_drain_begin(mm->session[l->session], &l->epoch))
+			continue;
+		l->flags |= SYN_LESSEE_WAIT;
+		waits = true;
+	}
+	return waits;
+}
+
+static bool leave_drained(const struct syn_mm *mm, uint32_t page)
+{
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next) {
+		const struct syn_rec_lessee *l = &mm->lessee[i];
+
+		if (l->flags & SYN_LESSEE_GONE)
+			return false;
+		if (l->flags & SYN_LESSEE_WAIT &&
+		    !syn_drain_done(mm->session[l->session], l->epoch))
+			return false;
+	}
+	return true;
+}
+
+/* It has left: the host copy is what there is. */
+static void leave_finish(struct syn_mm *mm, uint32_t page)
+{
+	struct syn_rec_page *pg = &mm->page[page];
+	struct syn_window *w = syn_page_window(mm, page);
+	uint32_t i;
+
+	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next)
+		mm->lessee[i].flags &= (uint8_t)~SYN_LESSEE_WAIT;
+	if (w)
+		w->session->demotions++;
+	if (pg->demotions < UINT16_MAX)
+		pg->demotions++;
+	syn_page_slot_free(mm, page);
+	syn_page_change(mm, page, 0, SYN_PAGE_F_LEAVING);
+	syn_page_publish(mm, page);
+}
+
+void syn_move_cancel(struct syn_mm *mm, uint32_t page)
+{
+	leave_undo(mm, page);
+	mm->progress = true;
+}
+
+/* ---- moves -------------------------------------------------------------- */
+
+/* The record goes; the frame, if any, is the caller's again. */
+static uint32_t move_end(struct syn_mm *mm, uint32_t move)
+{
+	uint32_t page = mm->move[move].page;
+	uint32_t host = mm->move[move].host;
+
+	if (mm->move[move].state == SYN_MOVE_DRAIN)
+		mm->nr_draining_moves--;
+	syn_kept_move_free(mm, move);
+	syn_page_change(mm, page, 0, SYN_PAGE_F_MOVING);
+	return host;
+}
+
+static void move_drop(struct syn_mm *mm, uint32_t move)
+{
+	uint32_t page = mm->move[move].page;
+	uint32_t host = move_end(mm, move);
+
+	if (host != SYN_NONE)
+		syn_pool_frame_give(mm, host);
+	if (syn_page_is(&mm->page[page], SYN_PAGE_F_LEAVING))
+		leave_undo(mm, page);
+	syn_page_settle(mm, page);
+	mm->progress = true;
+}
+
+static void move_failed(struct syn_mm *mm, uint32_t move, int status)
+{
+	SYN_PROBE(demote_end, charged_id(mm, mm->move[move].page),
+		  mm->move[move].page, mm->page[mm->move[move].page].slot,
+		  status);
+	mm->retry_ns = mm->now_ns + SYN_COPY_BACKOFF_NS;
+	move_drop(mm, move);
+}
+
+static void move_copy(struct syn_mm *mm, uint32_t move)
+{
+	struct syn_rec_move *mv = &mm->move[move];
+	const struct syn_rec_page *pg = &mm->page[mv->page];
+	const struct syn_rec_space *space = &mm->space[pg->space];
+	const struct syn_pool *pool = mm->pool[pg->pool];
+	struct syn_copy copy;
+	uint32_t frame;
+	int r;
+
+	if (mv->state == SYN_MOVE_DRAIN)
+		mm->nr_draining_moves--;
+	mv->state = SYN_MOVE_COPY;
+	copy = (struct syn_copy){
+		.cookie = move,
+		.src = &syn_pool_slot(pool, pg->slot, &frame)->mem,
+		.dst = &mm->extent[SYN_FRAME_EXTENT(mv->host)]->mem,
+		.dst_off = SYN_FRAME_INDEX(mv->host) * pool->frame_bytes,
+		.bytes = space->page_bytes,
+		.tile_bytes = space->tile_bytes,
+		.sums = mm->move_sums[move],
+	};
+	copy.src_off = frame * pool->frame_bytes;
+	SYN_PROBE(demote_begin, charged_id(mm, mv->page), mv->page, pg->slot,
+		  copy.bytes);
+	r = mm->dev->ops->copy(mm->dev, &copy, 1);
+	if (r)
+		move_failed(mm, move, r);
+}
+
+/* The bytes in HBM are not those that were summed before. */
+static void move_mismatch(struct syn_mm *mm, uint32_t page, uint32_t host,
+			  uint32_t tile)
+{
+	syn_pool_frame_give(mm, host);
+	if (syn_page_is(&mm->page[page], SYN_PAGE_F_LEAVING)) {
+		syn_page_slot_free(mm, page);
+		syn_page_change(mm, page, 0, SYN_PAGE_F_LEAVING);
+	}
+	syn_page_lost(mm, page, tile, SYN_TIER_HBM);
+}
+
+static void move_copied(struct syn_mm *mm, uint32_t move)
+{
+	uint32_t page = mm->move[move].page;
+	struct syn_rec_page *pg = &mm->page[page];
+	uint64_t bytes = mm->space[pg->space].page_bytes;
+	uint32_t tile = 0;
+	uint32_t host;
+
+	if (syn_page_is(pg, SYN_PAGE_F_DYING) || pg->state == SYN_PAGE_LOST) {
+		move_drop(mm, move);
+		return;
+	}
+	mm->tier[0].out_bytes += bytes;
+	mm->tier[1].in_bytes += bytes;
+	SYN_PROBE(demote_end, charged_id(mm, page), page, pg->slot, 0);
+	if (syn_page_verify(mm, page, mm->move_sums[move], &tile)) {
+		move_mismatch(mm, page, move_end(mm, move), tile);
+		return;
+	}
+	host = move_end(mm, move);
+	pg->host = host;
+	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
+	if (!syn_page_is(pg, SYN_PAGE_F_LEAVING))
+		return;
+	mm->count.demotions++;
+	leave_finish(mm, page);
+}
+
+static bool moves_left(const struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_window *w = syn_page_window(mm, page);
+	uint32_t moves = w ? w->moves : mm->pool[mm->page[page].pool]->moves;
+
+	return mm->move_free != SYN_NONE && moves < SYN_MOVES_WINDOW;
+}
+
+static void move_start(struct syn_mm *mm, uint32_t page, uint32_t host,
+		       bool waits)
+{
+	uint32_t move = syn_kept_move_new(mm);
+
+	mm->move[move] = (struct syn_rec_move){
+		.state = SYN_MOVE_DRAIN,
+		.page = page,
+		.generation = mm->page[page].generation,
+		.host = host,
+	};
+	mm->move_since_ns[move] = mm->now_ns;
+	mm->nr_draining_moves++;
+	syn_page_change(mm, page, SYN_PAGE_F_MOVING, 0);
+	if (!waits)
+		move_copy(mm, move);
+}
+
+static void move_leave(struct syn_mm *mm, uint32_t page, uint32_t host)
+{
+	bool waits = leave_drain(mm, page);
+
+	if (!waits && host == SYN_NONE) {
+		mm->count.free_demotions++;
+		leave_finish(mm, page);
+	} else if (moves_left(mm, page)) {
+		move_start(mm, page, host, waits);
+	} else {
+		leave_undo(mm, page);
+	}
+}
+
+int syn_move_out(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	uint32_t host = SYN_NONE;
+
+	if (leave_haunted(mm, page))
+		return SYN_MOVE_E_PINNED;
+	if (!syn_page_is(pg, SYN_PAGE_F_HOST)) {
+		if (mm->now_ns < mm->retry_ns || !moves_left(mm, page))
+			return SYN_MOVE_E_ROOM;
+		host = syn_host_frame(mm, mm->pool[pg->pool]->host);
+		if (host == SYN_NONE)
+			return SYN_MOVE_E_ROOM;
+	}
+	syn_page_change(mm, page, SYN_PAGE_F_LEAVING, 0);
+	syn_page_publish(mm, page);
+	/* D of Documentation/concurrency.rst. */
+	if (leave_pinned(mm, page)) {
+		leave_undo(mm, page);
+		if (host != SYN_NONE)
+			syn_pool_frame_give(mm, host);
+		return SYN_MOVE_E_PINNED;
+	}
+	move_leave(mm, page, host);
+	return syn_page_is(pg, SYN_PAGE_F_LEAVING) ||
+			       !syn_page_is(pg, SYN_PAGE_F_HBM)
+		       ? 0
+		       : SYN_MOVE_E_ROOM;
+}
+
+/* ---- in the background -------------------------------------------------- */
+
+static bool move_look(struct syn_mm *mm, uint32_t move)
+{
+	uint32_t page = mm->move[move].page;
+	const struct syn_rec_page *pg = &mm->page[page];
+	bool late = mm->now_ns - mm->move_since_ns[move] > SYN_DRAIN_GIVE_UP;
+
+	if (syn_page_is(pg, SYN_PAGE_F_DYING) || pg->state == SYN_PAGE_LOST ||
+	    !syn_page_is(pg, SYN_PAGE_F_LEAVING)) {
+		move_drop(mm, move);
+		return true;
+	}
+	if (!leave_drained(mm, page)) {
+		if (late)
+			move_drop(mm, move);
+		return late;
+	}
+	if (mm->move[move].host != SYN_NONE) {
+		move_copy(mm, move);
+		return true;
+	}
+	(void)move_end(mm, move);
+	mm->count.free_demotions++;
+	leave_finish(mm, page);
+	return true;
+}
+
+static bool moves_look(struct syn_mm *mm)
+{
+	uint32_t left = mm->nr_draining_moves;
+	bool moved = false;
+	uint32_t i;
+
+	for (i = 0; i < SYN_MOVES_MAX && left; i++) {
+		if (mm->move[i].state != SYN_MOVE_DRAIN)
+			continue;
+		left--;
+		moved |= move_look(mm, i);
+	}
+	return moved;
+}
+
+static bool moves_reap(struct syn_mm *mm)
+{
+	struct syn_copy_done done[MOVE_REAP];
+	unsigned int nr;
+	unsigned int i;
+	bool moved = false;
+
+	do {
+		nr = mm->dev->ops->reap(mm->dev, done, MOVE_REAP);
+		for (i = 0; i < nr; i++) {
+			uint32_t move = (uint32_t)done[i].cookie;
+
+			if (done[i].status)
+				move_failed(mm, move, done[i].status);
+			else
+				move_copied(mm, move);
+			moved = true;
+		}
+	} while (nr == MOVE_REAP);
+	return moved;
+}
+
+bool syn_move_poll(struct syn_mm *mm)
+{
+	bool reaped = moves_reap(mm);
+	bool passed = syn_quarantine_poll(mm);
+
+	return moves_look(mm) || reaped || passed;
+}
+
+static bool copies_out(const struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_MOVES_MAX; i++)
+		if (mm->move[i].state == SYN_MOVE_COPY)
+			return true;
+	return false;
+}
+
+void syn_move_quiesce(struct syn_mm *mm)
+{
+	while (copies_out(mm))
+		if (!moves_reap(mm))
+			(void)sched_yield();
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Moves: a page leaves HBM.
+ *
+ * First its entries show LEAVING, then the pin counts are read: any count, and
+ * it is restored.  All zero: once the lessees' timelines have drained, a page
+ * with a host copy just gives its slot up, another is copied to a host frame
+ * and summed.  A page that was summed before must have the same sums, or it
+ * is lost.
+ *
+ * A fault that comes meanwhile takes LEAVING back: the copy only reads the
+ * slot, and the page is immutable; what was copied stays as a duplicate.
+ */
+#ifndef SYN_CORE_MOVE_H
+#define SYN_CORE_MOVE_H
+
+#include "core/mm-internal.h"
+
+#define SYN_MOVE_E_PINNED 1 /* in use, or used by somebody who is gone */
+#define SYN_MOVE_E_ROOM	  2 /* no host frame, no move record, or no device */
+
+/* 0: its slot is free or will be.  @page is on an LRU list. */
+int syn_move_out(struct syn_mm *mm, uint32_t page);
+
+/* Takes LEAVING back: the page is resident as before. */
+void syn_move_cancel(struct syn_mm *mm, uint32_t page);
+
+/*
+ * Reaps completions, looks at drains, goes on with the pages that have
+ * drained; true if anything moved.
+ */
+bool syn_move_poll(struct syn_mm *mm);
+
+/* Waits until the device has finished every copy: for the very end. */
+void syn_move_quiesce(struct syn_mm *mm);
+
+#endif

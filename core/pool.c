@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pools: equal frames of one tier and domain. */
+#include "core/pool.h"
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/base/trace.h"
+#include "core/extent.h"
+#include "core/space.h"
+
+#define POOL_EXTENT_MIN	 (2ull << 20)
+#define POOL_EXTENT_HBM	 (64ull << 20)
+#define POOL_EXTENT_HOST (256ull << 20)
+#define POOL_FRAMES_MAX	 65536u	      /* of an extent: SYN_FRAME() */
+#define POOL_SLOTS_MAX	 (1ull << 28) /* SYN_PTE() */
+
+void syn_lru_init(struct syn_lru *lru)
+{
+	*lru = (struct syn_lru){ .cold = SYN_NONE, .hot = SYN_NONE };
+}
+
+/* min(most, an eighth of the budget), whole granules, at least one frame. */
+static void pool_shape(struct syn_pool *pool, uint64_t budget_bytes)
+{
+	uint64_t most =
+		pool->tier == SYN_TIER_HBM ? POOL_EXTENT_HBM : POOL_EXTENT_HOST;
+	uint64_t bytes = syn_min(most, budget_bytes / 8);
+	uint64_t extents;
+
+	bytes = syn_max(bytes & ~(POOL_EXTENT_MIN - 1), POOL_EXTENT_MIN);
+	bytes = syn_max(bytes,
+			syn_align_up(pool->frame_bytes, POOL_EXTENT_MIN));
+	pool->extent_bytes = bytes;
+	pool->extent_frames = (uint32_t)syn_min(bytes / pool->frame_bytes,
+						(uint64_t)POOL_FRAMES_MAX);
+	extents = syn_min(budget_bytes / bytes,
+			  POOL_SLOTS_MAX / pool->extent_frames);
+	pool->max_extents =
+		(uint32_t)syn_min(extents, (uint64_t)SYN_EXTENTS_MAX);
+}
+
+static struct syn_pool *pool_find(const struct syn_mm *mm, uint32_t tier,
+				  uint32_t domain, uint32_t space,
+				  uint64_t frame_bytes)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		struct syn_pool *pool = mm->pool[i];
+
+		if (pool && pool->tier == tier && pool->domain == domain &&
+		    pool->space == space && pool->frame_bytes == frame_bytes)
+			return pool;
+	}
+	return NULL;
+}
+
+static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
+				   uint64_t frame_bytes)
+{
+	struct syn_pool *pool = syn_alloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->tier = tier;
+	pool->frame_bytes = frame_bytes;
+	pool_shape(pool, syn_tier_of(mm, tier)->budget_bytes);
+	if (tier == SYN_TIER_HBM) {
+		pool->ordinal = syn_alloc(syn_max(pool->max_extents, 1u),
+					  sizeof(struct syn_extent *));
+		if (!pool->ordinal) {
+			free(pool);
+			return NULL;
+		}
+	}
+	syn_list_init(&pool->extents);
+	syn_list_init(&pool->with_free);
+	syn_lru_init(&pool->cached);
+	syn_lru_init(&pool->dup);
+	syn_lru_init(&pool->cold);
+	return pool;
+}
+
+static int pool_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
+		    uint32_t space, uint64_t frame_bytes, struct syn_pool **ret)
+{
+	struct syn_pool *pool;
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX && mm->pool[i]; i++)
+		;
+	if (i == SYN_POOLS_MAX)
+		return -EDQUOT;
+	pool = pool_alloc(mm, tier, frame_bytes);
+	if (!pool)
+		return -ENOMEM;
+	pool->index = i;
+	pool->domain = domain;
+	pool->space = space;
+	mm->pool[i] = pool;
+	*ret = pool;
+	return 0;
+}
+
+static int pool_find_or_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
+			    uint32_t space, uint64_t frame_bytes,
+			    struct syn_pool **ret)
+{
+	struct syn_pool *pool = pool_find(mm, tier, domain, space, frame_bytes);
+
+	if (!pool)
+		return pool_new(mm, tier, domain, space, frame_bytes, ret);
+	*ret = pool;
+	return 0;
+}
+
+int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
+		 struct syn_pool **ret)
+{
+	uint64_t bytes = syn_space_frame_bytes(&mm->space[space]);
+	struct syn_pool *host;
+	struct syn_pool *pool;
+	int r;
+
+	r = pool_find_or_new(mm, SYN_TIER_HOST, domain, SYN_NONE, bytes, &host);
+	if (r)
+		return r;
+	r = pool_find_or_new(mm, SYN_TIER_HBM, domain, space, bytes, &pool);
+	if (r) {
+		syn_pool_reap(mm);
+		return r;
+	}
+	if (!pool->host) {
+		pool->host = host;
+		host->nr_users++;
+	}
+	*ret = pool;
+	return 0;
+}
+
+static void pool_reap(struct syn_mm *mm, uint32_t tier)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		struct syn_pool *pool = mm->pool[i];
+
+		if (!pool || pool->tier != tier || pool->nr_users ||
+		    pool->nr_extents)
+			continue;
+		if (pool->host)
+			pool->host->nr_users--;
+		mm->pool[i] = NULL;
+		free(pool->ordinal);
+		free(pool);
+	}
+}
+
+void syn_pool_reap(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	pool_reap(mm, SYN_TIER_HBM);
+	for (i = 0; i < SYN_POOLS_MAX; i++)
+		if (mm->pool[i] && !mm->pool[i]->nr_users)
+			syn_pool_trim(mm, mm->pool[i]);
+	pool_reap(mm, SYN_TIER_HOST);
+}
+
+static uint32_t pool_ordinal(const struct syn_pool *pool)
+{
+	uint32_t i;
+
+	for (i = 0; i < pool->max_extents; i++)
+		if (!pool->ordinal[i])
+			return i;
+	return SYN_NONE;
+}
+
+/* Every session with a window on @pool must know @ext. */
+static void pool_announce(struct syn_mm *mm, const struct syn_pool *pool,
+			  const struct syn_extent *ext)
+{
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		struct syn_session *s = mm->session[i];
+		uint32_t w;
+
+		if (!s || s->ended)
+			continue;
+		w = s->window_of[pool->space];
+		if (w != SYN_NO_WINDOW && s->window[w].pool == pool)
+			syn_extent_want(s, ext);
+	}
+}
+
+static int pool_grow(struct syn_mm *mm, struct syn_pool *pool)
+{
+	uint32_t ordinal = 0;
+	struct syn_extent *ext;
+	int r;
+
+	if (pool->ordinal) {
+		ordinal = pool_ordinal(pool);
+		if (ordinal == SYN_NONE)
+			return -EDQUOT;
+	}
+	r = syn_extent_new(mm, pool, ordinal, &ext);
+	if (r)
+		return r;
+	if (pool->ordinal)
+		pool_announce(mm, pool, ext);
+	return 0;
+}
+
+int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
+{
+	uint64_t want = pool->guaranteed + slots;
+	int r;
+
+	if (want > (uint64_t)pool->max_extents * pool->extent_frames)
+		return -EDQUOT;
+	while (pool->nr_frames < want) {
+		r = pool_grow(mm, pool);
+		if (r) {
+			syn_pool_trim(mm, pool);
+			return r;
+		}
+	}
+	pool->guaranteed = want;
+	return 0;
+}
+
+void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
+			 uint32_t slots)
+{
+	pool->guaranteed -= slots;
+	syn_pool_trim(mm, pool);
+}
+
+void syn_pool_trim(struct syn_mm *mm, struct syn_pool *pool)
+{
+	uint64_t need = pool->tier == SYN_TIER_HBM ? pool->guaranteed : 0;
+	struct syn_extent *ext;
+	struct syn_extent *tmp;
+
+	syn_list_for_each_safe (ext, tmp, &pool->with_free, in_free) {
+		if (ext->nr_used || pool->nr_frames - ext->nr_frames < need)
+			continue;
+		syn_extent_retire(mm, ext);
+	}
+}
+
+struct syn_extent *syn_pool_slot(const struct syn_pool *pool, uint32_t slot,
+				 uint32_t *ret_frame)
+{
+	*ret_frame = slot % pool->extent_frames;
+	return pool->ordinal[slot / pool->extent_frames];
+}
+
+static uint32_t extent_take(struct syn_mm *mm, struct syn_extent *ext)
+{
+	struct syn_pool *pool = ext->pool;
+	uint32_t frame = ext->free;
+
+	ext->free = ext->link[frame];
+	if (!ext->nr_used++)
+		syn_tier_of(mm, pool->tier)->nr_empty--;
+	if (ext->free == SYN_NONE)
+		syn_list_del(&ext->in_free);
+	pool->nr_free--;
+	syn_tier_of(mm, pool->tier)->used_bytes += pool->frame_bytes;
+	return frame;
+}
+
+static void extent_give(struct syn_mm *mm, struct syn_extent *ext,
+			uint32_t frame)
+{
+	struct syn_pool *pool = ext->pool;
+
+	if (ext->free == SYN_NONE)
+		syn_list_add_tail(&pool->with_free, &ext->in_free);
+	ext->link[frame] = ext->free;
+	ext->free = frame;
+	if (!--ext->nr_used)
+		syn_tier_of(mm, pool->tier)->nr_empty++;
+	pool->nr_free++;
+	syn_tier_of(mm, pool->tier)->used_bytes -= pool->frame_bytes;
+	mm->progress = true;
+}
+
+uint32_t syn_pool_slot_take(struct syn_mm *mm, struct syn_pool *pool,
+			    uint32_t page)
+{
+	struct syn_extent *ext = syn_container_of(pool->with_free.next,
+						  struct syn_extent, in_free);
+	uint32_t frame = extent_take(mm, ext);
+
+	ext->link[frame] = page;
+	return ext->ordinal * pool->extent_frames + frame;
+}
+
+void syn_pool_slot_give(struct syn_mm *mm, struct syn_pool *pool, uint32_t slot)
+{
+	uint32_t frame;
+	struct syn_extent *ext = syn_pool_slot(pool, slot, &frame);
+
+	extent_give(mm, ext, frame);
+	if (!ext->nr_used &&
+	    pool->nr_frames - ext->nr_frames >= pool->guaranteed)
+		syn_extent_retire(mm, ext);
+}
+
+void syn_pool_slot_detach(const struct syn_pool *pool, uint32_t slot)
+{
+	uint32_t frame;
+	struct syn_extent *ext = syn_pool_slot(pool, slot, &frame);
+
+	ext->link[frame] = SYN_NONE;
+}
+
+void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
+			  uint32_t session, uint32_t slot, bool enter)
+{
+	if (enter) {
+		mm->count.nr_quarantined++;
+		mm->tier[0].quarantine_bytes += pool->frame_bytes;
+		SYN_PROBE(quarantine_enter, session, slot, SYN_TIER_HBM);
+	} else {
+		mm->count.nr_quarantined--;
+		mm->tier[0].quarantine_bytes -= pool->frame_bytes;
+		SYN_PROBE(quarantine_leave, session, slot, SYN_TIER_HBM);
+	}
+}
+
+/* Another host pool's empty extents stand in the way of @pool's. */
+static void host_make_room(struct syn_mm *mm, const struct syn_pool *pool)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++)
+		if (mm->pool[i] && mm->pool[i] != pool &&
+		    mm->pool[i]->tier == SYN_TIER_HOST)
+			syn_pool_trim(mm, mm->pool[i]);
+}
+
+uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool)
+{
+	struct syn_extent *ext;
+	int r = 0;
+
+	if (!pool->nr_free) {
+		r = pool_grow(mm, pool);
+		if (r == -EDQUOT && mm->tier[1].nr_empty) {
+			host_make_room(mm, pool);
+			r = pool_grow(mm, pool);
+		}
+	}
+	if (r)
+		return SYN_NONE;
+	ext = syn_container_of(pool->with_free.next, struct syn_extent,
+			       in_free);
+	return SYN_FRAME(ext->mem.id, extent_take(mm, ext));
+}
+
+void syn_pool_frame_give(struct syn_mm *mm, uint32_t frame)
+{
+	struct syn_extent *ext = mm->extent[SYN_FRAME_EXTENT(frame)];
+
+	extent_give(mm, ext, SYN_FRAME_INDEX(frame));
+}

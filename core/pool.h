@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pools: equal frames of one tier and domain.
+ *
+ * HBM: one pool per (domain, space).  Slots are numbered through the pool, the
+ * same in every session that has a window on it.  It is grown when a window
+ * opens, so that it always holds the sum of the guarantees.
+ *
+ * Host: one pool per (domain, frame size), grown when a page needs a frame.
+ */
+#ifndef SYN_CORE_POOL_H
+#define SYN_CORE_POOL_H
+
+#include "core/mm-internal.h"
+
+/* The pool of a space in a domain; made, with its host pool, if missing. */
+int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
+		 struct syn_pool **ret);
+/* Frees every pool that has neither users nor extents. */
+void syn_pool_reap(struct syn_mm *mm);
+
+/* HBM: makes room for @slots more guaranteed ones, or -EDQUOT. */
+int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool,
+		       uint32_t slots);
+/* HBM: takes a guarantee back and retires what is empty and surplus. */
+void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
+			 uint32_t slots);
+/* Retires empty extents beyond what the guarantees need (host: all). */
+void syn_pool_trim(struct syn_mm *mm, struct syn_pool *pool);
+
+/* Where a slot or host frame is. */
+struct syn_extent *syn_pool_slot(const struct syn_pool *pool, uint32_t slot,
+				 uint32_t *ret_frame);
+
+/* nr_free is not 0. */
+uint32_t syn_pool_slot_take(struct syn_mm *mm, struct syn_pool *pool,
+			    uint32_t page);
+void syn_pool_slot_give(struct syn_mm *mm, struct syn_pool *pool,
+			uint32_t slot);
+/* The slot has no page any more but is not free either. */
+void syn_pool_slot_detach(const struct syn_pool *pool, uint32_t slot);
+
+/* Counts and tells that a slot waits for @session, or does so no more. */
+void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
+			  uint32_t session, uint32_t slot, bool enter);
+
+/* A frame of the host tier, or SYN_NONE: no free one and no room to grow. */
+uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool);
+void syn_pool_frame_give(struct syn_mm *mm, uint32_t frame);
+
+void syn_lru_init(struct syn_lru *lru);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reclaim: who has to leave HBM. */
+#include "core/reclaim.h"
+
+#include "core/base/base.h"
+#include "core/base/trace.h"
+#include "core/lease.h"
+#include "core/move.h"
+#include "core/page.h"
+
+#define RECLAIM_LOOK 64u /* pages looked at beyond twice those wanted */
+
+/* Pinned, or pinned since the last look; every lessee is asked. */
+static bool page_touched(struct syn_mm *mm, uint32_t page)
+{
+	bool touched = false;
+	uint32_t i;
+
+	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next) {
+		struct syn_rec_lessee *l = &mm->lessee[i];
+		uint32_t word;
+
+		if (l->flags & SYN_LESSEE_GONE)
+			return true;
+		word = syn_lease_pins(mm, i);
+		touched |= SYN_PIN_COUNT(word) || SYN_PIN_USES(word) != l->uses;
+		l->uses = (uint16_t)SYN_PIN_USES(word);
+	}
+	return touched;
+}
+
+static bool page_spared(struct syn_mm *mm, uint32_t page)
+{
+	return syn_page_is(&mm->page[page],
+			   SYN_PAGE_F_HELD | SYN_PAGE_F_MOVING) ||
+	       page_touched(mm, page);
+}
+
+/* Returns how many slots came free or will. */
+static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
+			     uint32_t wanted)
+{
+	uint32_t look = syn_min(lru->nr, RECLAIM_LOOK + 2 * wanted);
+	uint32_t taken = 0;
+
+	while (taken < wanted && look-- && lru->cold != SYN_NONE) {
+		uint32_t page = lru->cold;
+		int r;
+
+		if (page_spared(mm, page)) {
+			syn_page_touch(mm, page);
+			continue;
+		}
+		r = syn_move_out(mm, page);
+		if (r == SYN_MOVE_E_ROOM) {
+			if (!syn_page_evictable(&mm->page[page]))
+				break;
+			syn_page_evict(mm, page);
+		} else if (r == SYN_MOVE_E_PINNED) {
+			syn_page_touch(mm, page);
+			continue;
+		}
+		taken++;
+	}
+	return taken;
+}
+
+static uint32_t reclaim_window(struct syn_window *w, uint32_t wanted)
+{
+	uint32_t taken;
+
+	SYN_PROBE(reclaim_begin, w->session->cfg.id, wanted, SYN_TIER_HBM);
+	taken = reclaim_list(w->session->mm, &w->lru, wanted);
+	SYN_PROBE(reclaim_end, w->session->cfg.id, taken, SYN_TIER_HBM);
+	return taken;
+}
+
+/* Within the window's own guarantee. */
+static int room_window(struct syn_window *w, uint32_t nr)
+{
+	uint32_t over;
+
+	if (w->charged + nr <= w->slots)
+		return 0;
+	over = w->charged + nr - w->slots;
+	if (over > w->going)
+		(void)reclaim_window(w, over - w->going);
+	if (w->charged + nr <= w->slots)
+		return 0;
+	return w->going ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
+}
+
+/* The pool holds all guarantees: what is missing is charged to nobody. */
+static int room_pool(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
+{
+	uint32_t over;
+
+	if (pool->nr_free >= nr)
+		return 0;
+	over = nr - (uint32_t)pool->nr_free;
+	if (over > pool->going) {
+		SYN_PROBE(reclaim_begin, SYN_NONE, over, SYN_TIER_HBM);
+		over = reclaim_list(mm, &pool->cached, over - pool->going);
+		SYN_PROBE(reclaim_end, SYN_NONE, over, SYN_TIER_HBM);
+	}
+	if (pool->nr_free >= nr)
+		return 0;
+	return pool->going ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
+}
+
+int syn_reclaim_room(struct syn_window *window, uint32_t nr)
+{
+	int r = room_window(window, nr);
+
+	return r ? r : room_pool(window->session->mm, window->pool, nr);
+}
+
+int syn_reclaim_refuse(struct syn_session *session, int r, uint16_t op,
+		       uint64_t *ret_hint_ns)
+{
+	if (r != SYN_E_BACKPRESSURE)
+		return r;
+	*ret_hint_ns = SYN_HINT_NS;
+	session->mm->count.backpressure++;
+	session->notices |= SYN_NOTICE_RECLAIM;
+	SYN_PROBE(backpressure, session->cfg.id, op, SYN_HINT_NS);
+	return r;
+}
+
+/* Slots to free so that the window is at @permille of free ones. */
+static uint32_t window_short(const struct syn_window *w, uint32_t permille)
+{
+	uint32_t free_slots = w->slots - w->charged + w->going;
+	uint32_t want = (uint32_t)((uint64_t)w->slots * permille / 1000);
+
+	return want > free_slots ? want - free_slots : 0;
+}
+
+void syn_reclaim_balance(struct syn_window *window)
+{
+	struct syn_mm *mm = window->session->mm;
+
+	if (window_short(window, mm->cfg.low_permille) &&
+	    syn_list_empty(&window->pressed))
+		syn_list_add_tail(&mm->pressed, &window->pressed);
+}
+
+/* A window stays pressed while it makes headway or waits for the device. */
+bool syn_reclaim_poll(struct syn_mm *mm)
+{
+	struct syn_window *w;
+	struct syn_window *tmp;
+	bool moved = false;
+
+	syn_list_for_each_safe (w, tmp, &mm->pressed, pressed) {
+		uint32_t wanted = window_short(w, mm->cfg.high_permille);
+		uint32_t taken = 0;
+
+		if (wanted)
+			taken = reclaim_window(w,
+					       syn_min(wanted, SYN_BATCH_MAX));
+		moved |= taken;
+		if (taken == wanted || (!taken && mm->now_ns >= mm->retry_ns))
+			syn_list_del(&w->pressed);
+	}
+	return moved;
+}
+
+static uint64_t evict_list(struct syn_mm *mm, struct syn_lru *lru, uint64_t max)
+{
+	uint64_t look = lru->nr;
+	uint64_t nr = 0;
+
+	while (nr < max && look--) {
+		uint32_t page = lru->cold;
+
+		if (syn_page_evictable(&mm->page[page])) {
+			syn_page_evict(mm, page);
+			nr++;
+		} else {
+			syn_page_touch(mm, page);
+		}
+	}
+	return nr;
+}
+
+uint64_t syn_reclaim_evict(struct syn_mm *mm, uint64_t max)
+{
+	uint64_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX && nr < max; i++)
+		if (mm->pool[i])
+			nr += evict_list(mm, &mm->pool[i]->cold, max - nr);
+	for (i = 0; i < SYN_POOLS_MAX && nr < max; i++)
+		if (mm->pool[i])
+			nr += evict_list(mm, &mm->pool[i]->cached, max - nr);
+	return nr;
+}
+
+uint64_t syn_mm_evict(struct syn_mm *mm, uint64_t max)
+{
+	return syn_reclaim_evict(mm, max);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kept records: what a worker writes down so that another can go on.
+ *
+ * They live in kept memory in this order: head, extents, spaces, sessions,
+ * moves, quarantine, lessees, pages, sums.  Records refer to each other by
+ * index, never by pointer, and nothing here can be computed from the rest:
+ * free lists, hash chains, LRU order and charges per window are derived and
+ * live on the heap.
+ *
+ * Order of every change: record, then act, then complete.  A page's flag is
+ * set before its page-table entries show it; a move or a loan is complete
+ * before it is submitted or sent; a frame is taken out of a record only when
+ * nobody can touch it any more.
+ *
+ * The memory is zeroed at the start, so 0 is "unused" in every state field.
+ * A change of layout changes SYN_KEPT_VERSION.
+ */
+#ifndef SYN_CORE_RECORD_H
+#define SYN_CORE_RECORD_H
+
+#include <stdint.h>
+
+#include <synapse/abi.h>
+
+#define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
+#define SYN_KEPT_VERSION 1u
+
+#define SYN_NONE   UINT32_MAX
+#define SYN_NONE16 UINT16_MAX
+
+#define SYN_SPACES_MAX	  256u
+#define SYN_EXTENTS_MAX	  4096u
+#define SYN_MOVES_MAX	  256u
+#define SYN_SESSIONS_MAX  4096u
+#define SYN_SUMS_INLINE	  8u
+#define SYN_LEASES_A_PAGE 2u   /* lessee records for each page record */
+#define SYN_SUMS_A_PAGE	  128u /* words of the sums area, on the average */
+
+struct syn_rec_head {
+	uint64_t magic;
+	uint64_t fingerprint; /* of the sizes of all records */
+	uint64_t bytes;
+	uint32_t version;
+	uint32_t max_pages;
+	uint32_t max_lessees;
+	uint32_t max_sessions;
+	uint32_t max_quarantine;
+	uint32_t max_sums; /* words */
+	uint64_t pad0;
+};
+SYN_ABI_SIZE(struct syn_rec_head, 56);
+
+#define SYN_EXTENT_FREE	    0
+#define SYN_EXTENT_LIVE	    1
+#define SYN_EXTENT_RETIRING 2
+
+/* @space: SYN_NONE for host extents; @ordinal: place in its pool's slots. */
+struct syn_rec_extent {
+	uint32_t state;
+	uint32_t tier;
+	uint32_t domain;
+	uint32_t space;
+	uint32_t ordinal;
+	uint32_t nr_frames;
+	uint64_t frame_bytes;
+	uint64_t bytes;
+};
+SYN_ABI_SIZE(struct syn_rec_extent, 40);
+
+/* Geometries do not end while the daemon lives; @tokens 0: unused. */
+struct syn_rec_space {
+	uint64_t model[2];
+	uint32_t tokens;
+	uint32_t layers_per_page;
+	uint32_t nr_components;
+	uint32_t nr_tiles;
+	struct syn_component component[SYN_COMPONENTS_MAX];
+	uint64_t page_bytes;
+	uint64_t identity;
+	uint64_t tile_bytes;
+};
+SYN_ABI_SIZE(struct syn_rec_space, 184);
+
+#define SYN_SESSION_FREE  0
+#define SYN_SESSION_LIVE  1
+#define SYN_SESSION_ENDED 2 /* waits for its process or its timelines */
+
+struct syn_rec_window {
+	uint32_t space;
+	uint32_t slots;
+};
+
+struct syn_rec_session {
+	uint32_t state;
+	uint32_t id;
+	uint32_t pid;
+	uint32_t uid;
+	uint32_t domain;
+	uint32_t nr_pages;
+	uint32_t nr_timelines;
+	uint32_t nr_windows;
+	char name[SYN_NAME_BYTES];
+	struct syn_rec_window window[SYN_WINDOWS_MAX];
+};
+SYN_ABI_SIZE(struct syn_rec_session, 192);
+
+#define SYN_MOVE_FREE  0
+#define SYN_MOVE_DRAIN 1 /* the page leaves; timelines have not drained */
+#define SYN_MOVE_COPY  2 /* given to the device */
+
+/* @host: frame that is written, SYN_NONE when the page has a host copy. */
+struct syn_rec_move {
+	uint32_t state;
+	uint32_t page;
+	uint32_t generation;
+	uint32_t host;
+};
+SYN_ABI_SIZE(struct syn_rec_move, 16);
+
+#define SYN_QUARANTINE_FREE 0
+#define SYN_QUARANTINE_HELD 1
+
+/*
+ * A slot that belongs to no page, because a loan into it failed or lost its
+ * borrower: not used again before @session is drained or has exited.
+ */
+struct syn_rec_quarantine {
+	uint32_t state;
+	uint32_t session; /* index */
+	uint32_t domain;
+	uint32_t space;
+	uint32_t slot;
+	uint32_t epoch; /* of the session's drains, see core/quarantine.h */
+};
+SYN_ABI_SIZE(struct syn_rec_quarantine, 24);
+
+#define SYN_LESSEE_USED	 1u
+#define SYN_LESSEE_WRITE 2u /* the exclusive lease of an unsealed page */
+/* Released or orphaned; stays until its session can not touch the page. */
+#define SYN_LESSEE_GONE	 4u
+#define SYN_LESSEE_WAIT	 8u  /* its page leaves; @epoch is to pass first */
+#define SYN_LESSEE_BATCH 16u /* seen in the batch at hand */
+
+/*
+ * One lease.  @next and @prev link the lessees of a page, SYN_NONE ends.
+ * Of a free record @next is the free list; of a GONE one @pte is the next
+ * GONE one of its session, oldest first.
+ */
+struct syn_rec_lessee {
+	uint32_t page;
+	uint16_t session; /* index */
+	uint8_t window;
+	uint8_t flags;
+	uint32_t pte; /* index in the session's page table */
+	uint32_t generation;
+	uint32_t next;
+	uint32_t prev;
+	uint16_t epoch; /* of the session's drains, see core/quarantine.h */
+	uint16_t uses;	/* SYN_PIN_USES() when last looked at */
+};
+SYN_ABI_SIZE(struct syn_rec_lessee, 28);
+
+/* Flags of a page beyond SYN_PAGE_F_*, which synapsectl sees. */
+#define SYN_PAGE_F_LEAVING 0x0040u /* entries show LEAVING */
+#define SYN_PAGE_F_DYING   0x0080u /* freed once nobody can touch it */
+#define SYN_PAGE_F_SUMS	   0x0100u /* its sums are known */
+#define SYN_PAGE_F_READY   0x0200u /* its ready point was seen to pass */
+#define SYN_PAGE_F_HELD	   0x0400u /* in the batch at hand: no victim */
+/* Derived, kept here because there is room: where the page is linked. */
+#define SYN_PAGE_F_LRU	  0x0800u
+#define SYN_PAGE_F_DUP	  0x1000u
+#define SYN_PAGE_F_COLD	  0x2000u
+#define SYN_PAGE_F_WAITS  0x4000u /* counted as quarantined */
+#define SYN_PAGE_F_PUBLIC 0x003fu /* those of the wire */
+
+/* A host frame is {extent:16, frame:16}; an extent has at most 65536. */
+#define SYN_FRAME(extent, frame)                                               \
+	(((uint32_t)(extent) << 16) | (uint32_t)(frame))
+#define SYN_FRAME_EXTENT(code) ((code) >> 16)
+#define SYN_FRAME_INDEX(code)  ((code)&0xffffu)
+
+/**
+ * struct syn_rec_page - one page.
+ * @key:		0 while it has none.
+ * @ready_value:	done of the ready timeline from which it is visible.
+ * @sum:		its sums, if the space has at most SYN_SUMS_INLINE tiles.
+ * @sum_run:		else the first word of its run in the sums area.
+ * @generation:		of the record; grows when it is freed.
+ * @slot:		in its HBM pool, with SYN_PAGE_F_HBM.
+ * @host:		host frame, with SYN_PAGE_F_HOST.
+ * @nvme:		slot of the swap file; unused, SYN_NONE.
+ * @lessee:		first lessee.  Of a free record: next free one.
+ * @nr_lessees:		leases, without those that are GONE.
+ * @tokens:		final tokens.
+ * @share:		reported attention.
+ * @domain:		its domain.
+ * @pool:		derived: index of its HBM pool.
+ * @charged:		session index the slot is charged to, SYN_NONE16: nobody.
+ * @ready_session:	index of the sealer's session until READY.
+ * @space:		its space.
+ * @flags:		SYN_PAGE_F_*.
+ * @demotions:		times it moved down; stops at the top.
+ * @loads:		times it was brought back; stops at the top.
+ * @state:		SYN_PAGE_*.
+ * @codec:		of the copy in the lower tier.
+ * @fidelity:		bits of the best copy.
+ * @ready_timeline:	of the ready point.
+ * @pad0:		zero.
+ */
+struct syn_rec_page {
+	uint64_t key[2];
+	uint64_t ready_value;
+	union {
+		uint32_t sum[SYN_SUMS_INLINE];
+		uint32_t sum_run;
+	};
+	uint32_t generation;
+	uint32_t slot;
+	uint32_t host;
+	uint32_t nvme;
+	uint32_t lessee;
+	uint32_t nr_lessees;
+	uint32_t tokens;
+	uint32_t share;
+	uint32_t domain;
+	uint16_t pool;
+	uint16_t charged;
+	uint16_t ready_session;
+	uint16_t space;
+	uint16_t flags;
+	uint16_t demotions;
+	uint16_t loads;
+	uint8_t state;
+	uint8_t codec;
+	uint8_t fidelity;
+	uint8_t ready_timeline;
+	uint16_t pad0;
+};
+SYN_ABI_SIZE(struct syn_rec_page, 112);
+
+#endif

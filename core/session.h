@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions and their windows, as the rest of core sees them. */
+#ifndef SYN_CORE_SESSION_H
+#define SYN_CORE_SESSION_H
+
+#include "core/mm-internal.h"
+
+/*
+ * One of the leases of @session from entry *@at on, SYN_NONE when there is no
+ * more.  @at begins at 0.
+ */
+uint32_t syn_session_lease(const struct syn_session *session, uint32_t *at);
+
+#endif
