@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's extents: mapped when announced, unmapped when given up. */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "ipc/client/client-internal.h"
+#include "ipc/conn.h"
+
+/* An extent that was announced and does not come is the daemon's mistake. */
+#define EXTENT_WAIT_NS 5000000000u
+
+static struct syn_extent *extent_find(struct syn_client *c, uint32_t id)
+{
+	for (unsigned int i = 0; i < c->nr_extents; i++)
+		if (c->extent[i].msg.extent == id)
+			return &c->extent[i];
+	return NULL;
+}
+
+static void slots_set(struct syn_window *w, const struct syn_msg_extent *msg,
+		      bool mapped)
+{
+	for (uint32_t i = 0; i < msg->nr_frames; i++) {
+		uint32_t slot = msg->first_slot + i;
+		uint64_t bit = 1ull << (slot % 64);
+		uint64_t word = syn_load_relaxed(&w->mapped[slot / 64]);
+
+		syn_store_release(&w->mapped[slot / 64],
+				  mapped ? word | bit : word & ~bit);
+	}
+}
+
+static bool extent_is_sane(const struct syn_msg_extent *msg)
+{
+	uint64_t used;
+
+	if (!msg->nr_frames || !msg->frame_bytes || msg->flags)
+		return false;
+	if (syn_mul_overflow(msg->nr_frames, msg->frame_bytes, &used) ||
+	    used > msg->bytes)
+		return false;
+	if (msg->tier == SYN_TIER_HOST)
+		return true;
+	return msg->tier == SYN_TIER_HBM && msg->window < SYN_WINDOWS_MAX;
+}
+
+static bool extent_fits(const struct syn_extent *e, const struct syn_window *w)
+{
+	return e->msg.frame_bytes == w->stride &&
+	       e->msg.first_slot < w->range &&
+	       e->msg.nr_frames <= w->range - e->msg.first_slot;
+}
+
+/*
+ * Moves the mapping over the reserved addresses.  Slots are whole pages, so
+ * neighbours do not share one.
+ */
+static int extent_place(struct syn_extent *e, struct syn_window *w)
+{
+	char *to = w->base + e->msg.first_slot * w->stride;
+	void *at;
+
+	if (!extent_fits(e, w))
+		return -EPROTO;
+	if (syn_fault())
+		return -ENOMEM;
+	at = mremap(e->addr, e->map_bytes, e->map_bytes,
+		    MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (at == MAP_FAILED)
+		return -errno;
+	e->addr = at;
+	e->placed = true;
+	slots_set(w, &e->msg, true);
+	return 0;
+}
+
+int syn_extent_place_locked(struct syn_client *c, uint32_t window)
+{
+	for (unsigned int i = 0; i < c->nr_extents; i++) {
+		struct syn_extent *e = &c->extent[i];
+		int r;
+
+		if (e->msg.tier != SYN_TIER_HBM || e->msg.window != window ||
+		    e->placed || e->state != SYN_EXTENT_MAPPED)
+			continue;
+		r = extent_place(e, &c->window[window]);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* Leaves reserved addresses where the extent was, if it lay in a window. */
+static void extent_unmap(struct syn_client *c, struct syn_extent *e)
+{
+	if (!e->placed) {
+		(void)munmap(e->addr, e->map_bytes);
+		return;
+	}
+	slots_set(&c->window[e->msg.window], &e->msg, false);
+	(void)mmap(e->addr, e->map_bytes, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		   0);
+}
+
+static int extent_map(struct syn_extent *e, int fd)
+{
+	bool hbm = e->msg.tier == SYN_TIER_HBM;
+	void *addr;
+	int r;
+
+	e->map_bytes =
+		hbm ? e->msg.nr_frames * e->msg.frame_bytes : e->msg.bytes;
+	r = syn_conn_segment_map(fd, e->map_bytes, hbm, &addr);
+	if (r)
+		return r;
+	if (madvise(addr, e->map_bytes, MADV_DONTFORK)) {
+		r = -errno;
+		(void)munmap(addr, e->map_bytes);
+		return r;
+	}
+	e->addr = addr;
+	return 0;
+}
+
+static int extent_reserve(struct syn_client *c)
+{
+	unsigned int max = c->max_extents ? 2 * c->max_extents : 16;
+	struct syn_extent *table;
+
+	if (c->nr_extents < c->max_extents)
+		return 0;
+	table = syn_alloc(max, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	if (c->nr_extents)
+		memcpy(table, c->extent, c->nr_extents * sizeof(*table));
+	free(c->extent);
+	c->extent = table;
+	c->max_extents = max;
+	return 0;
+}
+
+int syn_extent_add_locked(struct syn_client *c,
+			  const struct syn_msg_extent *msg, int fd)
+{
+	struct syn_extent e = { .msg = *msg };
+	/* A mapping holds its file; many extents must not need many fds. */
+	syn_cleanup(syn_closep) int file = fd;
+	struct syn_window *w;
+	int r;
+
+	if (!extent_is_sane(msg) || extent_find(c, msg->extent))
+		return -EPROTO;
+	r = extent_reserve(c);
+	if (r)
+		return r;
+	r = extent_map(&e, file);
+	if (r)
+		return r;
+	w = &c->window[msg->window];
+	if (msg->tier == SYN_TIER_HBM && w->client) {
+		r = extent_place(&e, w);
+		if (r) {
+			(void)munmap(e.addr, e.map_bytes);
+			return r;
+		}
+	}
+	c->extent[c->nr_extents++] = e;
+	return 0;
+}
+
+static void extent_leave(struct syn_client *c, struct syn_extent *e)
+{
+	extent_unmap(c, e);
+	e->state = SYN_EXTENT_GONE;
+}
+
+int syn_extent_retire_locked(struct syn_client *c, uint32_t id)
+{
+	struct syn_extent *e = extent_find(c, id);
+
+	if (!e || e->state != SYN_EXTENT_MAPPED)
+		return -EPROTO;
+	e->state = SYN_EXTENT_LEAVING;
+	if (!e->users)
+		extent_leave(c, e);
+	return 0;
+}
+
+void syn_extent_tell_locked(struct syn_client *c)
+{
+	unsigned int i = 0;
+
+	while (i < c->nr_extents) {
+		const struct syn_sqe sqe = {
+			.op = SYN_OP_RETIRED,
+			.object = c->extent[i].msg.extent,
+		};
+
+		if (c->extent[i].state != SYN_EXTENT_GONE) {
+			i++;
+			continue;
+		}
+		if (!syn_request_tell_locked(c, &sqe))
+			return;
+		c->extent[i] = c->extent[--c->nr_extents];
+	}
+}
+
+static bool extent_take_locked(struct syn_client *c, uint32_t id,
+			       struct syn_extent *ret)
+{
+	struct syn_extent *e = extent_find(c, id);
+
+	if (!e || e->state == SYN_EXTENT_GONE)
+		return false;
+	e->users++;
+	*ret = *e;
+	return true;
+}
+
+int syn_extent_get(struct syn_client *c, uint32_t id, struct syn_extent *ret)
+{
+	uint64_t deadline_ns = syn_deadline_ns(EXTENT_WAIT_NS);
+
+	for (;;) {
+		bool found;
+		int r;
+
+		(void)pthread_mutex_lock(&c->lock);
+		found = extent_take_locked(c, id, ret);
+		(void)pthread_mutex_unlock(&c->lock);
+		if (found)
+			return 0;
+		r = syn_inbox_wait(c);
+		if (r)
+			return r;
+		if (syn_now_ns() > deadline_ns)
+			return -EPROTO;
+	}
+}
+
+void syn_extent_put(struct syn_client *c, uint32_t id)
+{
+	struct syn_extent *e;
+
+	(void)pthread_mutex_lock(&c->lock);
+	e = extent_find(c, id);
+	if (!--e->users && e->state == SYN_EXTENT_LEAVING) {
+		extent_leave(c, e);
+		syn_extent_tell_locked(c);
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+int syn_slot_wait(struct syn_window *w, uint32_t slot)
+{
+	uint64_t deadline_ns = 0;
+
+	while (!syn_window_has_slot(w, slot)) {
+		int r = syn_inbox_wait(w->client);
+
+		if (r)
+			return r;
+		if (!deadline_ns)
+			deadline_ns = syn_deadline_ns(EXTENT_WAIT_NS);
+		if (slot >= w->range || syn_now_ns() > deadline_ns)
+			return -EPROTO;
+	}
+	return 0;
+}
+
+void syn_extent_free_all(struct syn_client *c, bool forked)
+{
+	for (unsigned int i = 0; i < c->nr_extents && !forked; i++) {
+		struct syn_extent *e = &c->extent[i];
+
+		/* What lies in a window goes with the window, at once. */
+		if (e->state != SYN_EXTENT_GONE && !e->placed)
+			(void)munmap(e->addr, e->map_bytes);
+	}
+	free(c->extent);
+	c->extent = NULL;
+	c->nr_extents = 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Timelines: what a stream or thread was given, and what it has finished. */
+#include "core/base/base.h"
+#include "ipc/client/client-internal.h"
+
+int syn_timeline_new(struct syn_client *client, uint32_t *ret)
+{
+	SYN_KEEP_ERRNO;
+	int r = syn_client_check(client);
+
+	if (r)
+		return r;
+	(void)pthread_mutex_lock(&client->lock);
+	if (client->next_timeline < client->nr_timelines)
+		*ret = client->next_timeline++;
+	else
+		r = -EDQUOT;
+	(void)pthread_mutex_unlock(&client->lock);
+	return r;
+}
+
+/* In a forked child the words are not mapped. */
+static struct syn_timeline *timeline_of(struct syn_client *c, uint32_t timeline)
+{
+	if (syn_load_relaxed(c->state) == SYN_CLIENT_FORKED ||
+	    timeline >= c->nr_timelines)
+		return NULL;
+	return &c->timeline[timeline];
+}
+
+uint64_t syn_timeline_issue(struct syn_client *client, uint32_t timeline)
+{
+	struct syn_timeline *t = timeline_of(client, timeline);
+
+	/* E: before the unpin that it covers */
+	return t ? syn_fetch_add_seq_cst(&t->issued, (uint64_t)1) + 1 : 0;
+}
+
+void syn_timeline_done(struct syn_client *client, uint32_t timeline,
+		       uint64_t value)
+{
+	struct syn_timeline *t = timeline_of(client, timeline);
+
+	if (t)
+		syn_store_release(&t->done, value);
+}

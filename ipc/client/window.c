@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spaces and windows: asked for on the socket, answered there. */
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "ipc/client/client-internal.h"
+#include "ipc/client/opts.h"
+#include "ipc/conn.h"
+
+/* Slots begin on addresses that suit huge pages, too. */
+#define WINDOW_ALIGN (2ull << 20)
+
+/* One question at a time, because answers do not say to which they belong. */
+static int ask_begin_locked(struct syn_client *c)
+{
+	while (c->asking && !c->ended) {
+		c->nr_waiting++;
+		(void)pthread_cond_wait(&c->turn, &c->lock);
+		c->nr_waiting--;
+	}
+	if (c->ended)
+		return -ESHUTDOWN;
+	c->asking = true;
+	c->answered = false;
+	return 0;
+}
+
+static int ask_locked(struct syn_client *c, struct syn_msg *msg,
+		      uint16_t answer_type)
+{
+	struct pollfd fd = { .fd = c->sock, .events = POLLOUT };
+	int r;
+
+	c->answer_type = answer_type;
+	for (;;) {
+		r = syn_conn_send(c->sock, msg, NULL, 0);
+		if (r != -EAGAIN)
+			break;
+		(void)poll(&fd, 1, -1);
+	}
+	/* The peer's end is found out, with its reason, by reading. */
+	if (r == -EPIPE || r == -ECONNRESET) {
+		syn_inbox_read_locked(c);
+		r = -ESHUTDOWN;
+	}
+	if (!r)
+		r = syn_wait_locked(c, &c->answered);
+	return r ? r : c->answer.msg.error;
+}
+
+static void ask_end_locked(struct syn_client *c)
+{
+	c->asking = false;
+	if (c->nr_waiting)
+		(void)pthread_cond_broadcast(&c->turn);
+}
+
+static int space_message(const struct syn_space_opts *opts,
+			 struct syn_msg_space *ret)
+{
+	if (!opts->nr_components || opts->nr_components > SYN_COMPONENTS_MAX ||
+	    !opts->components)
+		return -EINVAL;
+	*ret = (struct syn_msg_space){
+		.msg = { .type = SYN_MSG_SPACE, .size = sizeof(*ret) },
+		.model = { opts->model[0], opts->model[1] },
+		.tokens = opts->tokens,
+		.layers_per_page =
+			opts->layers_per_page ? opts->layers_per_page : 1,
+		.nr_components = opts->nr_components,
+	};
+	memcpy(ret->component, opts->components,
+	       opts->nr_components * sizeof(*opts->components));
+	return 0;
+}
+
+static int space_ask_locked(struct syn_client *c, struct syn_msg_space *msg,
+			    struct syn_space *ret)
+{
+	const struct syn_msg_space_reply *answer = &c->answer.space;
+	int r;
+
+	r = ask_begin_locked(c);
+	if (r)
+		return r;
+	r = ask_locked(c, &msg->msg, SYN_MSG_SPACE_REPLY);
+	if (!r && (!answer->nr_tiles || answer->nr_tiles > SYN_TILES_MAX ||
+		   answer->page_bytes % answer->nr_tiles))
+		r = -EPROTO;
+	if (!r)
+		*ret = (struct syn_space){
+			.id = answer->space,
+			.nr_tiles = answer->nr_tiles,
+			.page_bytes = answer->page_bytes,
+			.identity = answer->identity,
+		};
+	ask_end_locked(c);
+	return r;
+}
+
+int syn_space_define(struct syn_client *client,
+		     const struct syn_space_opts *opts, struct syn_space *ret)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_space_opts own;
+	struct syn_msg_space msg;
+	int r = syn_client_check(client);
+
+	if (!r)
+		r = SYN_OPTS_READ(&own, opts);
+	if (!r)
+		r = space_message(&own, &msg);
+	if (r)
+		return r;
+	(void)pthread_mutex_lock(&client->lock);
+	r = space_ask_locked(client, &msg, ret);
+	(void)pthread_mutex_unlock(&client->lock);
+	return r;
+}
+
+/* Addresses without memory, so that extents can come and go behind them. */
+static int window_reserve(uint64_t bytes, char **ret)
+{
+	char *base;
+	size_t head;
+
+	if (syn_fault())
+		return -ENOMEM;
+	base = mmap(NULL, bytes + WINDOW_ALIGN, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	head = syn_align_up((uintptr_t)base, WINDOW_ALIGN) - (uintptr_t)base;
+	if (head)
+		(void)munmap(base, head);
+	if (head < WINDOW_ALIGN)
+		(void)munmap(base + head + bytes, WINDOW_ALIGN - head);
+	*ret = base + head;
+	return 0;
+}
+
+static bool window_is_sane(const struct syn_client *c,
+			   const struct syn_msg_window_reply *msg)
+{
+	uint64_t bytes;
+
+	return msg->window < SYN_WINDOWS_MAX &&
+	       !c->window[msg->window].client && msg->slots &&
+	       msg->slots <= msg->range_slots &&
+	       msg->range_slots <= SYN_PTE_SLOT(UINT32_MAX) + 1u &&
+	       msg->stride >= c->opening.page_bytes &&
+	       msg->stride % (uint64_t)sysconf(_SC_PAGESIZE) == 0 &&
+	       !syn_mul_overflow(msg->range_slots, msg->stride, &bytes) &&
+	       bytes <= INT64_MAX;
+}
+
+int syn_window_setup_locked(struct syn_client *c,
+			    const struct syn_msg_window_reply *msg)
+{
+	struct syn_window w = {
+		.client = c,
+		.space = c->opening,
+		.stride = msg->stride,
+		.range = msg->range_slots,
+		.slots = msg->slots,
+	};
+	int r;
+
+	if (!window_is_sane(c, msg))
+		return -EPROTO;
+	w.mapped = syn_alloc(syn_div_up(w.range, 64), sizeof(*w.mapped));
+	if (!w.mapped)
+		return -ENOMEM;
+	r = window_reserve(w.range * w.stride, &w.base);
+	if (r) {
+		free(w.mapped);
+		return r;
+	}
+	c->window[msg->window] = w;
+	return syn_extent_place_locked(c, msg->window);
+}
+
+static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
+			     const struct syn_space *space,
+			     struct syn_window **ret)
+{
+	int r;
+
+	r = ask_begin_locked(c);
+	if (r)
+		return r;
+	c->opening = *space;
+	r = ask_locked(c, &msg->msg, SYN_MSG_WINDOW_REPLY);
+	if (!r)
+		r = c->opened;
+	if (!r)
+		*ret = &c->window[c->answer.window.window];
+	ask_end_locked(c);
+	return r;
+}
+
+int syn_window_open(struct syn_client *client, const struct syn_space *space,
+		    const struct syn_window_opts *opts, struct syn_window **ret)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_window_opts own;
+	struct syn_msg_window msg = {
+		.msg = { .type = SYN_MSG_WINDOW, .size = sizeof(msg) },
+		.space = space->id,
+	};
+	int r = syn_client_check(client);
+
+	if (!r)
+		r = SYN_OPTS_READ(&own, opts);
+	if (r)
+		return r;
+	if (!own.slots || !space->nr_tiles)
+		return -EINVAL;
+	msg.slots = own.slots;
+	msg.device = own.device;
+	(void)pthread_mutex_lock(&client->lock);
+	r = window_ask_locked(client, &msg, space, ret);
+	(void)pthread_mutex_unlock(&client->lock);
+	return r;
+}
+
+void syn_window_planes(const struct syn_window *window, struct syn_planes *ret)
+{
+	ret->base = window->base;
+	ret->stride = window->stride;
+	ret->range = window->range;
+	ret->slots = window->slots;
+}
+
+void syn_window_free_all(struct syn_client *c, bool forked)
+{
+	for (unsigned int i = 0; i < SYN_WINDOWS_MAX; i++) {
+		struct syn_window *w = &c->window[i];
+
+		if (!w->client)
+			continue;
+		if (!forked)
+			(void)munmap(w->base, w->range * w->stride);
+		free(w->mapped);
+		w->client = NULL;
+	}
+}
