@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One connection: accepted, attached, told, ended, gone. */
+#ifndef SYN_IPC_SERVER_PEER_H
+#define SYN_IPC_SERVER_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct syn_msg_hello;
+struct syn_peer;
+struct syn_server;
+
+/* Takes @sock; on failure it is closed after a BYE. */
+int syn_peer_new(struct syn_server *server, int sock, uint64_t now_ns);
+
+/* Refuses @sock with a reason and closes it. */
+void syn_peer_refuse(int sock, int error, const char *reason);
+
+/*
+ * Makes a control connection of the peer, or a session with segments and
+ * rings; sends WELCOME.  On failure *ret_why says why and nothing is left.
+ */
+int syn_peer_attach_control(struct syn_peer *peer, uint32_t version,
+			    const char **ret_why);
+int syn_peer_attach_engine(struct syn_peer *peer,
+			   const struct syn_msg_hello *hello, uint32_t version,
+			   const char **ret_why);
+
+/*
+ * Sends what waits for the socket: extents, the reply, retired extents.
+ * -EAGAIN: the socket is full; epoll will tell.  Another -errno: the peer has
+ * been ended.
+ */
+int syn_peer_tell(struct syn_peer *peer);
+
+/* Toggles what has happened to the session since the last call. */
+void syn_peer_notice(struct syn_peer *peer);
+
+/* Wakes the client, whether it says that it sleeps or not. */
+void syn_peer_wake(struct syn_peer *peer);
+
+/*
+ * The connection is over: a BYE with @reason unless that is NULL, leases end,
+ * and a session goes to quarantine.
+ */
+void syn_peer_end(struct syn_peer *peer, int error, const char *reason);
+
+/* The process has @exited, or nothing of its session is in quarantine. */
+void syn_peer_gone(struct syn_peer *peer, bool exited);
+
+/* Frees what has ended in this turn. */
+void syn_peer_bury(struct syn_server *server);
+
+#endif

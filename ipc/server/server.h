@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon's side of the socket and the rings: one control thread that
+ * accepts clients, serves their requests from the memory manager, and notices
+ * how they end.  Knows nothing of devices, files or configuration.
+ *
+ * A server has no globals, so a test may run several, each on its own thread.
+ */
+#ifndef SYN_IPC_SERVER_SERVER_H
+#define SYN_IPC_SERVER_SERVER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct syn_mm;
+struct syn_server;
+
+/* What a kept descriptor is; its id is the session's. */
+#define SYN_SERVER_KEEP_SOCKET	       1u
+#define SYN_SERVER_KEEP_CLIENT_SEGMENT 2u
+#define SYN_SERVER_KEEP_DAEMON_SEGMENT 3u
+
+/**
+ * struct syn_server_config - what a server is made of.
+ * @listen_fd:		a listening socket that does not block; the caller's.
+ * @mm:			the memory manager; outlives the server.
+ * @dev_event_fd:	readable while copies have completed; -1: none.
+ * @lifeline_fd:	the server ends when it becomes readable; -1: none.
+ * @epoch:		number of the worker, told to clients.
+ * @keeper_pid:		for people.
+ * @admin_uid:		may give orders, besides root.
+ * @max_sessions:	as given to the memory manager.
+ * @max_fds:		descriptors this process may hold.
+ * @hello_timeout_ns:	for the first message of a client, 0: 5 s.
+ * @keep:		takes a duplicate of @fd and has acknowledged it on
+ *			return.  NULL: nobody keeps.
+ * @drop:		the duplicate may be closed.
+ * @keep_ctx:		first argument of both.
+ */
+struct syn_server_config {
+	int listen_fd;
+	struct syn_mm *mm;
+	int dev_event_fd;
+	int lifeline_fd;
+	uint64_t epoch;
+	uint32_t keeper_pid;
+	uid_t admin_uid;
+	uint32_t max_sessions;
+	uint32_t max_fds;
+	uint64_t hello_timeout_ns;
+	int (*keep)(void *ctx, uint32_t kind, uint32_t id, int fd);
+	void (*drop)(void *ctx, uint32_t kind, uint32_t id);
+	void *keep_ctx;
+};
+
+int syn_server_new(struct syn_server **ret,
+		   const struct syn_server_config *config);
+
+/*
+ * Serves until syn_server_stop() or the lifeline; then every session has been
+ * told and ended.  0, or -errno when the loop cannot go on.  Blocks SIGPIPE in
+ * the thread that calls it.
+ */
+int syn_server_run(struct syn_server *server);
+
+/* From any thread or signal handler. */
+void syn_server_stop(struct syn_server *server);
+
+/* Not while it runs.  Takes NULL, returns NULL. */
+struct syn_server *syn_server_free(struct syn_server *server);
+
+#endif

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading and checking the configuration. */
+#include "tools/synapsed/config.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <sys/sysinfo.h>
+
+#include <ini.h>
+
+#include "core/base/base.h"
+#include "core/base/log.h"
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+#define AT(member) offsetof(struct syn_config, member)
+
+static const struct syn_option options[] = {
+	{ "daemon", "socket", "SYNAPSE_SOCKET", "socket", SYN_OPTION_PATH, 0, 0,
+	  AT(socket), "/run/synapse/synapse.sock",
+	  "where clients connect; its directory must exist" },
+	{ "daemon", "socket_mode", "SYNAPSE_SOCKET_MODE", "socket-mode",
+	  SYN_OPTION_MODE, 0, 0777, AT(socket_mode), "0660",
+	  "who may connect, as permission bits" },
+	{ "daemon", "log_level", "SYNAPSE_LOG_LEVEL", "log-level",
+	  SYN_OPTION_LEVEL, 0, 0, AT(log_level), "info",
+	  "how much is written to standard error" },
+	{ "daemon", "max_sessions", "SYNAPSE_MAX_SESSIONS", "max-sessions",
+	  SYN_OPTION_COUNT, 1, 65536, AT(max_sessions), "1024",
+	  "clients attached at once" },
+	{ "daemon", "max_pages", "SYNAPSE_MAX_PAGES", "max-pages",
+	  SYN_OPTION_COUNT, 64, 1ull << 24, AT(max_pages), "262144",
+	  "pages that may exist at once" },
+	{ "hbm", "budget", "SYNAPSE_HBM_BUDGET", "hbm", SYN_OPTION_SIZE,
+	  4 * MIB, 64 * TIB, AT(hbm_bytes), "256M",
+	  "memory of the first tier" },
+	{ "hbm", "device", "SYNAPSE_HBM_DEVICE", "device", SYN_OPTION_DEVICE, 0,
+	  0, AT(device), SYN_CONFIG_DEVICE_HOST,
+	  "what the first tier is made of" },
+	{ "host", "budget", "SYNAPSE_HOST_BUDGET", "host", SYN_OPTION_SIZE,
+	  4 * MIB, 64 * TIB, AT(host_bytes), "1G",
+	  "memory of the second tier" },
+	{ "host", "lock", "SYNAPSE_HOST_LOCK", "lock", SYN_OPTION_BOOL, 0, 1,
+	  AT(host_lock), "no", "lock it, so that it is never swapped" },
+	{ "host", "huge_pages", "SYNAPSE_HOST_HUGE_PAGES", "huge-pages",
+	  SYN_OPTION_BOOL, 0, 1, AT(host_huge_pages), "no",
+	  "use huge pages where the system has them" },
+	{ "reclaim", "low", "SYNAPSE_RECLAIM_LOW", "low", SYN_OPTION_SHARE, 0,
+	  1000, AT(low_permille), "10%",
+	  "free share of a client's slots below which reclaim starts" },
+	{ "reclaim", "high", "SYNAPSE_RECLAIM_HIGH", "high", SYN_OPTION_SHARE,
+	  0, 1000, AT(high_permille), "20%", "free share at which it stops" },
+};
+
+const struct syn_option *syn_config_options(size_t *ret_nr)
+{
+	*ret_nr = syn_array_size(options);
+	return options;
+}
+
+/* ---- values ------------------------------------------------------------- */
+
+/* Decimal digits, then one of @units; *ret_unit is 0 for none. */
+static int number_parse(const char *text, const char *units, uint64_t *ret,
+			char *ret_unit)
+{
+	uint64_t value = 0;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		if (syn_mul_overflow(value, 10, &value) ||
+		    syn_add_overflow(value, (uint64_t)(*text - '0'), &value))
+			return -ERANGE;
+	}
+	*ret_unit = *text;
+	if (*text && (!strchr(units, *text) || text[1]))
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+static int size_parse(const char *text, uint64_t *ret)
+{
+	uint64_t scale = 1;
+	uint64_t value;
+	char unit;
+	int r;
+
+	r = number_parse(text, "KMGT", &value, &unit);
+	if (r)
+		return r;
+	switch (unit) {
+	case 'K':
+		scale = KIB;
+		break;
+	case 'M':
+		scale = MIB;
+		break;
+	case 'G':
+		scale = GIB;
+		break;
+	case 'T':
+		scale = TIB;
+		break;
+	}
+	return syn_mul_overflow(value, scale, ret) ? -ERANGE : 0;
+}
+
+static int share_parse(const char *text, uint64_t *ret)
+{
+	uint64_t value;
+	char unit;
+	int r;
+
+	r = number_parse(text, "%", &value, &unit);
+	if (r)
+		return r;
+	if (unit != '%')
+		return -EINVAL;
+	return syn_mul_overflow(value, 10, ret) ? -ERANGE : 0;
+}
+
+static int mode_parse(const char *text, uint64_t *ret)
+{
+	char *end;
+	unsigned long value;
+
+	if (*text < '0' || *text > '7')
+		return -EINVAL;
+	errno = 0;
+	value = strtoul(text, &end, 8);
+	if (*end || errno)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+static int bool_parse(const char *text, uint64_t *ret)
+{
+	if (strcmp(text, "yes") != 0 && strcmp(text, "no") != 0)
+		return -EINVAL;
+	*ret = text[0] == 'y';
+	return 0;
+}
+
+static int level_parse(const char *text, uint64_t *ret)
+{
+	enum syn_log_level level;
+	int r;
+
+	r = syn_log_level_parse(text, &level);
+	if (!r)
+		*ret = level;
+	return r;
+}
+
+static int count_parse(const char *text, uint64_t *ret)
+{
+	char unit;
+
+	return number_parse(text, "", ret, &unit);
+}
+
+static int value_parse(const struct syn_option *option, const char *text,
+		       uint64_t *ret)
+{
+	switch (option->type) {
+	case SYN_OPTION_SIZE:
+		return size_parse(text, ret);
+	case SYN_OPTION_COUNT:
+		return count_parse(text, ret);
+	case SYN_OPTION_SHARE:
+		return share_parse(text, ret);
+	case SYN_OPTION_MODE:
+		return mode_parse(text, ret);
+	case SYN_OPTION_BOOL:
+		return bool_parse(text, ret);
+	case SYN_OPTION_LEVEL:
+		return level_parse(text, ret);
+	case SYN_OPTION_PATH:
+	case SYN_OPTION_DEVICE:
+		break;
+	}
+	return -EINVAL;
+}
+
+static void size_format(uint64_t bytes, char *to, size_t max)
+{
+	static const char units[] = "TGMK";
+	uint64_t scale = TIB;
+
+	for (int i = 0; units[i]; i++, scale /= KIB) {
+		if (bytes && bytes % scale == 0) {
+			(void)snprintf(to, max, "%" PRIu64 "%c", bytes / scale,
+				       units[i]);
+			return;
+		}
+	}
+	(void)snprintf(to, max, "%" PRIu64, bytes);
+}
+
+static void expect_format(const struct syn_option *option, char *to, size_t max)
+{
+	char low[32];
+	char high[32];
+
+	switch (option->type) {
+	case SYN_OPTION_PATH:
+		(void)snprintf(to, max, "a path of 1 to %d bytes",
+			       SYN_CONFIG_TEXT_BYTES - 1);
+		break;
+	case SYN_OPTION_DEVICE:
+		(void)snprintf(to, max, "\"%s\"", SYN_CONFIG_DEVICE_HOST);
+		break;
+	case SYN_OPTION_SIZE:
+		size_format(option->min, low, sizeof(low));
+		size_format(option->max, high, sizeof(high));
+		(void)snprintf(to, max, "a size from %s to %s, as in 64M or 2G",
+			       low, high);
+		break;
+	case SYN_OPTION_COUNT:
+		(void)snprintf(to, max, "a number from %" PRIu64 " to %" PRIu64,
+			       option->min, option->max);
+		break;
+	case SYN_OPTION_SHARE:
+		(void)snprintf(to, max, "a share from 0%% to 100%%");
+		break;
+	case SYN_OPTION_MODE:
+		(void)snprintf(to, max, "octal permission bits, as in 0660");
+		break;
+	case SYN_OPTION_BOOL:
+		(void)snprintf(to, max, "\"yes\" or \"no\"");
+		break;
+	case SYN_OPTION_LEVEL:
+		(void)snprintf(to, max,
+			       "\"error\", \"warning\", \"info\" or \"debug\"");
+		break;
+	}
+}
+
+static bool text_set(char *to, const struct syn_option *option,
+		     const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!len || len >= SYN_CONFIG_TEXT_BYTES)
+		return false;
+	if (option->type == SYN_OPTION_DEVICE &&
+	    strcmp(text, SYN_CONFIG_DEVICE_HOST) != 0)
+		return false;
+	memset(to, 0, SYN_CONFIG_TEXT_BYTES);
+	memcpy(to, text, len);
+	return true;
+}
+
+static bool value_set(uint64_t *to, const struct syn_option *option,
+		      const char *text)
+{
+	uint64_t value;
+
+	if (value_parse(option, text, &value))
+		return false;
+	if (option->max && (value < option->min || value > option->max))
+		return false;
+	*to = value;
+	return true;
+}
+
+int syn_config_set(struct syn_config *config, const struct syn_option *option,
+		   const char *text, const char *where)
+{
+	void *to = (char *)config + option->offset;
+	char expect[128];
+	bool good;
+
+	if (option->type == SYN_OPTION_PATH ||
+	    option->type == SYN_OPTION_DEVICE)
+		good = text_set(to, option, text);
+	else
+		good = value_set(to, option, text);
+	if (good)
+		return 0;
+	expect_format(option, expect, sizeof(expect));
+	syn_error("%s: \"%.64s\": expected %s", where, text, expect);
+	return -EINVAL;
+}
+
+void syn_config_default(struct syn_config *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (size_t i = 0; i < syn_array_size(options); i++)
+		(void)syn_config_set(ret, &options[i], options[i].fallback,
+				     "default");
+}
+
+/* ---- the file ----------------------------------------------------------- */
+
+/**
+ * struct reader - one file being read.
+ * @config:	what it sets.
+ * @path:	for messages.
+ * @file:	open.
+ * @line:	number of the last line read.
+ * @error:	0, or what is wrong; only the first is reported.
+ * @seen:	options set so far, one bit each.
+ */
+struct reader {
+	struct syn_config *config;
+	const char *path;
+	FILE *file;
+	int line;
+	int error;
+	uint64_t seen;
+};
+
+static int __attribute__((format(printf, 2, 3)))
+reader_fail(struct reader *reader, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	if (!reader->error) {
+		va_start(ap, fmt);
+		(void)vsnprintf(text, sizeof(text), fmt, ap);
+		va_end(ap);
+		syn_error("%s:%d: %s", reader->path, reader->line, text);
+	}
+	reader->error = -EINVAL;
+	return 0;
+}
+
+/* The library has no line numbers of its own, so lines are counted here. */
+static char *reader_line(char *to, int max, void *ctx)
+{
+	struct reader *reader = ctx;
+	size_t len;
+
+	if (reader->error || !fgets(to, max, reader->file))
+		return NULL;
+	reader->line++;
+	len = strlen(to);
+	if (len + 1 == (size_t)max && to[len - 1] != '\n') {
+		reader_fail(reader, "the line is longer than %d bytes",
+			    max - 2);
+		return NULL;
+	}
+	return to;
+}
+
+static bool section_known(const char *section)
+{
+	for (size_t i = 0; i < syn_array_size(options); i++)
+		if (strcmp(options[i].section, section) == 0)
+			return true;
+	return false;
+}
+
+static const struct syn_option *option_find(const char *section,
+					    const char *key)
+{
+	for (size_t i = 0; i < syn_array_size(options); i++)
+		if (strcmp(options[i].section, section) == 0 &&
+		    strcmp(options[i].key, key) == 0)
+			return &options[i];
+	return NULL;
+}
+
+/* Returns 1 when all is well: the library's convention. */
+static int reader_value(void *ctx, const char *section, const char *key,
+			const char *value)
+{
+	struct reader *reader = ctx;
+	const struct syn_option *option = option_find(section, key);
+	char where[320];
+	uint64_t bit;
+
+	if (!option && !section_known(section))
+		return reader_fail(reader,
+				   "[%s]: expected [daemon], [hbm], [host] "
+				   "or [reclaim]",
+				   section);
+	if (!option)
+		return reader_fail(reader, "%s: unknown key in [%s]", key,
+				   section);
+	bit = 1ull << (option - options);
+	if (reader->seen & bit)
+		return reader_fail(reader, "%s: expected once", key);
+	reader->seen |= bit;
+	if (reader->error)
+		return 0;
+	(void)snprintf(where, sizeof(where), "%s:%d: %s", reader->path,
+		       reader->line, key);
+	reader->error = syn_config_set(reader->config, option, value, where);
+	return !reader->error;
+}
+
+int syn_config_read(struct syn_config *config, const char *path)
+{
+	struct reader reader = { .config = config, .path = path };
+	int r;
+
+	reader.file = fopen(path, "re");
+	if (!reader.file) {
+		r = -errno;
+		syn_error("%s: %s", path, strerror(-r));
+		return r;
+	}
+	r = ini_parse_stream(reader_line, &reader, reader_value, &reader);
+	if (!reader.error && ferror(reader.file)) {
+		syn_error("%s: cannot be read", path);
+		reader.error = -EIO;
+	}
+	if (!reader.error && r) {
+		/* The library goes on after an error and tells the line. */
+		reader.line = r > 0 ? r : reader.line;
+		(void)reader_fail(&reader,
+				  "expected \"[section]\" or \"key = value\"");
+	}
+	(void)fclose(reader.file);
+	return reader.error;
+}
+
+/* ---- the rest ----------------------------------------------------------- */
+
+int syn_config_environment(struct syn_config *config)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < syn_array_size(options) && !r; i++) {
+		const char *text = getenv(options[i].env);
+
+		if (text)
+			r = syn_config_set(config, &options[i], text,
+					   options[i].env);
+	}
+	return r;
+}
+
+int syn_config_check(const struct syn_config *config)
+{
+	struct sysinfo info;
+	uint64_t total_bytes;
+
+	if (config->low_permille >= config->high_permille) {
+		syn_error("[reclaim] low: expected less than high");
+		return -EINVAL;
+	}
+	if (sysinfo(&info) < 0)
+		return -errno;
+	total_bytes = (uint64_t)info.totalram * info.mem_unit;
+	if (config->hbm_bytes + config->host_bytes > total_bytes) {
+		syn_error("[hbm] budget and [host] budget: expected no more "
+			  "than this machine's %" PRIu64 " MiB together",
+			  total_bytes / MIB);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void value_print(const struct syn_config *config,
+			const struct syn_option *option, FILE *file)
+{
+	const void *from = (const char *)config + option->offset;
+	const uint64_t *value = from;
+	char text[32];
+
+	switch (option->type) {
+	case SYN_OPTION_PATH:
+	case SYN_OPTION_DEVICE:
+		(void)fprintf(file, "%s", (const char *)from);
+		break;
+	case SYN_OPTION_SIZE:
+		size_format(*value, text, sizeof(text));
+		(void)fprintf(file, "%s", text);
+		break;
+	case SYN_OPTION_COUNT:
+		(void)fprintf(file, "%" PRIu64, *value);
+		break;
+	case SYN_OPTION_SHARE:
+		(void)fprintf(file, "%" PRIu64 "%%", *value / 10);
+		break;
+	case SYN_OPTION_MODE:
+		(void)fprintf(file, "%04" PRIo64, *value);
+		break;
+	case SYN_OPTION_BOOL:
+		(void)fprintf(file, "%s", *value ? "yes" : "no");
+		break;
+	case SYN_OPTION_LEVEL:
+		(void)fprintf(file, "%s",
+			      syn_log_level_name((enum syn_log_level) * value));
+		break;
+	}
+}
+
+void syn_config_print(const struct syn_config *config, FILE *file)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < syn_array_size(options); i++) {
+		const struct syn_option *option = &options[i];
+
+		if (strcmp(section, option->section) != 0) {
+			(void)fprintf(file, "%s[%s]\n", *section ? "\n" : "",
+				      option->section);
+			section = option->section;
+		}
+		(void)fprintf(file, "%s = ", option->key);
+		value_print(config, option, file);
+		(void)fprintf(file, "\n");
+	}
+}

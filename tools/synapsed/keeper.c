@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Holds descriptors, watches the worker. */
+#include "tools/synapsed/keeper.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#if SYN_HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/base/log.h"
+#include "ipc/conn.h"
+#include "tools/synapsed/keep.h"
+#include "tools/synapsed/worker.h"
+
+/* Workers that die faster than this will not do better. */
+#define KEEPER_DEATHS	 5
+#define KEEPER_DEATHS_NS 10000000000u
+/* A worker that was asked to stop has so long. */
+#define KEEPER_PATIENCE_NS 5000000000u
+
+struct kept {
+	uint32_t kind;
+	uint32_t id;
+	int fd;
+};
+
+/**
+ * struct keeper - the parent's state.
+ * @config:	checked.
+ * @listen_fd:	the listening socket.
+ * @signal_fd:	SIGTERM and SIGINT.
+ * @socket:	the listening socket's file.
+ * @kept:	descriptors of the worker that runs.
+ * @nr_kept:	their number.
+ * @max_kept:	room.
+ * @epoch:	number of the worker that runs.
+ * @pid:	the worker; 0: none.
+ * @pid_fd:	the worker's.
+ * @sock:	to the worker.
+ * @ready:	a worker has served.
+ * @stopping:	asked to end.
+ * @stop_ns:	when it was asked.
+ * @died_ns:	when the last workers died, oldest overwritten.
+ * @nr_died:	deaths so far.
+ */
+struct keeper {
+	const struct syn_config *config;
+	int listen_fd;
+	int signal_fd;
+	struct stat socket;
+	struct kept *kept;
+	size_t nr_kept;
+	size_t max_kept;
+	uint64_t epoch;
+	pid_t pid;
+	int pid_fd;
+	int sock;
+	bool ready;
+	bool stopping;
+	uint64_t stop_ns;
+	uint64_t died_ns[KEEPER_DEATHS];
+	unsigned int nr_died;
+};
+
+static void service_notify(const char *state)
+{
+#if SYN_HAVE_SYSTEMD
+	(void)sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+/* ---- kept descriptors --------------------------------------------------- */
+
+static int kept_add(struct keeper *keeper, uint32_t kind, uint32_t id, int fd)
+{
+	if (keeper->nr_kept == keeper->max_kept) {
+		size_t max = keeper->max_kept ? 2 * keeper->max_kept : 64;
+		struct kept *more = syn_alloc(max, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		if (keeper->nr_kept)
+			memcpy(more, keeper->kept,
+			       keeper->nr_kept * sizeof(*more));
+		free(keeper->kept);
+		keeper->kept = more;
+		keeper->max_kept = max;
+	}
+	keeper->kept[keeper->nr_kept++] =
+		(struct kept){ .kind = kind, .id = id, .fd = fd };
+	return 0;
+}
+
+static void kept_drop(struct keeper *keeper, uint32_t kind, uint32_t id)
+{
+	for (size_t i = 0; i < keeper->nr_kept; i++) {
+		struct kept *kept = &keeper->kept[i];
+
+		if (kept->kind != kind || kept->id != id)
+			continue;
+		syn_close(kept->fd);
+		*kept = keeper->kept[--keeper->nr_kept];
+		return;
+	}
+}
+
+/* Tells every client that its session is over, and forgets everything. */
+static void kept_end(struct keeper *keeper, const char *reason)
+{
+	struct syn_msg_bye bye = {
+		.msg = { .type = SYN_MSG_BYE,
+			 .size = sizeof(bye),
+			 .error = -ESHUTDOWN },
+	};
+
+	(void)snprintf(bye.reason, sizeof(bye.reason), "%s", reason);
+	for (size_t i = 0; i < keeper->nr_kept; i++) {
+		int fd = keeper->kept[i].fd;
+
+		if (keeper->kept[i].kind == SYN_SERVER_KEEP_SOCKET) {
+			(void)syn_conn_send(fd, &bye.msg, NULL, 0);
+			/* The client's other duplicates must not matter. */
+			(void)shutdown(fd, SHUT_RDWR);
+		}
+		syn_close(fd);
+	}
+	keeper->nr_kept = 0;
+}
+
+/* ---- the worker --------------------------------------------------------- */
+
+static void worker_exec(const struct keeper *keeper, int sock)
+{
+	char text[16];
+	char name[] = "synapsed";
+	char flag[] = "--worker";
+	char *const argv[] = { name, flag, text, NULL };
+	sigset_t none;
+
+	(void)keeper;
+	(void)snprintf(text, sizeof(text), "%d", sock);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (fcntl(sock, F_SETFD, 0) == 0)
+		(void)execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+static int worker_start(struct keeper *keeper, int kept_fd, uint64_t bytes)
+{
+	const int fds[] = { keeper->listen_fd, kept_fd };
+	struct syn_keep_start start = {
+		.msg = { .type = SYN_KEEP_START, .size = sizeof(start) },
+		.epoch = keeper->epoch,
+		.kept_bytes = bytes,
+		.socket_dev = keeper->socket.st_dev,
+		.socket_ino = keeper->socket.st_ino,
+		.keeper_pid = (uint32_t)getpid(),
+		.config = *keeper->config,
+	};
+
+	return syn_conn_send(keeper->sock, &start.msg, fds,
+			     syn_array_size(fds));
+}
+
+static int worker_fork(struct keeper *keeper)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		worker_exec(keeper, pair[1]);
+	syn_close(pair[1]);
+	if (pid < 0) {
+		syn_close(pair[0]);
+		return -EAGAIN;
+	}
+	keeper->pid = pid;
+	keeper->sock = pair[0];
+	keeper->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return keeper->pid_fd < 0 ? -errno : 0;
+}
+
+/* Kept memory begins anew with each worker. */
+static int worker_spawn(struct keeper *keeper)
+{
+	syn_cleanup(syn_closep) int kept_fd = -1;
+	uint64_t bytes = syn_worker_kept_bytes(keeper->config);
+	int r;
+
+	r = syn_conn_segment_new("synapse-kept", bytes, &kept_fd);
+	if (r)
+		return r;
+	r = worker_fork(keeper);
+	if (r)
+		return r;
+	keeper->epoch++;
+	return worker_start(keeper, kept_fd, bytes);
+}
+
+static void worker_forget(struct keeper *keeper)
+{
+	keeper->pid = 0;
+	keeper->pid_fd = syn_close(keeper->pid_fd);
+	keeper->sock = syn_close(keeper->sock);
+}
+
+static void worker_kill(struct keeper *keeper)
+{
+	if (!keeper->pid)
+		return;
+	(void)kill(keeper->pid, SIGKILL);
+	(void)waitpid(keeper->pid, NULL, 0);
+	worker_forget(keeper);
+}
+
+static bool worker_hopeless(struct keeper *keeper)
+{
+	const uint64_t now_ns = syn_now_ns();
+	unsigned int at = keeper->nr_died++ % KEEPER_DEATHS;
+	uint64_t oldest_ns = keeper->died_ns[(at + 1) % KEEPER_DEATHS];
+
+	keeper->died_ns[at] = now_ns;
+	return keeper->nr_died >= KEEPER_DEATHS &&
+	       now_ns - oldest_ns < KEEPER_DEATHS_NS;
+}
+
+/* Returns the exit code when the keeper must end too, else -1. */
+static int worker_gone(struct keeper *keeper)
+{
+	char reason[SYN_REASON_BYTES];
+	int status = 0;
+
+	(void)waitpid(keeper->pid, &status, 0);
+	worker_forget(keeper);
+	if (WIFSIGNALED(status))
+		(void)snprintf(reason, sizeof(reason),
+			       "the worker died (signal %d); attach again",
+			       WTERMSIG(status));
+	else
+		(void)snprintf(reason, sizeof(reason),
+			       "the worker died (exit %d); attach again",
+			       WEXITSTATUS(status));
+	kept_end(keeper, reason);
+	if (keeper->stopping || (WIFEXITED(status) && !WEXITSTATUS(status)))
+		return 0;
+	syn_error("%s", reason);
+	if (!keeper->ready) {
+		syn_error("the worker could not start");
+		return 1;
+	}
+	if (worker_hopeless(keeper)) {
+		syn_error("%d workers died in a row; giving up", KEEPER_DEATHS);
+		return 1;
+	}
+	return -1;
+}
+
+/* ---- the loop ----------------------------------------------------------- */
+
+static void put_answer(struct keeper *keeper, int error)
+{
+	struct syn_keep_msg ack = {
+		.msg = { .type = SYN_KEEP_ACK,
+			 .size = sizeof(ack),
+			 .error = error },
+	};
+
+	(void)syn_conn_send(keeper->sock, &ack.msg, NULL, 0);
+}
+
+static void worker_said(struct keeper *keeper)
+{
+	struct syn_keep_msg m = { 0 };
+	int fds[SYN_FDS_MAX];
+	int r;
+
+	r = syn_conn_recv(keeper->sock, &m, sizeof(m), fds);
+	if (r < 0) {
+		/* Only a PUT whose descriptor found no room here comes so. */
+		put_answer(keeper, r);
+		return;
+	}
+	if (r != (int)sizeof(m))
+		return; /* the pidfd tells the rest */
+	switch (m.msg.type) {
+	case SYN_KEEP_READY:
+		if (!keeper->ready)
+			service_notify("READY=1");
+		keeper->ready = true;
+		syn_info("ready: %s, worker %d, epoch %llu",
+			 keeper->config->socket, (int)keeper->pid,
+			 (unsigned long long)keeper->epoch);
+		break;
+	case SYN_KEEP_PUT:
+		r = kept_add(keeper, m.kind, m.id, fds[0]);
+		if (r)
+			syn_close(fds[0]);
+		put_answer(keeper, r);
+		break;
+	case SYN_KEEP_DROP:
+		kept_drop(keeper, m.kind, m.id);
+		break;
+	}
+}
+
+static void stop_asked(struct keeper *keeper)
+{
+	struct signalfd_siginfo info;
+
+	if (read(keeper->signal_fd, &info, sizeof(info)) != sizeof(info) ||
+	    keeper->stopping)
+		return;
+	syn_info("stopping");
+	service_notify("STOPPING=1");
+	keeper->stopping = true;
+	keeper->stop_ns = syn_now_ns();
+	(void)kill(keeper->pid, SIGTERM);
+}
+
+/* Milliseconds until a worker that does not stop is killed; -1: for ever. */
+static int keeper_timeout(const struct keeper *keeper)
+{
+	uint64_t waited_ns = syn_now_ns() - keeper->stop_ns;
+
+	if (!keeper->stopping)
+		return -1;
+	if (waited_ns >= KEEPER_PATIENCE_NS)
+		return 0;
+	return (int)((KEEPER_PATIENCE_NS - waited_ns) / 1000000u) + 1;
+}
+
+/* Serves one worker until it ends; the exit code, or -1 for another worker. */
+static int keeper_serve(struct keeper *keeper)
+{
+	for (;;) {
+		struct pollfd fds[] = {
+			{ .fd = keeper->sock, .events = POLLIN },
+			{ .fd = keeper->pid_fd, .events = POLLIN },
+			{ .fd = keeper->signal_fd, .events = POLLIN },
+		};
+		int r = poll(fds, syn_array_size(fds), keeper_timeout(keeper));
+
+		if (r < 0 && errno != EINTR)
+			return 1;
+		if (r == 0) {
+			syn_warning("the worker does not stop; killing it");
+			(void)kill(keeper->pid, SIGKILL);
+			keeper->stop_ns = syn_now_ns();
+		}
+		/* All it said before it died counts. */
+		if (fds[0].revents & POLLIN)
+			worker_said(keeper);
+		else if (fds[1].revents)
+			return worker_gone(keeper);
+		if (fds[2].revents)
+			stop_asked(keeper);
+	}
+}
+
+/* ---- start and end ------------------------------------------------------ */
+
+static int signals_open(struct keeper *keeper)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	keeper->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return keeper->signal_fd < 0 ? -errno : 0;
+}
+
+/* The directory is what is missing when a path to a new file is -ENOENT. */
+static void listen_complain(const char *path, int error)
+{
+	const char *slash = strrchr(path, '/');
+	int len = slash ? (int)(slash - path) : 0;
+
+	if (error == -EADDRINUSE)
+		syn_error("%s: a daemon answers there already", path);
+	else if (error == -ENOENT && len)
+		syn_error("%.*s: no such directory (for the socket)", len,
+			  path);
+	else
+		syn_error("%s: %s", path, strerror(-error));
+}
+
+static int socket_open(struct keeper *keeper)
+{
+	const struct syn_config *config = keeper->config;
+	int r;
+
+	r = syn_conn_listen(config->socket, (unsigned int)config->socket_mode,
+			    &keeper->listen_fd);
+	if (r) {
+		listen_complain(config->socket, r);
+		return r;
+	}
+	return stat(config->socket, &keeper->socket) < 0 ? -errno : 0;
+}
+
+static void socket_close(struct keeper *keeper)
+{
+	struct stat now;
+
+	if (keeper->listen_fd < 0)
+		return;
+	syn_closep(&keeper->listen_fd);
+	/* Somebody may have put another in its place. */
+	if (stat(keeper->config->socket, &now) == 0 &&
+	    now.st_ino == keeper->socket.st_ino &&
+	    now.st_dev == keeper->socket.st_dev)
+		(void)unlink(keeper->config->socket);
+}
+
+static int keeper_run(struct keeper *keeper)
+{
+	int code = -1;
+
+	while (code < 0) {
+		int r = worker_spawn(keeper);
+
+		if (r) {
+			syn_error("a worker cannot be started: %s",
+				  strerror(-r));
+			return 1;
+		}
+		code = keeper_serve(keeper);
+	}
+	return code;
+}
+
+int syn_keeper_main(const struct syn_config *config)
+{
+	struct keeper keeper = { .config = config,
+				 .listen_fd = -1,
+				 .signal_fd = -1,
+				 .pid_fd = -1,
+				 .sock = -1 };
+	int code = 1;
+
+	if (signals_open(&keeper) == 0 && socket_open(&keeper) == 0)
+		code = keeper_run(&keeper);
+	worker_kill(&keeper);
+	kept_end(&keeper, "the daemon is shutting down");
+	socket_close(&keeper);
+	syn_close(keeper.signal_fd);
+	free(keeper.kept);
+	return code;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wires device, memory manager and server together. */
+#include "tools/synapsed/worker.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "core/base/base.h"
+#include "core/base/log.h"
+#include "core/dev.h"
+#include "core/mm.h"
+#include "ipc/conn.h"
+#include "ipc/server/server.h"
+#include "kernels/dev-host.h"
+#include "tools/synapsed/keep.h"
+
+/**
+ * struct worker - all it is made of, in order of construction.
+ * @sock:	to the keeper.
+ * @start:	what the keeper said.
+ * @listen_fd:	from the keeper.
+ * @kept:	kept memory, mapped.
+ * @dev:	the device.
+ * @mm:		the memory manager.
+ * @server:	the control thread's server.
+ */
+struct worker {
+	int sock;
+	struct syn_keep_start start;
+	int listen_fd;
+	void *kept;
+	struct syn_dev *dev;
+	struct syn_mm *mm;
+	struct syn_server *server;
+};
+
+/* For the signal handler; set once the server can be stopped. */
+static struct syn_server *worker_stoppable;
+
+static void on_terminate(int signo)
+{
+	(void)signo;
+	syn_server_stop(worker_stoppable);
+}
+
+static void mm_config_set(struct syn_mm_config *to,
+			  const struct syn_config *config)
+{
+	*to = (struct syn_mm_config){
+		.hbm_bytes = config->hbm_bytes,
+		.host_bytes = config->host_bytes,
+		.max_pages = (uint32_t)config->max_pages,
+		.max_sessions = (uint32_t)config->max_sessions,
+		.low_permille = (uint32_t)config->low_permille,
+		.high_permille = (uint32_t)config->high_permille,
+	};
+}
+
+uint64_t syn_worker_kept_bytes(const struct syn_config *config)
+{
+	struct syn_mm_config mm_config;
+
+	mm_config_set(&mm_config, config);
+	return syn_mm_kept_bytes(&mm_config);
+}
+
+static int keep_extent(void *ctx, uint32_t id, int fd)
+{
+	const struct worker *worker = ctx;
+
+	return syn_keep_put(worker->sock, SYN_KEEP_EXTENT, id, fd);
+}
+
+static void drop_extent(void *ctx, uint32_t id)
+{
+	const struct worker *worker = ctx;
+
+	syn_keep_drop(worker->sock, SYN_KEEP_EXTENT, id);
+}
+
+static int keep_session(void *ctx, uint32_t kind, uint32_t id, int fd)
+{
+	const struct worker *worker = ctx;
+
+	return syn_keep_put(worker->sock, kind, id, fd);
+}
+
+static void drop_session(void *ctx, uint32_t kind, uint32_t id)
+{
+	const struct worker *worker = ctx;
+
+	syn_keep_drop(worker->sock, kind, id);
+}
+
+static int start_receive(struct worker *worker)
+{
+	int fds[SYN_FDS_MAX];
+	int r;
+
+	r = syn_conn_recv(worker->sock, &worker->start, sizeof(worker->start),
+			  fds);
+	if (r < 0)
+		return r;
+	if (r != (int)sizeof(worker->start) ||
+	    worker->start.msg.type != SYN_KEEP_START ||
+	    worker->start.msg.nr_fds != 2)
+		return -EPROTO;
+	worker->listen_fd = fds[0];
+	r = syn_conn_segment_map(fds[1], worker->start.kept_bytes, 1,
+				 &worker->kept);
+	syn_close(fds[1]);
+	return r;
+}
+
+static int dev_open(struct worker *worker)
+{
+	const struct syn_config *config = &worker->start.config;
+	const struct syn_dev_host_config dev_config = {
+		.lock_memory = config->host_lock,
+		.huge_pages = config->host_huge_pages,
+		.keep = keep_extent,
+		.drop = drop_extent,
+		.keep_ctx = worker,
+	};
+
+	return syn_dev_host_open(&worker->dev, &dev_config);
+}
+
+static int mm_open(struct worker *worker)
+{
+	struct syn_mm_config config;
+
+	mm_config_set(&config, &worker->start.config);
+	config.dev = worker->dev;
+	config.kept = worker->kept;
+	return syn_mm_new(&worker->mm, &config);
+}
+
+static int server_open(struct worker *worker)
+{
+	struct syn_server_config config = {
+		.listen_fd = worker->listen_fd,
+		.mm = worker->mm,
+		.dev_event_fd = worker->dev->ops->event_fd(worker->dev),
+		.lifeline_fd = worker->sock,
+		.epoch = worker->start.epoch,
+		.keeper_pid = worker->start.keeper_pid,
+		.admin_uid = geteuid(),
+		.max_sessions = (uint32_t)worker->start.config.max_sessions,
+		.keep = keep_session,
+		.drop = drop_session,
+		.keep_ctx = worker,
+	};
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -errno;
+	config.max_fds = (uint32_t)syn_min(limit.rlim_cur, (rlim_t)UINT32_MAX);
+	return syn_server_new(&worker->server, &config);
+}
+
+static void worker_clear(struct worker *worker)
+{
+	worker->server = syn_server_free(worker->server);
+	worker->mm = syn_mm_free(worker->mm);
+	if (worker->dev)
+		worker->dev->ops->close(worker->dev);
+	if (worker->kept)
+		(void)munmap(worker->kept, worker->start.kept_bytes);
+	syn_close(worker->listen_fd);
+}
+
+/* -errno with what could not be done in *ret_what. */
+static int worker_open(struct worker *worker, const char **ret_what)
+{
+	int r;
+
+	*ret_what = "the keeper's message";
+	r = start_receive(worker);
+	if (r)
+		return r;
+	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
+	*ret_what = "the device";
+	r = dev_open(worker);
+	if (r)
+		return r;
+	*ret_what = "the memory manager";
+	r = mm_open(worker);
+	if (r)
+		return r;
+	*ret_what = "the server";
+	return server_open(worker);
+}
+
+static void signals_set(struct worker *worker)
+{
+	struct sigaction action = { .sa_handler = on_terminate };
+
+	worker_stoppable = worker->server;
+	(void)sigaction(SIGTERM, &action, NULL);
+	/* A terminal sends this to both; the keeper passes it on. */
+	action.sa_handler = SIG_IGN;
+	(void)sigaction(SIGINT, &action, NULL);
+}
+
+/* The keeper removes the socket's file; when it was killed, nobody else can. */
+static void socket_remove(const struct worker *worker)
+{
+	const struct syn_keep_start *start = &worker->start;
+	struct pollfd keeper = { .fd = worker->sock };
+	struct stat st;
+
+	if (poll(&keeper, 1, 0) != 1 || !(keeper.revents & POLLHUP))
+		return;
+	if (stat(start->config.socket, &st) == 0 &&
+	    st.st_dev == start->socket_dev && st.st_ino == start->socket_ino)
+		(void)unlink(start->config.socket);
+}
+
+int syn_worker_main(int sock)
+{
+	struct worker worker = { .sock = sock, .listen_fd = -1 };
+	const char *what;
+	int r;
+
+	r = worker_open(&worker, &what);
+	if (r) {
+		syn_error("%s: %s", what, strerror(-r));
+		worker_clear(&worker);
+		return 1;
+	}
+	signals_set(&worker);
+	r = syn_keep_ready(sock);
+	if (!r)
+		r = syn_server_run(worker.server);
+	if (r)
+		syn_error("the worker ends: %s", strerror(-r));
+	(void)signal(SIGTERM, SIG_IGN);
+	socket_remove(&worker);
+	worker_clear(&worker);
+	return r ? 1 : 0;
+}
