@@ -171,8 +171,9 @@ SYN_ABI_AT(struct syn_msg_hello, job_id, 56, 8);
  *
  * The control blocks struct syn_client_ctl and struct syn_daemon_ctl are at
  * offset 0 of their segments.  Descriptors: 0 client segment, 1 daemon
- * segment, 2 eventfd the client writes to wake the daemon, 3 eventfd the
- * daemon writes to wake the client.
+ * segment (read-only), 2 eventfd the client writes to wake the daemon, 3 pipe
+ * the client reads when it is woken: each of the two sides has descriptions of
+ * its own, so neither can make the other's calls block.
  */
 struct syn_msg_welcome {
 	struct syn_msg msg;
@@ -375,7 +376,7 @@ SYN_ABI_SIZE(struct syn_msg_retire, 24);
  * struct syn_client_ctl - the words of the ring that the client writes.
  * @sq_tail:	shared: submissions published; free-running.
  * @cq_head:	shared: completions consumed; free-running.
- * @cq_sleeps:	shared: 1 while the client sleeps on its eventfd.
+ * @cq_sleeps:	shared: 1 while the client sleeps on descriptor 3.
  */
 struct syn_client_ctl {
 	uint32_t sq_tail;
