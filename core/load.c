@@ -215,7 +215,7 @@ static void loan_filled(struct syn_session *s, uint32_t page)
 	syn_page_change(mm, page, 0, SYN_PAGE_F_FILLING);
 	syn_page_publish(mm, page);
 	syn_page_recharge(mm, page);
-	syn_page_settle(mm, page);
+	(void)syn_page_settle(mm, page);
 }
 
 /* The slot may be written still; the page goes on without it. */
@@ -232,7 +232,7 @@ static void loan_void(struct syn_session *s, uint32_t page, bool lost)
 		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST);
 	} else {
 		syn_page_publish(mm, page);
-		syn_page_settle(mm, page);
+		(void)syn_page_settle(mm, page);
 	}
 }
 

@@ -136,7 +136,7 @@ static void move_drop(struct syn_mm *mm, uint32_t move)
 		syn_pool_frame_give(mm, host);
 	if (syn_page_is(&mm->page[page], SYN_PAGE_F_LEAVING))
 		leave_undo(mm, page);
-	syn_page_settle(mm, page);
+	(void)syn_page_settle(mm, page);
 	mm->progress = true;
 }
 

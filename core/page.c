@@ -277,14 +277,21 @@ static void page_quarantined(struct syn_mm *mm, uint32_t page, bool enter)
 uint32_t syn_page_slot_detach(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];
+	struct syn_window *w = syn_page_window(mm, page);
 	uint32_t slot = pg->slot;
 
 	if (syn_page_is(pg, SYN_PAGE_F_WAITS)) {
 		pg->flags ^= SYN_PAGE_F_WAITS;
 		page_quarantined(mm, page, false);
 	}
-	syn_page_charge(mm, page, SYN_NONE16);
+	/* Off its list while the charge still says which. */
 	syn_page_change(mm, page, 0, SYN_PAGE_F_HBM);
+	if (w) {
+		w->charged--;
+		w->moves -= page_moving(pg);
+		mm->pool[pg->pool]->moves += page_moving(pg);
+	}
+	pg->charged = SYN_NONE16;
 	pg->slot = SYN_NONE;
 	return slot;
 }
@@ -460,33 +467,44 @@ static void page_wait(struct syn_mm *mm, uint32_t page)
 	page_quarantined(mm, page, true);
 }
 
-void syn_page_settle(struct syn_mm *mm, uint32_t page)
+static bool page_dies(const struct syn_rec_page *pg)
+{
+	return !pg->nr_lessees && (!syn_page_is(pg, SYN_PAGE_F_KEYED) ||
+				   pg->state == SYN_PAGE_LOST);
+}
+
+/* Nobody's process, copy or loan can touch it. */
+static bool page_untouched(const struct syn_rec_page *pg)
+{
+	return pg->lessee == SYN_NONE &&
+	       !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING);
+}
+
+bool syn_page_settle(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];
 
-	if (!pg->nr_lessees && (!syn_page_is(pg, SYN_PAGE_F_KEYED) ||
-				pg->state == SYN_PAGE_LOST)) {
-		if (syn_page_is(pg, SYN_PAGE_F_KEYED))
-			syn_page_unkey(mm, page);
-		if (!syn_page_is(pg, SYN_PAGE_F_DYING))
-			syn_page_change(mm, page, SYN_PAGE_F_DYING, 0);
-	}
-	if (!syn_page_is(pg, SYN_PAGE_F_DYING)) {
+	if (!page_dies(pg)) {
 		page_host_update(mm, page);
-		return;
+		return true;
 	}
-	if (pg->lessee == SYN_NONE &&
-	    !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))
+	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
+		syn_page_unkey(mm, page);
+	if (page_untouched(pg)) {
 		page_free(mm, page);
-	else
-		page_wait(mm, page);
+		return false;
+	}
+	if (!syn_page_is(pg, SYN_PAGE_F_DYING))
+		syn_page_change(mm, page, SYN_PAGE_F_DYING, 0);
+	page_wait(mm, page);
+	return true;
 }
 
 void syn_page_evict(struct syn_mm *mm, uint32_t page)
 {
 	mm->count.evictions++;
 	syn_page_unkey(mm, page);
-	syn_page_settle(mm, page);
+	(void)syn_page_settle(mm, page);
 }
 
 void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
@@ -507,5 +525,5 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
 	    !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))
 		syn_page_host_free(mm, page);
 	syn_page_publish(mm, page);
-	syn_page_settle(mm, page);
+	(void)syn_page_settle(mm, page);
 }

@@ -63,9 +63,9 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
 
 /*
  * A lease, copy or loan on it has ended: it dies if nobody leases it and it
- * has no key, and is freed once nobody can touch it.
+ * has no key, and is freed once nobody can touch it.  False: it was freed.
  */
-void syn_page_settle(struct syn_mm *mm, uint32_t page);
+bool syn_page_settle(struct syn_mm *mm, uint32_t page);
 
 /* Drops a keyed page that nobody leases and nobody can touch. */
 void syn_page_evict(struct syn_mm *mm, uint32_t page);

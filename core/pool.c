@@ -239,16 +239,19 @@ void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
 	syn_pool_trim(mm, pool);
 }
 
+/* Youngest first: the old ones are told to everybody. */
 void syn_pool_trim(struct syn_mm *mm, struct syn_pool *pool)
 {
 	uint64_t need = pool->tier == SYN_TIER_HBM ? pool->guaranteed : 0;
-	struct syn_extent *ext;
-	struct syn_extent *tmp;
+	struct syn_list *at = pool->with_free.prev;
 
-	syn_list_for_each_safe (ext, tmp, &pool->with_free, in_free) {
-		if (ext->nr_used || pool->nr_frames - ext->nr_frames < need)
-			continue;
-		syn_extent_retire(mm, ext);
+	while (at != &pool->with_free) {
+		struct syn_extent *ext =
+			syn_container_of(at, struct syn_extent, in_free);
+
+		at = at->prev;
+		if (!ext->nr_used && pool->nr_frames - ext->nr_frames >= need)
+			syn_extent_retire(mm, ext);
 	}
 }
 

@@ -143,23 +143,30 @@ static uint32_t gone_pop(struct syn_session *s)
 	return lessee;
 }
 
+/* A loan's slot stays on its borrower's account. */
+static void lessee_settle(struct syn_mm *mm, uint32_t page, uint16_t session)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	if (syn_page_settle(mm, page) && pg->charged == session &&
+	    !syn_page_is(pg, SYN_PAGE_F_FILLING))
+		syn_page_recharge(mm, page);
+}
+
 static void lessee_finish(struct syn_mm *mm, uint32_t lessee)
 {
 	uint32_t page = mm->lessee[lessee].page;
-	bool charged = mm->page[page].charged == mm->lessee[lessee].session;
+	uint16_t session = mm->lessee[lessee].session;
 
 	ready_resolve(mm, lessee);
 	syn_lease_free(mm, lessee);
-	if (charged && !syn_page_is(&mm->page[page], SYN_PAGE_F_FILLING))
-		syn_page_recharge(mm, page);
-	syn_page_settle(mm, page);
+	lessee_settle(mm, page, session);
 }
 
 void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 			  uint16_t epoch)
 {
 	struct syn_rec_lessee *l = &mm->lessee[lessee];
-	uint32_t page = l->page;
 
 	syn_lease_end(mm, lessee);
 	if (!wait) {
@@ -168,11 +175,7 @@ void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 	}
 	l->epoch = epoch;
 	gone_push(mm->session[l->session], lessee);
-	syn_page_settle(mm, page);
-	if (mm->page[page].charged == l->session &&
-	    !syn_page_is(&mm->page[page],
-			 SYN_PAGE_F_DYING | SYN_PAGE_F_FILLING))
-		syn_page_recharge(mm, page);
+	lessee_settle(mm, l->page, l->session);
 }
 
 /* ---- slots -------------------------------------------------------------- */

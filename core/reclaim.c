@@ -8,59 +8,79 @@
 #include "core/move.h"
 #include "core/page.h"
 
-#define RECLAIM_LOOK 64u /* pages looked at beyond twice those wanted */
+/* Pages looked at beyond four times those wanted; half get a second chance. */
+#define RECLAIM_LOOK 256u
 
-/* Pinned, or pinned since the last look; every lessee is asked. */
-static bool page_touched(struct syn_mm *mm, uint32_t page)
+enum page_use {
+	PAGE_IDLE,
+	PAGE_USED,  /* pinned since the last look, but not now */
+	PAGE_TAKEN, /* in use */
+};
+
+/* Every lessee is asked. */
+static enum page_use page_use(struct syn_mm *mm, uint32_t page)
 {
-	bool touched = false;
+	const struct syn_rec_page *pg = &mm->page[page];
+	enum page_use use = PAGE_IDLE;
 	uint32_t i;
 
-	for (i = mm->page[page].lessee; i != SYN_NONE; i = mm->lessee[i].next) {
+	if (syn_page_is(pg, SYN_PAGE_F_HELD | SYN_PAGE_F_MOVING))
+		return PAGE_TAKEN;
+	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next) {
 		struct syn_rec_lessee *l = &mm->lessee[i];
 		uint32_t word;
 
 		if (l->flags & SYN_LESSEE_GONE)
-			return true;
+			return PAGE_TAKEN;
 		word = syn_lease_pins(mm, i);
-		touched |= SYN_PIN_COUNT(word) || SYN_PIN_USES(word) != l->uses;
+		if (SYN_PIN_COUNT(word))
+			use = PAGE_TAKEN;
+		else if (SYN_PIN_USES(word) != l->uses && use == PAGE_IDLE)
+			use = PAGE_USED;
 		l->uses = (uint16_t)SYN_PIN_USES(word);
 	}
-	return touched;
+	return use;
 }
 
-static bool page_spared(struct syn_mm *mm, uint32_t page)
+/* Starts the move of @page; where there is no room for a cached one it goes. */
+static int reclaim_one(struct syn_mm *mm, uint32_t page)
 {
-	return syn_page_is(&mm->page[page],
-			   SYN_PAGE_F_HELD | SYN_PAGE_F_MOVING) ||
-	       page_touched(mm, page);
+	int r = syn_move_out(mm, page);
+
+	if (r != SYN_MOVE_E_ROOM || !syn_page_evictable(&mm->page[page]))
+		return r;
+	syn_page_evict(mm, page);
+	return 0;
 }
 
-/* Returns how many slots came free or will. */
+/*
+ * Returns how many slots came free or will.  A page that was used gets a
+ * second chance, until half of what may be looked at had one: then the next
+ * that is not in use is taken all the same, so that a list of which every
+ * page was used still yields.
+ */
 static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
 			     uint32_t wanted)
 {
-	uint32_t look = syn_min(lru->nr, RECLAIM_LOOK + 2 * wanted);
+	uint32_t chances = syn_min(lru->nr, RECLAIM_LOOK / 2 + 2 * wanted);
+	uint32_t look = syn_min(2 * lru->nr, RECLAIM_LOOK + 4 * wanted);
 	uint32_t taken = 0;
 
 	while (taken < wanted && look-- && lru->cold != SYN_NONE) {
 		uint32_t page = lru->cold;
-		int r;
+		enum page_use use = page_use(mm, page);
+		int r = SYN_MOVE_E_PINNED;
 
-		if (page_spared(mm, page)) {
+		if (use == PAGE_IDLE || (use == PAGE_USED && !chances))
+			r = reclaim_one(mm, page);
+		else if (use == PAGE_USED)
+			chances--;
+		if (r == SYN_MOVE_E_ROOM)
+			break;
+		if (r)
 			syn_page_touch(mm, page);
-			continue;
-		}
-		r = syn_move_out(mm, page);
-		if (r == SYN_MOVE_E_ROOM) {
-			if (!syn_page_evictable(&mm->page[page]))
-				break;
-			syn_page_evict(mm, page);
-		} else if (r == SYN_MOVE_E_PINNED) {
-			syn_page_touch(mm, page);
-			continue;
-		}
-		taken++;
+		else
+			taken++;
 	}
 	return taken;
 }

@@ -2,9 +2,9 @@
 /*
  * Reclaim: who has to leave HBM.
  *
- * A window's pages are in LRU order with a second chance: a page that is
- * pinned, or was pinned since it was last looked at, goes back to the hot
- * end.  Each call looks at a bounded number of pages.
+ * A window's pages are in LRU order with a second chance: a page that was
+ * pinned since it was last looked at goes back to the hot end.  Each call
+ * looks at a bounded number of pages.
  *
  * A window takes from its own pages only, and within its guarantee from those
  * of its pool that are charged to nobody.

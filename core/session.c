@@ -92,6 +92,7 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	session_record(s);
 	mm->session[i] = s;
 	mm->nr_sessions++;
+	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
 	SYN_PROBE(attach, cfg->id, cfg->pid, cfg->uid);
 	*ret = s;

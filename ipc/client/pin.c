@@ -13,14 +13,12 @@
 /* Entries ahead of the one being pinned that are fetched. */
 #define PIN_AHEAD 8u
 
-static void pin_prefetch(const struct syn_client *c, uint64_t page)
+static inline void pin_prefetch(const struct syn_client *c, uint64_t page)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);
 
-	if (index >= c->nr_pages)
-		return;
-	__builtin_prefetch(&c->pin[index], 1);
-	__builtin_prefetch(&c->pte[index], 0);
+	__builtin_prefetch(c->pin + index, 1);
+	__builtin_prefetch(c->pte + index, 0);
 }
 
 static int pin_outcome(uint64_t pte, uint64_t page, uint32_t word)
@@ -33,28 +31,81 @@ static int pin_outcome(uint64_t pte, uint64_t page, uint32_t word)
 	return SYN_PTE_STATE(pte) == SYN_PTE_LOST ? SYN_E_LOST : SYN_E_FAULT;
 }
 
-/* Full order between the count and the entry: concurrency.rst, A and B. */
+/* What a look before the pin did not settle; the same two steps in order. */
+static __attribute__((noinline, cold)) int pin_slow(struct syn_client *c,
+						    uint64_t page)
+{
+	uint32_t index = SYN_HANDLE_INDEX(page);
+	uint32_t word;
+	uint64_t pte;
+
+	word = syn_fetch_add_seq_cst(&c->pin[index], SYN_PIN_ONE); /* A */
+	pte = syn_load_seq_cst(&c->pte[index]);			   /* B */
+	if (syn_pte_is_resident(pte, page) &&
+	    SYN_PIN_COUNT(word) < PIN_COUNT_LIMIT &&
+	    syn_window_has_slot(syn_page_window(c, index), SYN_PTE_SLOT(pte)))
+		return 0;
+	(void)syn_fetch_sub_release(&c->pin[index], 1u);
+	return pin_outcome(pte, page, word);
+}
+
+/*
+ * Full order between the count and the entry: concurrency.rst, A and B.  The
+ * entry is also read before, because nothing overlaps with a locked
+ * instruction: what can be computed is, and afterwards the entry only has to
+ * be the same.
+ */
 static inline int pin_one(struct syn_client *c, uint64_t page, void **ret_addr)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);
 	const struct syn_window *w;
 	uint32_t word;
+	uint32_t slot;
 	uint64_t pte;
+	int r;
 
 	if (syn_unlikely(index >= c->nr_pages))
 		return -ESTALE;
-	word = syn_fetch_add_seq_cst(&c->pin[index], SYN_PIN_ONE); /* A */
-	pte = syn_load_seq_cst(&c->pte[index]);			   /* B */
+	__builtin_prefetch(c->pin + index, 1);
+	pte = syn_load_relaxed(&c->pte[index]);
 	w = syn_page_window(c, index);
-	if (syn_likely(syn_pte_is_resident(pte, page) &&
-		       SYN_PIN_COUNT(word) < PIN_COUNT_LIMIT &&
-		       syn_window_has_slot(w, SYN_PTE_SLOT(pte)))) {
-		if (ret_addr)
-			*ret_addr = w->base + SYN_PTE_SLOT(pte) * w->stride;
-		return 0;
+	slot = SYN_PTE_SLOT(pte);
+	if (syn_unlikely(!syn_pte_is_resident(pte, page) ||
+			 !syn_window_has_slot(w, slot)))
+		goto slow;
+	word = syn_fetch_add_seq_cst(&c->pin[index], SYN_PIN_ONE);  /* A */
+	if (syn_unlikely(syn_load_seq_cst(&c->pte[index]) != pte || /* B */
+			 SYN_PIN_COUNT(word) >= PIN_COUNT_LIMIT ||
+			 !syn_window_has_slot(w, slot))) {
+		(void)syn_fetch_sub_release(&c->pin[index], 1u);
+		goto slow;
 	}
-	(void)syn_fetch_sub_release(&c->pin[index], 1u);
-	return pin_outcome(pte, page, word);
+	if (ret_addr)
+		*ret_addr = w->base + slot * w->stride;
+	return 0;
+
+slow:
+	r = pin_slow(c, page);
+	if (!r && ret_addr)
+		*ret_addr = syn_page_addr(c, page);
+	return r;
+}
+
+static int pin_many(struct syn_client *c, const uint64_t *pages,
+		    unsigned int nr, void **ret_addr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		int r;
+
+		if (i + PIN_AHEAD < nr)
+			pin_prefetch(c, pages[i + PIN_AHEAD]);
+		r = pin_one(c, pages[i], ret_addr ? &ret_addr[i] : NULL);
+		if (syn_unlikely(r)) {
+			syn_pin_drop(c, pages, i);
+			return r;
+		}
+	}
+	return 0;
 }
 
 int syn_pin(struct syn_client *client, const uint64_t *pages, unsigned int nr,
@@ -62,18 +113,10 @@ int syn_pin(struct syn_client *client, const uint64_t *pages, unsigned int nr,
 {
 	int r = syn_client_check(client);
 
-	if (r)
+	if (syn_unlikely(r))
 		return r;
-	for (unsigned int i = 0; i < nr; i++) {
-		if (i + PIN_AHEAD < nr)
-			pin_prefetch(client, pages[i + PIN_AHEAD]);
-		r = pin_one(client, pages[i], ret_addr ? &ret_addr[i] : NULL);
-		if (syn_unlikely(r)) {
-			syn_pin_drop(client, pages, i);
-			return r;
-		}
-	}
-	return 0;
+	return nr == 1 ? pin_one(client, pages[0], ret_addr)
+		       : pin_many(client, pages, nr, ret_addr);
 }
 
 void syn_pin_drop(struct syn_client *c, const uint64_t *pages, unsigned int nr)

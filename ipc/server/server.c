@@ -324,8 +324,7 @@ static void server_sweep(struct syn_server *server, uint64_t now_ns)
 			syn_request_unhold(peer);
 	}
 	syn_list_for_each_safe (peer, tmp, &server->ended, link)
-		if (syn_mm_session_idle(peer->session))
-			syn_peer_gone(peer, false);
+		ended_sweep(server, peer, now_ns);
 }
 
 static void server_sweep_soon(struct syn_server *server)

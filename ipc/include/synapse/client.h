@@ -40,7 +40,14 @@ extern "C" {
 
 /* struct syn_x_opts opts = SYN_OPTS(struct syn_x_opts); */
 #ifdef __cplusplus
-#define SYN_OPTS(type) (type{ sizeof(type) })
+template <typename T> static inline T syn_opts_of()
+{
+	T opts = T();
+
+	opts.sz = sizeof(opts);
+	return opts;
+}
+#define SYN_OPTS(type) (syn_opts_of<type>())
 #else
 #define SYN_OPTS(type) ((type){ .sz = sizeof(type) })
 #endif
