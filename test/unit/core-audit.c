@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything that core derives, computed again from the records: frames free,
+ * used and in quarantine, charges, lists, references, entries, the index.
+ */
+#include "core-harness.h"
+
+#include "core/index.h"
+#include "core/lease.h"
+#include "core/page.h"
+
+/* Pages and bytes counted along the way. */
+struct audit {
+	const struct syn_mm *mm;
+	uint64_t in_lru;
+	uint64_t in_dup;
+	uint64_t in_cold;
+	uint64_t waits;
+	uint64_t sealed;
+	uint64_t pages;
+	uint64_t lessees;
+};
+
+static void audit_lessees(struct audit *a, uint32_t page)
+{
+	const struct syn_mm *mm = a->mm;
+	const struct syn_rec_page *pg = &mm->page[page];
+	uint32_t prev = SYN_NONE;
+	uint32_t live = 0;
+	uint32_t i;
+
+	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next) {
+		const struct syn_rec_lessee *l = &mm->lessee[i];
+		const struct syn_session *s = mm->session[l->session];
+
+		assert_true(l->flags & SYN_LESSEE_USED);
+		assert_int_equal(l->page, page);
+		assert_int_equal(l->prev, prev);
+		assert_non_null(s);
+		prev = i;
+		a->lessees++;
+		if (l->flags & SYN_LESSEE_GONE)
+			continue;
+		live++;
+		assert_int_equal(s->map[l->pte], i);
+		assert_true(s->cfg.pte[l->pte] ==
+			    syn_page_pte(pg, l->generation));
+		assert_int_equal(s->window[l->window].pool->index, pg->pool);
+	}
+	assert_int_equal(live, pg->nr_lessees);
+}
+
+static void audit_page(struct audit *a, uint32_t page)
+{
+	const struct syn_mm *mm = a->mm;
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	a->pages++;
+	a->in_lru += syn_page_is(pg, SYN_PAGE_F_LRU);
+	a->in_dup += syn_page_is(pg, SYN_PAGE_F_DUP);
+	a->in_cold += syn_page_is(pg, SYN_PAGE_F_COLD);
+	a->waits += syn_page_is(pg, SYN_PAGE_F_WAITS);
+	a->sealed += pg->state == SYN_PAGE_SEALED;
+	assert_false(syn_page_is(pg, SYN_PAGE_F_HELD));
+	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM) ||
+		    pg->charged == SYN_NONE16);
+	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_HOST) ||
+		    pg->state == SYN_PAGE_LOST);
+	assert_true(syn_page_is(pg, SYN_PAGE_F_HOST) == (pg->host != SYN_NONE));
+	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
+		assert_int_equal(
+			syn_index_find(mm, pg->domain, pg->space, pg->key),
+			page);
+	/* Alive for a reason. */
+	assert_true(
+		pg->nr_lessees || syn_page_is(pg, SYN_PAGE_F_KEYED) ||
+		(syn_page_is(pg, SYN_PAGE_F_DYING) &&
+		 (pg->lessee != SYN_NONE ||
+		  syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))));
+	audit_lessees(a, page);
+}
+
+static uint64_t count_host(const struct audit *a, const struct syn_pool *host)
+{
+	const struct syn_mm *mm = a->mm;
+	uint64_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < mm->page_used; i++)
+		nr += mm->page[i].state != SYN_PAGE_FREE &&
+		      syn_page_is(&mm->page[i], SYN_PAGE_F_HOST) &&
+		      mm->pool[mm->page[i].pool]->host == host;
+	for (i = 0; i < SYN_MOVES_MAX; i++)
+		nr += mm->move[i].state != SYN_MOVE_FREE &&
+		      mm->move[i].host != SYN_NONE &&
+		      mm->extent[SYN_FRAME_EXTENT(mm->move[i].host)]->pool ==
+			      host;
+	return nr;
+}
+
+static uint64_t count_hbm(const struct audit *a, const struct syn_pool *pool,
+			  uint64_t *ret_going)
+{
+	const struct syn_mm *mm = a->mm;
+	uint64_t nr = 0;
+	uint32_t i;
+
+	*ret_going = 0;
+	for (i = 0; i < mm->page_used; i++) {
+		const struct syn_rec_page *pg = &mm->page[i];
+
+		if (pg->state == SYN_PAGE_FREE || pg->pool != pool->index ||
+		    !syn_page_is(pg, SYN_PAGE_F_HBM))
+			continue;
+		nr++;
+		*ret_going +=
+			syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING);
+	}
+	for (i = 0; i < mm->head->max_quarantine; i++) {
+		const struct syn_rec_quarantine *q = &mm->quarantine[i];
+
+		if (q->state != SYN_QUARANTINE_HELD ||
+		    q->domain != pool->domain || q->space != pool->space)
+			continue;
+		nr++;
+		++*ret_going;
+	}
+	return nr;
+}
+
+static void audit_pool(const struct audit *a, const struct syn_pool *pool)
+{
+	const struct syn_extent *ext;
+	uint64_t going = 0;
+	uint64_t used = 0;
+	uint64_t free_frames = 0;
+	uint64_t frames = 0;
+
+	syn_list_for_each (ext, &pool->extents, in_pool) {
+		uint32_t chain = 0;
+		uint32_t f;
+
+		assert_ptr_equal(a->mm->extent[ext->mem.id], ext);
+		used += ext->nr_used;
+		for (f = ext->free; f != SYN_NONE; f = ext->link[f])
+			chain++;
+		assert_int_equal(chain + ext->nr_used, ext->nr_frames);
+		if (ext->retiring)
+			continue;
+		frames += ext->nr_frames;
+		free_frames += chain;
+	}
+	assert_int_equal(frames, pool->nr_frames);
+	assert_int_equal(free_frames, pool->nr_free);
+	if (pool->tier == SYN_TIER_HOST) {
+		assert_int_equal(count_host(a, pool), used);
+		return;
+	}
+	assert_true(pool->nr_frames >= pool->guaranteed);
+	assert_int_equal(count_hbm(a, pool, &going), used);
+	assert_int_equal(going, pool->going);
+}
+
+static void audit_window(const struct audit *a, const struct syn_window *w)
+{
+	const struct syn_mm *mm = a->mm;
+	uint32_t index = w->session->index;
+	uint32_t charged = 0;
+	uint32_t going = 0;
+	uint32_t moves = 0;
+	uint32_t i;
+
+	for (i = 0; i < mm->page_used; i++) {
+		const struct syn_rec_page *pg = &mm->page[i];
+
+		if (pg->state == SYN_PAGE_FREE || pg->charged != index ||
+		    pg->space != w->pool->space)
+			continue;
+		charged++;
+		going += syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING);
+		moves += syn_page_is(pg, SYN_PAGE_F_MOVING);
+	}
+	for (i = 0; i < mm->head->max_quarantine; i++) {
+		const struct syn_rec_quarantine *q = &mm->quarantine[i];
+		bool mine = q->state == SYN_QUARANTINE_HELD &&
+			    q->session == index && q->space == w->pool->space;
+
+		charged += mine;
+		going += mine;
+	}
+	assert_int_equal(charged, w->charged);
+	assert_int_equal(going, w->going);
+	assert_int_equal(moves, w->moves);
+	assert_true(w->charged <= w->slots);
+}
+
+static void audit_totals(const struct audit *a)
+{
+	const struct syn_mm *mm = a->mm;
+	uint64_t lru = 0;
+	uint64_t dup = 0;
+	uint64_t cold = 0;
+	uint64_t waits = 0;
+	uint32_t i;
+	uint32_t w;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		if (!mm->pool[i])
+			continue;
+		audit_pool(a, mm->pool[i]);
+		lru += mm->pool[i]->cached.nr;
+		dup += mm->pool[i]->dup.nr;
+		cold += mm->pool[i]->cold.nr;
+	}
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		const struct syn_session *s = mm->session[i];
+
+		if (!s)
+			continue;
+		waits += s->nr_quarantined;
+		for (w = 0; w < s->nr_windows; w++) {
+			audit_window(a, &s->window[w]);
+			lru += s->window[w].lru.nr;
+		}
+	}
+	assert_int_equal(lru, a->in_lru);
+	assert_int_equal(dup, a->in_dup);
+	assert_int_equal(cold, a->in_cold);
+	assert_int_equal(waits + a->waits, mm->count.nr_quarantined);
+}
+
+static void audit_tiers(const struct syn_mm *mm)
+{
+	uint64_t bytes[2] = { 0 };
+	uint64_t used[2] = { 0 };
+	uint32_t empty[2] = { 0 };
+	uint32_t nr[2] = { 0 };
+	uint32_t i;
+
+	for (i = 0; i < SYN_EXTENTS_MAX; i++) {
+		const struct syn_extent *ext = mm->extent[i];
+		uint32_t t;
+
+		assert_int_equal(!!ext,
+				 mm->rec_extent[i].state != SYN_EXTENT_FREE);
+		if (!ext)
+			continue;
+		t = ext->pool->tier == SYN_TIER_HOST;
+		nr[t]++;
+		bytes[t] += ext->mem.bytes;
+		used[t] += ext->nr_used * ext->pool->frame_bytes;
+		empty[t] += !ext->nr_used && !ext->retiring;
+	}
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(bytes[i], mm->tier[i].extent_bytes);
+		assert_int_equal(used[i], mm->tier[i].used_bytes);
+		assert_int_equal(nr[i], mm->tier[i].nr_extents);
+		assert_int_equal(empty[i], mm->tier[i].nr_empty);
+		assert_true(bytes[i] <= mm->tier[i].budget_bytes);
+	}
+}
+
+void world_audit(const struct world *w)
+{
+	struct audit a = { .mm = w->mm };
+	uint32_t i;
+
+	for (i = 0; i < w->mm->page_used; i++)
+		if (w->mm->page[i].state != SYN_PAGE_FREE)
+			audit_page(&a, i);
+	assert_int_equal(a.pages, w->mm->nr_pages);
+	assert_int_equal(a.lessees, w->mm->nr_lessees);
+	assert_int_equal(a.sealed, w->mm->count.nr_sealed);
+	audit_totals(&a);
+	audit_tiers(w->mm);
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A manager on the host-emulated device, with fake clients. */
+#include "core-harness.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "core/base/atomic.h"
+#include "core/dev.h"
+#include "kernels/codec/sum.h"
+
+#define STEP_NS	   3000000u
+#define POLLS_MAX  200000u
+#define MODEL_STEP 2654435761u
+
+/* ---- the world ---------------------------------------------------------- */
+
+void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
+		uint32_t max_pages, uint32_t low, uint32_t high)
+{
+	struct syn_dev_host_config dev_config = { 0 };
+	struct syn_mm_config config = {
+		.hbm_bytes = hbm_bytes,
+		.host_bytes = host_bytes,
+		.max_pages = max_pages,
+		.max_sessions = 8,
+		.low_permille = low,
+		.high_permille = high,
+	};
+
+	*w = (struct world){ .now_ns = 1000000000, .next_id = 1 };
+	assert_int_equal(syn_dev_host_open(&w->dev, &dev_config), 0);
+	w->kept = calloc(1, syn_mm_kept_bytes(&config));
+	assert_non_null(w->kept);
+	config.kept = w->kept;
+	config.dev = w->dev;
+	assert_int_equal(syn_mm_new(&w->mm, &config), 0);
+}
+
+void world_close(struct world *w)
+{
+	world_settle(w);
+	world_audit(w);
+	assert_int_equal(world_stat(w).nr_sessions, 0);
+	assert_int_equal(world_stat(w).nr_quarantined, 0);
+	assert_int_equal(w->mm->nr_lessees, 0);
+	assert_null(syn_mm_free(w->mm));
+	w->dev->ops->close(w->dev);
+	free(w->kept);
+}
+
+bool world_poll(struct world *w)
+{
+	uint64_t next;
+
+	w->now_ns += STEP_NS;
+	return syn_mm_poll(w->mm, w->now_ns, &next);
+}
+
+static bool world_busy(const struct world *w)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_MOVES_MAX; i++)
+		if (w->mm->move[i].state == SYN_MOVE_COPY)
+			return true;
+	return false;
+}
+
+void world_settle(struct world *w)
+{
+	uint32_t still = 0;
+	uint32_t n;
+
+	for (n = 0; n < POLLS_MAX && still < 3; n++) {
+		bool moved = world_poll(w);
+
+		if (world_busy(w))
+			(void)usleep(20);
+		still = moved || world_busy(w) ? 0 : still + 1;
+	}
+	assert_true(still >= 3);
+}
+
+struct syn_ctl_status world_stat(const struct world *w)
+{
+	struct syn_ctl_status stat;
+
+	syn_mm_stat(w->mm, &stat);
+	return stat;
+}
+
+struct syn_ctl_tier world_tier(const struct world *w, uint32_t tier)
+{
+	struct syn_ctl_tier tiers[2];
+
+	assert_int_equal(syn_mm_stat_tiers(w->mm, tiers, 2), 2);
+	return tiers[tier == SYN_TIER_HBM ? 0 : 1];
+}
+
+void space_fill(struct syn_msg_space *msg, uint32_t tokens, uint32_t heads,
+		uint32_t dim)
+{
+	uint32_t i;
+
+	*msg = (struct syn_msg_space){
+		.model = { 0x1234, 0x5678 },
+		.tokens = tokens,
+		.layers_per_page = 1,
+		.nr_components = 2,
+	};
+	for (i = 0; i < 2; i++)
+		msg->component[i] = (struct syn_component){
+			.role = i ? SYN_ROLE_V : SYN_ROLE_K,
+			.dtype = SYN_DTYPE_F16,
+			.heads = heads,
+			.dim = dim,
+			.codec = SYN_CODEC_RAW16,
+		};
+}
+
+uint32_t world_space(struct world *w, uint32_t tokens, uint32_t heads,
+		     uint32_t dim)
+{
+	struct syn_msg_space_reply reply;
+	struct syn_msg_space msg;
+	const char *why = "";
+
+	space_fill(&msg, tokens, heads, dim);
+	assert_int_equal(syn_mm_space_define(w->mm, &msg, &reply, &why), 0);
+	return reply.space;
+}
+
+/* ---- clients ------------------------------------------------------------ */
+
+void client_init(struct client *c, struct world *w)
+{
+	*c = (struct client){ .world = w };
+	c->pte = calloc(CLIENT_PAGES, sizeof(*c->pte));
+	c->pin = calloc(CLIENT_PAGES, sizeof(*c->pin));
+	c->timeline = calloc(CLIENT_LINES, sizeof(*c->timeline));
+	c->loan = calloc(SYN_LOANS_MAX, sizeof(*c->loan));
+	c->sums =
+		calloc((size_t)SYN_LOANS_MAX * SYN_TILES_MAX, sizeof(*c->sums));
+	assert_true(c->pte && c->pin && c->timeline && c->loan && c->sums);
+}
+
+int client_join(struct client *c, uint32_t domain)
+{
+	struct syn_session_config config = {
+		.id = c->world->next_id++,
+		.pid = 1,
+		.domain = domain,
+		.name = "fake",
+		.nr_pages = CLIENT_PAGES,
+		.nr_timelines = CLIENT_LINES,
+		.pte = c->pte,
+		.pin = c->pin,
+		.timeline = c->timeline,
+		.loan = c->loan,
+		.sums = c->sums,
+		.now_ns = c->world->now_ns,
+	};
+
+	return syn_mm_session_new(c->world->mm, &config, &c->session);
+}
+
+void client_open(struct client *c, struct world *w, uint32_t domain)
+{
+	client_init(c, w);
+	assert_int_equal(client_join(c, domain), 0);
+}
+
+static void extent_unmap(struct client *c, uint32_t i)
+{
+	assert_int_equal(munmap(c->extent[i].base, c->extent[i].msg.bytes), 0);
+	c->extent[i] = c->extent[--c->nr_extents];
+}
+
+void client_deinit(struct client *c)
+{
+	while (c->nr_extents)
+		extent_unmap(c, 0);
+	free(c->pte);
+	free(c->pin);
+	free(c->timeline);
+	free(c->loan);
+	free(c->sums);
+	*c = (struct client){ 0 };
+}
+
+void client_close(struct client *c)
+{
+	syn_mm_session_exited(c->session);
+	client_deinit(c);
+}
+
+static void extent_map(struct client *c, const struct syn_msg_extent *msg,
+		       const struct syn_mem *mem)
+{
+	struct client_extent *e = &c->extent[c->nr_extents++];
+
+	assert_true(c->nr_extents <= CLIENT_EXTENTS);
+	e->msg = *msg;
+	e->base = mmap(NULL, msg->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       mem->fd, 0);
+	assert_true(e->base != MAP_FAILED);
+}
+
+void client_extents(struct client *c)
+{
+	const struct syn_mem *mem;
+	struct syn_msg_extent msg;
+	uint32_t id;
+	uint32_t i;
+
+	while (syn_mm_extent_next(c->session, &msg, &mem)) {
+		extent_map(c, &msg, mem);
+		syn_mm_extent_told(c->session, msg.extent);
+	}
+	while (syn_mm_retire_next(c->session, &id)) {
+		syn_mm_retire_told(c->session, id);
+		for (i = 0; c->extent[i].msg.extent != id; i++)
+			assert_true(i < c->nr_extents);
+		extent_unmap(c, i);
+		assert_int_equal(syn_mm_retired(c->session, id), 0);
+	}
+}
+
+uint32_t client_window(struct client *c, uint32_t space, uint32_t slots)
+{
+	struct syn_msg_window_reply reply;
+
+	assert_int_equal(syn_mm_window_open(c->session, space, slots, &reply),
+			 0);
+	client_extents(c);
+	return reply.window;
+}
+
+/*
+ * A request waits in the server until a poll moves something; here, while the
+ * device has work: nobody's timeline advances meanwhile.
+ */
+static bool client_waits(struct client *c, int r)
+{
+	uint32_t n;
+
+	if (r != SYN_MM_E_WAIT)
+		return false;
+	for (n = 0; n < POLLS_MAX; n++) {
+		bool busy = world_busy(c->world);
+
+		if (world_poll(c->world))
+			return true;
+		if (!busy)
+			return false;
+		(void)usleep(20);
+	}
+	return false;
+}
+
+int client_lease(struct client *c, uint32_t window, uint32_t nr,
+		 uint64_t *ret_handles)
+{
+	uint64_t hint = 0;
+	int r;
+
+	do {
+		r = syn_mm_lease(c->session, window, nr, ret_handles, &hint);
+	} while (client_waits(c, r));
+	client_extents(c);
+	return r;
+}
+
+int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
+		 struct syn_vec_fault *ret)
+{
+	uint64_t hint = 0;
+	int r;
+
+	do {
+		r = syn_mm_fault(c->session, handles, nr, ret, &hint);
+	} while (client_waits(c, r));
+	client_extents(c);
+	return r;
+}
+
+int client_release(struct client *c, uint64_t handle)
+{
+	return syn_mm_release(c->session, &handle, 1);
+}
+
+int client_commit(struct client *c, uint64_t handle, uint32_t tokens)
+{
+	struct syn_vec_commit vec = { .handle = handle, .tokens = tokens };
+
+	return syn_mm_commit(c->session, &vec, 1);
+}
+
+static uint32_t client_lessee(const struct client *c, uint64_t handle)
+{
+	return c->session->map[SYN_HANDLE_INDEX(handle)];
+}
+
+struct syn_rec_page *client_page(const struct client *c, uint64_t handle)
+{
+	struct syn_mm *mm = c->world->mm;
+
+	return &mm->page[mm->lessee[client_lessee(c, handle)].page];
+}
+
+static const struct syn_rec_space *client_space(const struct client *c,
+						uint64_t handle)
+{
+	return &c->world->mm->space[client_page(c, handle)->space];
+}
+
+uint64_t client_bytes(const struct client *c, uint64_t handle)
+{
+	return client_space(c, handle)->page_bytes;
+}
+
+uint32_t client_state(const struct client *c, uint64_t handle)
+{
+	return SYN_PTE_STATE(c->pte[SYN_HANDLE_INDEX(handle)]);
+}
+
+uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->nr_extents; i++) {
+		const struct syn_msg_extent *m = &c->extent[i].msg;
+
+		if (m->tier == SYN_TIER_HBM && m->window == window &&
+		    slot - m->first_slot < m->nr_frames)
+			return (void *)(c->extent[i].base +
+					(slot - m->first_slot) *
+						m->frame_bytes);
+	}
+	fail_msg("slot %u of window %u is not mapped", slot, window);
+	return NULL;
+}
+
+static const void *client_frame(const struct client *c,
+				const struct syn_loan *loan)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->nr_extents; i++)
+		if (c->extent[i].msg.extent == loan->src_extent)
+			return c->extent[i].base +
+			       loan->src_frame * c->extent[i].msg.frame_bytes;
+	fail_msg("extent %u is not mapped", loan->src_extent);
+	return NULL;
+}
+
+int client_pin(struct client *c, uint64_t handle, uint32_t **ret)
+{
+	uint32_t i = SYN_HANDLE_INDEX(handle);
+	uint32_t window = c->world->mm->lessee[client_lessee(c, handle)].window;
+	uint64_t pte;
+
+	(void)syn_fetch_add_seq_cst(&c->pin[i], SYN_PIN_ONE);
+	pte = syn_load_seq_cst(&c->pte[i]);
+	assert_int_equal(SYN_PTE_GENERATION(pte),
+			 SYN_HANDLE_GENERATION(handle));
+	if (SYN_PTE_STATE(pte) == SYN_PTE_RESIDENT) {
+		*ret = client_slot(c, window, SYN_PTE_SLOT(pte));
+		return 0;
+	}
+	client_unpin(c, handle);
+	return SYN_PTE_STATE(pte) == SYN_PTE_LOST ? SYN_E_LOST : SYN_E_FAULT;
+}
+
+void client_unpin(struct client *c, uint64_t handle)
+{
+	(void)syn_fetch_sub_release(&c->pin[SYN_HANDLE_INDEX(handle)], 1);
+}
+
+int client_execute(struct client *c, uint32_t loan)
+{
+	const struct syn_loan *l = &c->loan[loan];
+	uint32_t sums[SYN_TILES_MAX];
+
+	assert_int_equal(l->state, SYN_LOAN_OUT);
+	assert_int_equal((uint64_t)l->nr_sums * l->tile_bytes, l->bytes);
+	syn_sum_copy(client_slot(c, l->window, l->dst_slot), client_frame(c, l),
+		     l->bytes, l->tile_bytes, sums);
+	return memcmp(sums, &c->sums[(size_t)loan * SYN_TILES_MAX],
+		      l->nr_sums * sizeof(*sums))
+		       ? -EILSEQ
+		       : 0;
+}
+
+int client_loaded(struct client *c, uint32_t loan, int status)
+{
+	struct syn_vec_loaded vec = { .loan = loan, .status = status };
+
+	return syn_mm_loaded(c->session, &vec, 1);
+}
+
+int client_load(struct client *c, uint64_t handle, uint32_t **ret)
+{
+	struct syn_vec_fault answer;
+	int r = client_pin(c, handle, ret);
+
+	if (r != SYN_E_FAULT)
+		return r;
+	r = client_fault(c, &handle, 1, &answer);
+	if (r)
+		return r;
+	if (answer.res == SYN_FAULT_LOAN) {
+		r = client_execute(c, answer.loan);
+		assert_int_equal(client_loaded(c, answer.loan, r), 0);
+	} else if (answer.res != SYN_FAULT_RESIDENT) {
+		return answer.res;
+	}
+	return client_pin(c, handle, ret);
+}
+
+int client_seal(struct client *c, uint64_t handle, uint64_t key, uint64_t value)
+{
+	const struct syn_rec_space *space = client_space(c, handle);
+	struct syn_sqe sqe = {
+		.op = SYN_OP_SEAL,
+		.nr = space->nr_tiles,
+		.object = handle,
+		.arg = { key, ~key, value, 0 },
+	};
+	uint32_t sums[SYN_TILES_MAX];
+	uint32_t *at;
+	int r = client_load(c, handle, &at);
+
+	if (r)
+		return r;
+	syn_sum_tiles(at, space->page_bytes, space->tile_bytes, sums);
+	client_unpin(c, handle);
+	return syn_mm_seal(c->session, &sqe, sums);
+}
+
+int client_lookup(struct client *c, uint32_t window, uint64_t key,
+		  uint64_t *ret_handle, uint64_t *ret_miss)
+{
+	struct syn_vec_key vec = { .key = { key, ~key } };
+
+	return syn_mm_lookup(c->session, window, 0, &vec, 1, ret_handle,
+			     ret_miss);
+}
+
+void client_write(struct client *c, uint64_t handle, uint32_t seed)
+{
+	uint64_t words = client_bytes(c, handle) / sizeof(uint32_t);
+	uint32_t *at;
+	uint64_t i;
+
+	assert_int_equal(client_pin(c, handle, &at), 0);
+	for (i = 0; i < words; i++)
+		at[i] = seed + (uint32_t)i * MODEL_STEP;
+	client_unpin(c, handle);
+}
+
+int client_check(struct client *c, uint64_t handle, uint32_t seed)
+{
+	uint64_t words = client_bytes(c, handle) / sizeof(uint32_t);
+	uint32_t *at;
+	uint64_t i;
+	int r = client_load(c, handle, &at);
+
+	if (r)
+		return r;
+	for (i = 0; i < words && at[i] == seed + (uint32_t)i * MODEL_STEP; i++)
+		;
+	client_unpin(c, handle);
+	return i == words ? 0 : -EBADMSG;
+}
+
+uint64_t client_full(struct client *c, uint32_t window, uint32_t seed)
+{
+	uint64_t handle;
+
+	assert_int_equal(client_lease(c, window, 1, &handle), 0);
+	client_write(c, handle, seed);
+	assert_int_equal(
+		client_commit(c, handle, client_space(c, handle)->tokens), 0);
+	return handle;
+}
+
+uint64_t client_sealed(struct client *c, uint32_t window, uint32_t seed,
+		       uint64_t key)
+{
+	uint64_t handle = client_full(c, window, seed);
+
+	assert_int_equal(client_seal(c, handle, key, 0), 0);
+	return handle;
+}

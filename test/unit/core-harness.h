@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A manager on the host-emulated device, with fake clients whose segments are
+ * plain memory, and an audit of everything that core derives.
+ */
+#ifndef SYN_TEST_CORE_HARNESS_H
+#define SYN_TEST_CORE_HARNESS_H
+
+#include "test/test.h"
+
+#include <synapse/abi.h>
+
+#include "core/mm-internal.h"
+#include "core/mm.h"
+#include "kernels/dev-host.h"
+
+#define MIB	       (1ull << 20)
+#define CLIENT_PAGES   1024u
+#define CLIENT_LINES   4u /* timelines */
+#define CLIENT_EXTENTS 64u
+
+/* One world: a device, kept memory and a manager. */
+struct world {
+	struct syn_dev *dev;
+	struct syn_mm *mm;
+	void *kept;
+	uint64_t now_ns;
+	uint32_t next_id;
+};
+
+struct client_extent {
+	struct syn_msg_extent msg;
+	char *base;
+};
+
+/* What a process would have: its segments, and the extents it maps. */
+struct client {
+	struct world *world;
+	struct syn_session *session;
+	uint64_t *pte;
+	uint32_t *pin;
+	struct syn_timeline *timeline;
+	struct syn_loan *loan;
+	uint32_t *sums;
+	struct client_extent extent[CLIENT_EXTENTS];
+	uint32_t nr_extents;
+};
+
+void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
+		uint32_t max_pages, uint32_t low, uint32_t high);
+/* Audits, frees, and sees that nothing is left. */
+void world_close(struct world *w);
+
+/* One poll, a little later; true if something moved. */
+bool world_poll(struct world *w);
+/* Polls until the device is idle and nothing moves any more. */
+void world_settle(struct world *w);
+void world_audit(const struct world *w);
+struct syn_ctl_status world_stat(const struct world *w);
+struct syn_ctl_tier world_tier(const struct world *w, uint32_t tier);
+
+/* K and V of 1 layer, f16: tokens * heads * dim * 4 bytes. */
+void space_fill(struct syn_msg_space *msg, uint32_t tokens, uint32_t heads,
+		uint32_t dim);
+uint32_t world_space(struct world *w, uint32_t tokens, uint32_t heads,
+		     uint32_t dim);
+
+/* The segments alone; syn_mm_session_new() may fail. */
+void client_init(struct client *c, struct world *w);
+void client_deinit(struct client *c);
+int client_join(struct client *c, uint32_t domain);
+void client_open(struct client *c, struct world *w, uint32_t domain);
+/* Its process has exited. */
+void client_close(struct client *c);
+uint32_t client_window(struct client *c, uint32_t space, uint32_t slots);
+/* Maps and unmaps what the daemon asks for. */
+void client_extents(struct client *c);
+
+/* As the ring's requests; a wait is polled through. */
+int client_lease(struct client *c, uint32_t window, uint32_t nr,
+		 uint64_t *ret_handles);
+int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
+		 struct syn_vec_fault *ret);
+int client_release(struct client *c, uint64_t handle);
+int client_commit(struct client *c, uint64_t handle, uint32_t tokens);
+/* Sums of the page's bytes, ready at @value of timeline 0. */
+int client_seal(struct client *c, uint64_t handle, uint64_t key,
+		uint64_t value);
+int client_lookup(struct client *c, uint32_t window, uint64_t key,
+		  uint64_t *ret_handle, uint64_t *ret_miss);
+
+/* 0 and the address, or SYN_E_*. */
+int client_pin(struct client *c, uint64_t handle, uint32_t **ret);
+void client_unpin(struct client *c, uint64_t handle);
+/* Pins, loading first if it must. */
+int client_load(struct client *c, uint64_t handle, uint32_t **ret);
+/* Copies and compares sums: the status for LOADED. */
+int client_execute(struct client *c, uint32_t loan);
+int client_loaded(struct client *c, uint32_t loan, int status);
+uint32_t client_state(const struct client *c, uint64_t handle);
+uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot);
+uint64_t client_bytes(const struct client *c, uint64_t handle);
+struct syn_rec_page *client_page(const struct client *c, uint64_t handle);
+
+/* A page full of what @seed says; written without a pin, as its writer may. */
+void client_write(struct client *c, uint64_t handle, uint32_t seed);
+/* Loads, compares, unpins; 0, SYN_E_* or -EBADMSG for other bytes. */
+int client_check(struct client *c, uint64_t handle, uint32_t seed);
+/* Lease, write, commit: a FULL page. */
+uint64_t client_full(struct client *c, uint32_t window, uint32_t seed);
+/* All of that, and seal under @key, ready at once. */
+uint64_t client_sealed(struct client *c, uint32_t window, uint32_t seed,
+		       uint64_t key);
+
+#endif

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core/dev.h as kernels/dev-host.c implements it, and numa/hostmem.h below. */
+#include "kernels/dev-host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <synapse/abi.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/dev.h"
+#include "kernels/codec/sum.h"
+#include "numa/hostmem.h"
+#include "test/test.h"
+
+#define EXTENT_BYTES (1u << 20)
+#define PAGE_BYTES   (64u << 10)
+#define TILE_BYTES   (16u << 10)
+#define PAGES	     (EXTENT_BYTES / PAGE_BYTES)
+#define TILES	     (PAGE_BYTES / TILE_BYTES)
+
+struct keeper {
+	unsigned int nr_kept;
+	unsigned int nr_dropped;
+	uint32_t last_id;
+	int error;
+};
+
+struct bench {
+	struct syn_dev *dev;
+	struct syn_mem hbm;
+	struct syn_mem host;
+	struct keeper keeper;
+	int nr_fds;
+};
+
+static struct bench bench;
+
+static int keep(void *ctx, uint32_t id, int fd)
+{
+	struct keeper *keeper = ctx;
+
+	if (keeper->error)
+		return keeper->error;
+	assert_true(fcntl(fd, F_GETFD) >= 0);
+	keeper->nr_kept++;
+	keeper->last_id = id;
+	return 0;
+}
+
+static void drop(void *ctx, uint32_t id)
+{
+	struct keeper *keeper = ctx;
+
+	keeper->nr_dropped++;
+	keeper->last_id = id;
+}
+
+static const struct syn_dev_host_config config = {
+	.keep = keep,
+	.drop = drop,
+	.keep_ctx = &bench.keeper,
+};
+
+static int setup(void **state)
+{
+	memset(&bench, 0, sizeof(bench));
+	bench.nr_fds = test_count_fds();
+	if (syn_dev_host_open(&bench.dev, &config))
+		return -1;
+	if (bench.dev->ops->mem_new(bench.dev, 1, SYN_TIER_HBM, EXTENT_BYTES,
+				    &bench.hbm))
+		return -1;
+	return bench.dev->ops->mem_new(bench.dev, 2, SYN_TIER_HOST,
+				       EXTENT_BYTES, &bench.host);
+}
+
+static int teardown(void **state)
+{
+	bench.dev->ops->mem_free(bench.dev, &bench.hbm);
+	bench.dev->ops->mem_free(bench.dev, &bench.host);
+	bench.dev->ops->close(bench.dev);
+	return test_count_fds() == bench.nr_fds &&
+			       bench.keeper.nr_kept == bench.keeper.nr_dropped
+		       ? 0
+		       : -1;
+}
+
+static unsigned char *bytes_of(const struct syn_mem *mem)
+{
+	const struct syn_hostmem *host = mem->priv;
+
+	return host->addr;
+}
+
+static void fill(unsigned char *to, size_t bytes, unsigned int seed)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		to[i] = (unsigned char)(seed >> 24);
+	}
+}
+
+static struct syn_copy copy_page(unsigned int page, uint32_t *sums)
+{
+	return (struct syn_copy){
+		.cookie = 100 + page,
+		.src = &bench.hbm,
+		.dst = &bench.host,
+		.src_off = page * PAGE_BYTES,
+		.dst_off = (PAGES - 1 - page) * PAGE_BYTES,
+		.bytes = PAGE_BYTES,
+		.tile_bytes = TILE_BYTES,
+		.sums = sums,
+	};
+}
+
+static bool event_is_up(int timeout_ms)
+{
+	struct pollfd fd = { .fd = bench.dev->ops->event_fd(bench.dev),
+			     .events = POLLIN };
+
+	return poll(&fd, 1, timeout_ms) == 1;
+}
+
+static void reap_exactly(struct syn_copy_done *done, unsigned int nr)
+{
+	unsigned int got = 0;
+
+	while (got < nr) {
+		assert_true(event_is_up(-1));
+		got += bench.dev->ops->reap(bench.dev, done + got, nr - got);
+	}
+	assert_false(event_is_up(0));
+}
+
+static void test_copies_and_sums_in_order(void **state)
+{
+	static uint32_t sums[PAGES][TILES];
+	struct syn_copy vec[PAGES];
+	struct syn_copy_done done[PAGES];
+	uint32_t want[TILES];
+
+	fill(bytes_of(&bench.hbm), EXTENT_BYTES, 1);
+	for (unsigned int i = 0; i < PAGES; i++)
+		vec[i] = copy_page(i, sums[i]);
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, PAGES), 0);
+	reap_exactly(done, PAGES);
+	for (unsigned int i = 0; i < PAGES; i++) {
+		const unsigned char *src =
+			bytes_of(&bench.hbm) + i * PAGE_BYTES;
+
+		assert_int_equal(done[i].cookie, 100 + i);
+		assert_int_equal(done[i].status, 0);
+		assert_memory_equal(bytes_of(&bench.host) + vec[i].dst_off, src,
+				    PAGE_BYTES);
+		syn_sum_tiles(src, PAGE_BYTES, TILE_BYTES, want);
+		assert_memory_equal(sums[i], want, sizeof(want));
+	}
+}
+
+/* The descriptor stays readable until the last completion is taken. */
+static void test_event_is_a_level(void **state)
+{
+	uint32_t sums[3][TILES];
+	struct syn_copy vec[3];
+	struct syn_copy_done done;
+
+	assert_false(event_is_up(0));
+	for (unsigned int i = 0; i < 3; i++)
+		vec[i] = copy_page(i, sums[i]);
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 3), 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_true(event_is_up(-1));
+		assert_int_equal(bench.dev->ops->reap(bench.dev, &done, 1), 1);
+		assert_int_equal(done.cookie, 100 + i);
+	}
+	assert_false(event_is_up(0));
+	assert_int_equal(bench.dev->ops->reap(bench.dev, &done, 1), 0);
+}
+
+static void test_nth_copy_fails(void **state)
+{
+	uint32_t sums[5][TILES];
+	struct syn_copy vec[5];
+	struct syn_copy_done done[5];
+
+	for (unsigned int i = 0; i < 5; i++)
+		vec[i] = copy_page(i, sums[i]);
+	syn_dev_host_fail_copy(bench.dev, 3);
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 5), 0);
+	reap_exactly(done, 5);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(done[i].status, i == 2 ? -EIO : 0);
+}
+
+static void test_lost_device(void **state)
+{
+	uint32_t sums[TILES];
+	struct syn_copy copy = copy_page(0, sums);
+	struct syn_copy_done done;
+
+	syn_dev_host_lose(bench.dev);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(bench.dev->ops->copy(bench.dev, &copy, 1), 0);
+		reap_exactly(&done, 1);
+		assert_int_equal(done.status, -EIO);
+	}
+}
+
+static void test_delay(void **state)
+{
+	uint32_t sums[TILES];
+	struct syn_copy copy = copy_page(0, sums);
+	struct syn_copy_done done;
+	uint64_t began_ns;
+
+	syn_dev_host_set_delay(bench.dev, 20000000);
+	began_ns = syn_now_ns();
+	assert_int_equal(bench.dev->ops->copy(bench.dev, &copy, 1), 0);
+	reap_exactly(&done, 1);
+	assert_true(syn_now_ns() - began_ns >= 20000000);
+	assert_int_equal(done.status, 0);
+}
+
+/* All or none, and none when too many wait to be reaped. */
+static void test_bounded_queue(void **state)
+{
+	static struct syn_copy vec[600];
+	static struct syn_copy_done done[600];
+	uint32_t sums[1];
+
+	for (unsigned int i = 0; i < 600; i++) {
+		vec[i] = copy_page(0, sums);
+		vec[i].bytes = vec[i].tile_bytes = 64;
+		vec[i].cookie = i;
+	}
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), 0);
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), -EAGAIN);
+	reap_exactly(done, 600);
+	for (unsigned int i = 0; i < 600; i++)
+		assert_int_equal(done[i].cookie, i);
+	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), 0);
+	reap_exactly(done, 600);
+}
+
+static void test_copies_stay_inside(void **state)
+{
+	uint32_t sums[TILES];
+	struct syn_copy good = copy_page(0, sums);
+	struct syn_copy bad[2];
+
+	bad[0] = good;
+	bad[1] = good;
+	bad[1].src_off = EXTENT_BYTES - PAGE_BYTES + 4;
+	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
+	bad[1] = good;
+	bad[1].dst_off = UINT64_MAX - 100;
+	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
+	bad[1] = good;
+	bad[1].tile_bytes = 0;
+	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
+	bad[1].tile_bytes = PAGE_BYTES - 4; /* does not divide */
+	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
+	bad[1].bytes = bad[1].tile_bytes = 6; /* no whole words */
+	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
+	assert_false(event_is_up(20));
+}
+
+/* The copies that were submitted are made before close returns. */
+static void test_close_waits(void **state)
+{
+	struct syn_dev *dev;
+	struct syn_mem mem;
+	uint32_t sums[4];
+	struct syn_copy vec[4];
+
+	assert_int_equal(syn_dev_host_open(&dev, &config), 0);
+	syn_dev_host_set_delay(dev, 5000000);
+	assert_int_equal(
+		dev->ops->mem_new(dev, 3, SYN_TIER_HOST, EXTENT_BYTES, &mem),
+		0);
+	fill(bytes_of(&mem), 4096, 7);
+	for (unsigned int i = 0; i < 4; i++)
+		vec[i] = (struct syn_copy){ .src = &mem,
+					    .dst = &bench.host,
+					    .dst_off = i * 4096,
+					    .bytes = 4096,
+					    .tile_bytes = 4096,
+					    .sums = &sums[i] };
+	assert_int_equal(dev->ops->copy(dev, vec, 4), 0);
+	dev->ops->close(dev);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_memory_equal(bytes_of(&bench.host) + i * 4096,
+				    bytes_of(&mem), 4096);
+	bench.dev->ops->mem_free(bench.dev, &mem);
+}
+
+static void test_extents_are_zeroed_sealed_and_private(void **state)
+{
+	static const unsigned char zero[EXTENT_BYTES];
+	struct stat st;
+
+	assert_int_equal(fstat(bench.hbm.fd, &st), 0);
+	assert_int_equal(st.st_size, EXTENT_BYTES);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(fcntl(bench.hbm.fd, F_GET_SEALS),
+			 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	assert_true(fcntl(bench.hbm.fd, F_GETFD) & FD_CLOEXEC);
+	assert_memory_equal(bytes_of(&bench.hbm), zero, EXTENT_BYTES);
+	assert_int_equal(bench.hbm.id, 1);
+	assert_int_equal(bench.keeper.nr_kept, 2);
+	assert_int_equal(bench.keeper.last_id, 2);
+}
+
+static void test_keeper_may_refuse(void **state)
+{
+	struct syn_mem mem = { .fd = 77 };
+	int before = test_count_fds();
+
+	bench.keeper.error = -EPIPE;
+	assert_int_equal(bench.dev->ops->mem_new(bench.dev, 4, SYN_TIER_HBM,
+						 EXTENT_BYTES, &mem),
+			 -EPIPE);
+	assert_int_equal(mem.fd, 77);
+	assert_int_equal(test_count_fds(), before);
+}
+
+/* Huge pages that the system does not have are no error. */
+static void test_huge_pages_are_optional(void **state)
+{
+	struct syn_hostmem mem;
+
+	assert_int_equal(
+		syn_hostmem_init(&mem, "test", 4u << 20, SYN_HOSTMEM_HUGE), 0);
+	memset(mem.addr, 1, 4u << 20);
+	syn_hostmem_deinit(&mem);
+	assert_int_equal(mem.fd, -1);
+	assert_int_equal(syn_hostmem_init(&mem, "test", 0, 0), -EINVAL);
+}
+
+static void test_lock_beyond_the_limit(void **state)
+{
+	struct syn_hostmem mem;
+	struct rlimit none = { 0 };
+	struct rlimit old;
+	int r;
+
+	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &old), 0);
+	none.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &none), 0);
+	r = syn_hostmem_init(&mem, "test", 1u << 20, SYN_HOSTMEM_LOCK);
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &old), 0);
+	/* Root may lock what it likes. */
+	if (!r)
+		syn_hostmem_deinit(&mem);
+	else
+		assert_int_equal(r, -ENOMEM);
+	assert_true(!r || geteuid() != 0);
+}
+
+static int open_and_use(void)
+{
+	static const struct syn_dev_host_config plain = {
+		.lock_memory = true,
+		.huge_pages = true,
+	};
+	struct syn_copy_done done;
+	struct syn_dev *dev;
+	struct syn_mem mem;
+	uint32_t sum;
+	int r;
+
+	r = syn_dev_host_open(&dev, &plain);
+	if (r)
+		return r;
+	r = dev->ops->mem_new(dev, 1, SYN_TIER_HOST, 2u << 20, &mem);
+	if (!r) {
+		struct syn_copy copy = { .src = &mem,
+					 .dst = &mem,
+					 .dst_off = 4096,
+					 .bytes = 4096,
+					 .tile_bytes = 4096,
+					 .sums = &sum };
+
+		r = dev->ops->copy(dev, &copy, 1);
+		while (!r && !dev->ops->reap(dev, &done, 1))
+			(void)usleep(100);
+		dev->ops->mem_free(dev, &mem);
+	}
+	dev->ops->close(dev);
+	return r;
+}
+
+static void test_fail_nth(void **state)
+{
+	int before = test_count_fds();
+	unsigned int nr_failed = 0;
+	unsigned int nth = 0;
+	bool hit;
+
+	do {
+		int r;
+
+		syn_fault_arm(++nth);
+		r = open_and_use();
+		hit = syn_fault_disarm();
+		/* Failing to get huge pages is made good. */
+		assert_true(hit || !r);
+		nr_failed += r < 0;
+		assert_int_equal(test_count_fds(), before);
+	} while (hit);
+	assert_true(nr_failed >= 5);
+}
+
+#define dev_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		dev_test(test_copies_and_sums_in_order),
+		dev_test(test_event_is_a_level),
+		dev_test(test_nth_copy_fails),
+		dev_test(test_lost_device),
+		dev_test(test_delay),
+		dev_test(test_bounded_queue),
+		dev_test(test_copies_stay_inside),
+		dev_test(test_close_waits),
+		dev_test(test_extents_are_zeroed_sealed_and_private),
+		dev_test(test_keeper_may_refuse),
+		cmocka_unit_test(test_huge_pages_are_optional),
+		cmocka_unit_test(test_lock_beyond_the_limit),
+		cmocka_unit_test(test_fail_nth),
+	};
+
+	return test_main(tests);
+}
