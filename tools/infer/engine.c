@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Serves prompts, some sequences at a time. */
+#include "tools/infer/engine.h"
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "tools/infer/audit.h"
+#include "tools/infer/forward.h"
+#include "tools/infer/kv.h"
+#include "tools/infer/model.h"
+#include "tools/infer/prompts.h"
+#include "tools/infer/simd.h"
+
+#define BLOCK SYN_PAGE_TOKENS
+
+/**
+ * struct sequence - a prompt being answered.
+ * @prompt:	which; NULL: this place is free.
+ * @seq:	its pages.
+ * @tokens:	prompt and answer.
+ * @nr_tokens:	known so far.
+ * @nr_done:	of these, through the model, or found.
+ * @audited:	needle pages were looked at, or there are none.
+ * @result:	what is known of it.
+ */
+struct sequence {
+	const struct syn_prompt *prompt;
+	struct syn_kv_seq *seq;
+	uint8_t *tokens;
+	size_t nr_tokens;
+	size_t nr_done;
+	bool audited;
+	struct syn_result result;
+};
+
+/**
+ * struct engine - a run.
+ * @opts:	of the caller.
+ * @forward:	scratch.
+ * @logits:	of the last token.
+ * @sequences:	opts->sequences of them.
+ * @next:	the first prompt nobody has begun.
+ * @stats:	so far.
+ */
+struct engine {
+	const struct syn_engine_opts *opts;
+	struct syn_forward *forward;
+	float *logits;
+	struct sequence *sequences;
+	size_t next;
+	struct syn_engine_stats stats;
+};
+
+static void sequence_end(struct sequence *s)
+{
+	syn_kv_seq_free(s->seq);
+	free(s->tokens);
+	memset(s, 0, sizeof(*s));
+}
+
+static int sequence_begin(struct engine *e, struct sequence *s,
+			  const struct syn_prompt *prompt)
+{
+	size_t most = prompt->nr_bytes + e->opts->max_tokens;
+	int r;
+
+	s->tokens = syn_alloc(most, 1);
+	if (!s->tokens)
+		return -ENOMEM;
+	r = syn_kv_seq_new(e->opts->kv, s->tokens, most, &s->seq);
+	if (r)
+		return r;
+	memcpy(s->tokens, prompt->text, prompt->nr_bytes);
+	s->prompt = prompt;
+	s->nr_tokens = prompt->nr_bytes;
+	s->audited = !e->opts->audit || !prompt->nr_needles;
+	s->result.prompt = prompt;
+	return 0;
+}
+
+/* ---- needles ------------------------------------------------------------ */
+
+/* All layers of a full block; pages of blocks that still grow never moved. */
+static int block_audit(struct engine *e, struct sequence *s, size_t block)
+{
+	struct syn_audit_page pages[SYN_MODEL_LAYERS_MAX];
+	unsigned int nr = e->opts->model->config.n_layers;
+	int r;
+
+	s->result.needle_pages += nr;
+	if ((block + 1) * BLOCK > s->nr_done)
+		return 0;
+	for (unsigned int n = 0; n < nr; n++)
+		syn_kv_seq_key(s->seq, (unsigned int)block, n, pages[n].key);
+	r = syn_audit_pages(e->opts->audit, syn_kv_space(e->opts->kv), pages,
+			    nr);
+	if (r)
+		return r;
+	for (unsigned int n = 0; n < nr; n++)
+		if (pages[n].found && pages[n].demotions && pages[n].loads)
+			s->result.needle_returns++;
+	return 0;
+}
+
+/* Called when all but the question is through; a block counts once. */
+static int sequence_audit(struct engine *e, struct sequence *s)
+{
+	const struct syn_prompt *prompt = s->prompt;
+	size_t nr_blocks = syn_div_up(prompt->nr_bytes, BLOCK);
+	bool *holds = syn_alloc(nr_blocks, sizeof(*holds));
+	int r = 0;
+
+	if (!holds)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < prompt->nr_needles; i++) {
+		size_t end = syn_prompt_needle_end(prompt, prompt->needles[i]);
+
+		for (size_t b = prompt->needles[i] / BLOCK;
+		     b <= (end - 1) / BLOCK; b++)
+			holds[b] = true;
+	}
+	for (size_t b = 0; b < nr_blocks && r == 0; b++)
+		if (holds[b])
+			r = block_audit(e, s, b);
+	free(holds);
+	s->audited = true;
+	return r;
+}
+
+/* ---- steps -------------------------------------------------------------- */
+
+/* Tokens that stand at s->nr_done, all in one block. */
+static int sequence_compute(struct engine *e, struct sequence *s,
+			    unsigned int nr, float *logits)
+{
+	int r;
+
+	r = syn_kv_seq_grow(s->seq, s->nr_done);
+	if (r)
+		return r;
+	r = syn_forward_run(e->forward, s->seq, s->tokens + s->nr_done, nr,
+			    s->nr_done, logits);
+	if (r)
+		return r;
+	s->nr_done += nr;
+	return syn_kv_seq_commit(s->seq, s->nr_done);
+}
+
+/* The most likely byte; the smallest of equals. */
+static void sequence_choose(struct engine *e, struct sequence *s)
+{
+	unsigned int best = 0;
+
+	for (unsigned int i = 1; i < e->opts->model->config.vocab; i++)
+		if (e->logits[i] > e->logits[best])
+			best = i;
+	s->tokens[s->nr_tokens++] = (uint8_t)best;
+}
+
+static int sequence_find(struct engine *e, struct sequence *s)
+{
+	int r;
+
+	/* The last token must be computed: it says what comes next. */
+	r = syn_kv_seq_find(s->seq, s->prompt->nr_bytes - 1);
+	if (r < 0)
+		return r;
+	s->nr_done += (size_t)r * BLOCK;
+	s->result.prefix_tokens += (size_t)r * BLOCK;
+	e->stats.prefix_tokens += (size_t)r * BLOCK;
+	return 0;
+}
+
+/* One block of the prompt, unless others have computed it. */
+static int sequence_prefill(struct engine *e, struct sequence *s)
+{
+	size_t left;
+	int r;
+
+	if (s->nr_done % BLOCK == 0) {
+		r = sequence_find(e, s);
+		if (r)
+			return r;
+	}
+	left = s->prompt->nr_bytes - s->nr_done;
+	left = syn_min(left, BLOCK - s->nr_done % BLOCK);
+	if (!s->audited && s->nr_done + left > s->prompt->question) {
+		r = sequence_audit(e, s);
+		if (r)
+			return r;
+	}
+	r = sequence_compute(e, s, (unsigned int)left, e->logits);
+	if (r)
+		return r;
+	e->stats.prefill_tokens += left;
+	if (s->nr_done == s->prompt->nr_bytes)
+		sequence_choose(e, s);
+	return 0;
+}
+
+static int sequence_decode(struct engine *e, struct sequence *s)
+{
+	int r;
+
+	r = sequence_compute(e, s, 1, e->logits);
+	if (r)
+		return r;
+	e->stats.decode_tokens++;
+	sequence_choose(e, s);
+	return 0;
+}
+
+static int sequence_finish(struct engine *e, struct sequence *s)
+{
+	int r;
+
+	s->result.tokens = s->tokens + s->prompt->nr_bytes;
+	s->result.nr_tokens = s->nr_tokens - s->prompt->nr_bytes;
+	r = e->opts->done(e->opts->data, &s->result);
+	sequence_end(s);
+	return r;
+}
+
+static int sequence_step(struct engine *e, struct sequence *s)
+{
+	bool prefill = s->nr_done < s->prompt->nr_bytes;
+	uint64_t begin_ns = syn_now_ns();
+	int r;
+
+	r = prefill ? sequence_prefill(e, s) : sequence_decode(e, s);
+	if (r)
+		return r;
+	if (prefill)
+		e->stats.prefill_ns += syn_now_ns() - begin_ns;
+	else
+		e->stats.decode_ns += syn_now_ns() - begin_ns;
+	if (s->nr_tokens < s->prompt->nr_bytes + e->opts->max_tokens)
+		return 0;
+	return sequence_finish(e, s);
+}
+
+/* ---- the run ------------------------------------------------------------ */
+
+/* One step of every sequence; *ret_busy: something was left to do. */
+static int engine_turn(struct engine *e, bool *ret_busy)
+{
+	const struct syn_prompts *prompts = e->opts->prompts;
+
+	*ret_busy = false;
+	for (unsigned int i = 0; i < e->opts->sequences; i++) {
+		struct sequence *s = &e->sequences[i];
+		int r = 0;
+
+		if (!s->prompt && e->next < prompts->nr)
+			r = sequence_begin(e, s, &prompts->all[e->next++]);
+		if (r == 0 && s->prompt) {
+			*ret_busy = true;
+			r = sequence_step(e, s);
+		}
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int engine_init(struct engine *e)
+{
+	const struct syn_prompts *prompts = e->opts->prompts;
+	size_t longest = 0;
+
+	for (size_t i = 0; i < prompts->nr; i++)
+		longest = syn_max(longest, prompts->all[i].nr_bytes);
+	e->logits = syn_simd_floats(e->opts->model->config.vocab);
+	e->sequences = syn_alloc(e->opts->sequences, sizeof(*e->sequences));
+	if (!e->logits || !e->sequences)
+		return -ENOMEM;
+	return syn_forward_new(e->opts->model, longest + e->opts->max_tokens,
+			       &e->forward);
+}
+
+static void engine_deinit(struct engine *e)
+{
+	for (unsigned int i = 0; e->sequences && i < e->opts->sequences; i++)
+		sequence_end(&e->sequences[i]);
+	free(e->sequences);
+	free(e->logits);
+	syn_forward_free(e->forward);
+}
+
+int syn_engine_run(const struct syn_engine_opts *opts,
+		   struct syn_engine_stats *ret)
+{
+	struct engine e = { .opts = opts };
+	bool busy = true;
+	int r;
+
+	r = engine_init(&e);
+	while (r == 0 && busy)
+		r = engine_turn(&e, &busy);
+	if (r == 0)
+		*ret = e.stats;
+	engine_deinit(&e);
+	return r;
+}

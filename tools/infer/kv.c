@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* KV pages of sequences, leased from synapsed. */
+#include "tools/infer/kv.h"
+
+#include <math.h>
+#include <synapse/client.h>
+#include <xxhash.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/base/log.h"
+#include "tools/infer/model.h"
+#include "tools/infer/simd.h"
+
+#define BLOCK	    SYN_PAGE_TOKENS
+#define BATCH_MAX   64u
+#define WAIT_NS	    1000000000ull /* for room, in one call */
+#define WAITS_MAX   60u		  /* such waits before giving up */
+#define EVENTS_MAX  16u
+#define SHARE_UNITS 65536.0 /* struct syn_vec_share counts in 2^-16 */
+
+struct syn_kv {
+	struct syn_client *client;
+	struct syn_window *window;
+	struct syn_space space;
+	struct syn_kv_stats stats;
+	uint32_t timeline;
+	unsigned int n_layers;
+	unsigned int batch;
+	bool report;
+};
+
+/**
+ * struct syn_kv_seq - a sequence's pages.
+ * @kv:		the connection.
+ * @tokens:	the sequence's bytes; the owner appends to them.
+ * @nr_blocks:	blocks that have pages, the same in all layers.
+ * @nr_full:	of these, blocks that are full; the tail, if any, follows.
+ * @max_blocks:	room in each row of @pages.
+ * @pages:	[n_layers][max_blocks], handles.
+ * @tails:	[n_layers], addresses of the tail pages.
+ * @nr_chained:	entries of @chain that are known.
+ * @chain:	[max_blocks], hashes of all bytes up to a block's end.
+ */
+struct syn_kv_seq {
+	struct syn_kv *kv;
+	const uint8_t *tokens;
+	unsigned int nr_blocks;
+	unsigned int nr_full;
+	unsigned int max_blocks;
+	uint64_t *pages;
+	void **tails;
+	unsigned int nr_chained;
+	XXH128_hash_t *chain;
+};
+
+static int kv_failed(const struct syn_kv *kv, const char *what, int r)
+{
+	if (r == -ESHUTDOWN)
+		syn_error("%s: session ended: %s", what,
+			  syn_client_reason(kv->client));
+	else
+		syn_error("%s: %s", what, strerror(-r));
+	return r;
+}
+
+/* ---- connection --------------------------------------------------------- */
+
+static int kv_attach(struct syn_kv *kv, const struct syn_kv_opts *opts)
+{
+	struct syn_attach_opts attach = SYN_OPTS(struct syn_attach_opts);
+	char reason[SYN_REASON_BYTES] = "";
+	int r;
+
+	attach.path = opts->socket;
+	attach.name = opts->name;
+	r = syn_attach(&attach, &kv->client, reason);
+	if (r) {
+		syn_error("attach: %s%s%s", strerror(-r), *reason ? ": " : "",
+			  reason);
+		return r;
+	}
+	r = syn_timeline_new(kv->client, &kv->timeline);
+	return r ? kv_failed(kv, "timeline", r) : 0;
+}
+
+static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
+{
+	struct syn_space_opts space = SYN_OPTS(struct syn_space_opts);
+	const struct syn_component components[] = {
+		{ .role = SYN_ROLE_K,
+		  .dtype = SYN_DTYPE_F16,
+		  .heads = opts->config->n_kv_heads,
+		  .dim = opts->config->head_dim,
+		  .codec = SYN_CODEC_RAW16 },
+		{ .role = SYN_ROLE_V,
+		  .dtype = SYN_DTYPE_F16,
+		  .heads = opts->config->n_kv_heads,
+		  .dim = opts->config->head_dim,
+		  .codec = SYN_CODEC_RAW16 },
+	};
+	int r;
+
+	memcpy(space.model, opts->model, sizeof(space.model));
+	space.tokens = BLOCK;
+	space.layers_per_page = 1;
+	space.nr_components = syn_array_size(components);
+	space.components = components;
+	r = syn_space_define(kv->client, &space, &kv->space);
+	if (r)
+		return kv_failed(kv, "space", r);
+	kv->stats.page_bytes = kv->space.page_bytes;
+	return 0;
+}
+
+/* Every growing page is pinned, and a batch must fit beside them. */
+static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
+{
+	struct syn_window_opts window = SYN_OPTS(struct syn_window_opts);
+	uint64_t tails = (uint64_t)opts->sequences * kv->n_layers;
+	uint64_t slots = opts->slots;
+	int r;
+
+	if (!slots)
+		slots = opts->hbm_bytes / kv->space.page_bytes;
+	if (slots < 2 * tails || slots > UINT32_MAX) {
+		syn_error(
+			"a share of %llu pages: %u sequences need at least %llu",
+			(unsigned long long)slots, opts->sequences,
+			(unsigned long long)(2 * tails));
+		return -EINVAL;
+	}
+	window.slots = (uint32_t)slots;
+	r = syn_window_open(kv->client, &kv->space, &window, &kv->window);
+	if (r)
+		return kv_failed(kv, "window", r);
+	kv->stats.slots = slots;
+	kv->batch =
+		(unsigned int)syn_min((slots - tails) / 4, (uint64_t)BATCH_MAX);
+	kv->batch = syn_max(kv->batch, 1u);
+	return 0;
+}
+
+int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
+{
+	struct syn_kv *kv = syn_alloc(1, sizeof(*kv));
+	int r;
+
+	if (!kv)
+		return -ENOMEM;
+	kv->n_layers = opts->config->n_layers;
+	kv->report = opts->report;
+	r = kv_attach(kv, opts);
+	if (r == 0)
+		r = kv_define(kv, opts);
+	if (r == 0)
+		r = kv_open_window(kv, opts);
+	if (r) {
+		syn_kv_close(kv);
+		return r;
+	}
+	*ret = kv;
+	return 0;
+}
+
+struct syn_kv *syn_kv_close(struct syn_kv *kv)
+{
+	if (!kv)
+		return NULL;
+	syn_detach(kv->client);
+	free(kv);
+	return NULL;
+}
+
+const struct syn_kv_stats *syn_kv_stats(const struct syn_kv *kv)
+{
+	return &kv->stats;
+}
+
+uint32_t syn_kv_session(const struct syn_kv *kv)
+{
+	return syn_client_session(kv->client);
+}
+
+uint32_t syn_kv_space(const struct syn_kv *kv)
+{
+	return kv->space.id;
+}
+
+/* ---- sequences ---------------------------------------------------------- */
+
+int syn_kv_seq_new(struct syn_kv *kv, const uint8_t *tokens, size_t max_tokens,
+		   struct syn_kv_seq **ret)
+{
+	struct syn_kv_seq *seq = syn_alloc(1, sizeof(*seq));
+
+	if (!seq)
+		return -ENOMEM;
+	seq->kv = kv;
+	seq->tokens = tokens;
+	seq->max_blocks = (unsigned int)syn_div_up(max_tokens, BLOCK);
+	seq->pages = syn_alloc((size_t)kv->n_layers * seq->max_blocks,
+			       sizeof(*seq->pages));
+	seq->tails = syn_alloc(kv->n_layers, sizeof(*seq->tails));
+	seq->chain = syn_alloc(seq->max_blocks, sizeof(*seq->chain));
+	if (!seq->pages || !seq->tails || !seq->chain) {
+		syn_kv_seq_free(seq);
+		return -ENOMEM;
+	}
+	*ret = seq;
+	return 0;
+}
+
+static uint64_t *seq_pages(const struct syn_kv_seq *seq, unsigned int layer)
+{
+	return seq->pages + (size_t)layer * seq->max_blocks;
+}
+
+static void kv_release(struct syn_kv *kv, const uint64_t *pages,
+		       unsigned int nr)
+{
+	int r = nr ? syn_release(kv->client, pages, nr) : 0;
+
+	kv->stats.pages -= nr;
+	if (r && r != -ESHUTDOWN)
+		syn_warning("release: %s", strerror(-r));
+}
+
+struct syn_kv_seq *syn_kv_seq_free(struct syn_kv_seq *seq)
+{
+	if (!seq)
+		return NULL;
+	for (unsigned int n = 0; seq->nr_blocks && n < seq->kv->n_layers; n++) {
+		uint64_t *pages = seq_pages(seq, n);
+
+		if (seq->nr_full < seq->nr_blocks)
+			syn_unpin(seq->kv->client, seq->kv->timeline,
+				  pages + seq->nr_full, 1);
+		kv_release(seq->kv, pages, seq->nr_blocks);
+	}
+	free(seq->pages);
+	free(seq->tails);
+	free(seq->chain);
+	free(seq);
+	return NULL;
+}
+
+/* Hash of all bytes up to the end of full block @block. */
+static XXH128_hash_t seq_chain(struct syn_kv_seq *seq, unsigned int block)
+{
+	while (seq->nr_chained <= block) {
+		unsigned int n = seq->nr_chained++;
+		unsigned char text[sizeof(XXH128_canonical_t) + BLOCK] = { 0 };
+
+		if (n > 0)
+			XXH128_canonicalFromHash((void *)text,
+						 seq->chain[n - 1]);
+		memcpy(text + sizeof(XXH128_canonical_t),
+		       seq->tokens + (size_t)n * BLOCK, BLOCK);
+		seq->chain[n] = XXH3_128bits(text, sizeof(text));
+	}
+	return seq->chain[block];
+}
+
+void syn_kv_seq_key(struct syn_kv_seq *seq, unsigned int block,
+		    unsigned int layer, uint64_t ret[2])
+{
+	XXH128_hash_t hash = seq_chain(seq, block);
+
+	hash = XXH3_128bits_withSeed(&hash, sizeof(hash), layer);
+	ret[0] = hash.low64;
+	ret[1] = hash.high64;
+}
+
+static void kv_count_pages(struct syn_kv *kv, unsigned int nr)
+{
+	kv->stats.pages += nr;
+	kv->stats.pages_peak = syn_max(kv->stats.pages_peak, kv->stats.pages);
+}
+
+/* ---- what others computed ----------------------------------------------- */
+
+static int seq_find_layer(struct syn_kv_seq *seq, unsigned int layer,
+			  unsigned int nr)
+{
+	uint64_t(*keys)[2] = syn_alloc(nr, sizeof(*keys));
+	int r;
+
+	if (!keys)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < nr; i++)
+		syn_kv_seq_key(seq, seq->nr_full + i, layer, keys[i]);
+	r = syn_lookup(seq->kv->window, (const uint64_t(*)[2])keys, nr,
+		       seq_pages(seq, layer) + seq->nr_full, NULL);
+	free(keys);
+	if (r < 0)
+		return kv_failed(seq->kv, "lookup", r);
+	kv_count_pages(seq->kv, (unsigned int)r);
+	return r;
+}
+
+/* A block counts when all layers have it; what is found beyond goes back. */
+int syn_kv_seq_find(struct syn_kv_seq *seq, size_t limit)
+{
+	unsigned int end = (unsigned int)(limit / BLOCK);
+	unsigned int nr = end > seq->nr_full ? end - seq->nr_full : 0;
+	int found[SYN_MODEL_LAYERS_MAX];
+	unsigned int layer;
+	int r = 0;
+
+	if (seq->nr_full < seq->nr_blocks)
+		return 0;
+	for (layer = 0; layer < seq->kv->n_layers && nr; layer++) {
+		r = seq_find_layer(seq, layer, nr);
+		if (r < 0)
+			break;
+		found[layer] = r;
+		nr = (unsigned int)r;
+	}
+	if (r < 0)
+		nr = 0;
+	while (layer-- > 0)
+		kv_release(seq->kv, seq_pages(seq, layer) + seq->nr_full + nr,
+			   (unsigned int)found[layer] - nr);
+	if (r < 0)
+		return r;
+	seq->nr_full += nr;
+	seq->nr_blocks = seq->nr_full;
+	seq->kv->stats.pages_found += (uint64_t)nr * seq->kv->n_layers;
+	return (int)nr;
+}
+
+/* ---- what this process computes ----------------------------------------- */
+
+static int kv_lease(struct syn_kv *kv, uint64_t *ret_pages)
+{
+	for (unsigned int n = 0; n < WAITS_MAX; n++) {
+		int r = syn_lease(kv->window, kv->n_layers, WAIT_NS, ret_pages);
+
+		if (r < 0)
+			return kv_failed(kv, "lease", r);
+		if (r == 0)
+			return 0;
+		kv->stats.retries++;
+	}
+	syn_error("lease: no room in %u seconds", WAITS_MAX);
+	return -EBUSY;
+}
+
+int syn_kv_seq_grow(struct syn_kv_seq *seq, size_t at)
+{
+	struct syn_kv *kv = seq->kv;
+	uint64_t fresh[SYN_MODEL_LAYERS_MAX];
+	int r;
+
+	if (at / BLOCK < seq->nr_blocks)
+		return 0;
+	if (at / BLOCK >= seq->max_blocks || at / BLOCK != seq->nr_full)
+		return -EINVAL;
+	r = kv_lease(kv, fresh);
+	if (r)
+		return r;
+	kv_count_pages(kv, kv->n_layers);
+	r = syn_pin(kv->client, fresh, kv->n_layers, seq->tails);
+	if (r) {
+		kv_release(kv, fresh, kv->n_layers);
+		return kv_failed(kv, "pin", r < 0 ? r : -EIO);
+	}
+	kv->stats.pages_new += kv->n_layers;
+	for (unsigned int n = 0; n < kv->n_layers; n++)
+		seq_pages(seq, n)[seq->nr_full] = fresh[n];
+	seq->nr_blocks++;
+	return 0;
+}
+
+void *syn_kv_seq_tail(struct syn_kv_seq *seq, unsigned int layer)
+{
+	return seq->tails[layer];
+}
+
+static int seq_seal(struct syn_kv_seq *seq, unsigned int block,
+		    unsigned int layer)
+{
+	struct syn_kv *kv = seq->kv;
+	uint64_t page = seq_pages(seq, layer)[block];
+	uint64_t key[2];
+	int r;
+
+	syn_kv_seq_key(seq, block, layer, key);
+	r = syn_seal(kv->client, page, key, kv->timeline, 0);
+	if (r < 0)
+		return kv_failed(kv, "seal", r);
+	kv->stats.dups += r == SYN_E_DUP;
+	return 0;
+}
+
+/* The tails are full in all layers at once. */
+static int seq_finish(struct syn_kv_seq *seq)
+{
+	struct syn_kv *kv = seq->kv;
+	unsigned int block = seq->nr_full;
+	uint64_t pages[SYN_MODEL_LAYERS_MAX];
+	uint32_t tokens[SYN_MODEL_LAYERS_MAX];
+	int r;
+
+	for (unsigned int n = 0; n < kv->n_layers; n++) {
+		pages[n] = seq_pages(seq, n)[block];
+		tokens[n] = BLOCK;
+	}
+	r = syn_commit(kv->client, pages, tokens, kv->n_layers);
+	if (r)
+		return kv_failed(kv, "commit", r);
+	syn_unpin(kv->client, kv->timeline, pages, kv->n_layers);
+	seq->nr_full++;
+	for (unsigned int n = 0; n < kv->n_layers && r == 0; n++)
+		r = seq_seal(seq, block, n);
+	return r;
+}
+
+int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr)
+{
+	uint32_t events[EVENTS_MAX];
+	int r;
+
+	r = syn_poll(seq->kv->client, events, EVENTS_MAX);
+	if (r < 0)
+		return kv_failed(seq->kv, "poll", r);
+	if (nr / BLOCK <= seq->nr_full)
+		return 0;
+	return seq_finish(seq);
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+static int kv_load(struct syn_kv *kv, const uint64_t *pages, unsigned int nr,
+		   void **ret_addr)
+{
+	int r = syn_pin(kv->client, pages, nr, ret_addr);
+
+	kv->stats.batches++;
+	if (r != SYN_E_FAULT)
+		return r;
+	kv->stats.faults++;
+	return syn_load(kv->client, pages, nr, WAIT_NS, ret_addr);
+}
+
+/* Without room for all, half of them may do: nothing is pinned meanwhile. */
+int syn_kv_seq_pin(struct syn_kv_seq *seq, unsigned int layer,
+		   unsigned int first, unsigned int nr, void **ret_addr)
+{
+	struct syn_kv *kv = seq->kv;
+	const uint64_t *pages = seq_pages(seq, layer) + first;
+
+	nr = syn_min(nr, kv->batch);
+	for (unsigned int n = 0; n < WAITS_MAX; n++) {
+		int r = kv_load(kv, pages, nr, ret_addr);
+
+		if (r < 0)
+			return kv_failed(kv, "load", r);
+		if (r == 0) {
+			kv->stats.pins += nr;
+			return (int)nr;
+		}
+		if (r == SYN_E_LOST) {
+			syn_error("load: a page of layer %u is lost", layer);
+			return -EIO;
+		}
+		kv->stats.retries++;
+		nr = (nr + 1) / 2;
+	}
+	syn_error("load: no room in %u seconds", WAITS_MAX);
+	return -EBUSY;
+}
+
+void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
+		      unsigned int first, unsigned int nr)
+{
+	syn_unpin(seq->kv->client, seq->kv->timeline,
+		  seq_pages(seq, layer) + first, nr);
+}
+
+bool syn_kv_seq_reports(const struct syn_kv_seq *seq)
+{
+	return seq->kv->report;
+}
+
+int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
+		      const float *share, unsigned int nr, unsigned int queries)
+{
+	const uint64_t *pages = seq_pages(seq, layer);
+	struct syn_vec_share *vec = syn_alloc(nr, sizeof(*vec));
+	int r;
+
+	if (!vec)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < nr; i++) {
+		vec[i].handle = pages[i];
+		vec[i].share = (uint32_t)lrint((double)share[i] * SHARE_UNITS);
+		vec[i].queries = queries;
+	}
+	r = syn_report(seq->kv->client, vec, nr);
+	free(vec);
+	return r < 0 ? kv_failed(seq->kv, "report", r) : 0;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * KV pages: everything the engine keeps of a sequence, leased from synapsed.
+ *
+ * A page holds 128 tokens of one layer: for each KV head the keys and then the
+ * values, fp16, [token][dim].  Full pages are sealed under a key that is made
+ * of all tokens up to the page's end and of the layer, so that any process
+ * with the same model and the same beginning of a prompt finds them.  The page
+ * that still grows stays pinned; all others are pinned only while attention
+ * reads them.
+ */
+#ifndef SYN_TOOLS_INFER_KV_H
+#define SYN_TOOLS_INFER_KV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct syn_kv;
+struct syn_kv_seq;
+struct syn_model_config;
+
+/**
+ * struct syn_kv_opts - a connection to the daemon.
+ * @socket:	the daemon's socket; NULL: the library's default.
+ * @name:	for people; NULL: the library's default.
+ * @model:	identity of the model.
+ * @config:	its sizes.
+ * @slots:	HBM share in pages; 0: from @hbm_bytes.
+ * @hbm_bytes:	HBM share in bytes.
+ * @sequences:	sequences that may live at once.
+ * @report:	pass attention shares on to the daemon.
+ */
+struct syn_kv_opts {
+	const char *socket;
+	const char *name;
+	const uint64_t *model;
+	const struct syn_model_config *config;
+	unsigned int slots;
+	uint64_t hbm_bytes;
+	unsigned int sequences;
+	bool report;
+};
+
+/**
+ * struct syn_kv_stats - what happened so far.
+ * @pages:	leased now.
+ * @pages_peak:	leased at once, at most.
+ * @pages_new:	leased for writing.
+ * @pages_found: found under their keys.
+ * @dups:	sealed by somebody else first.
+ * @pins:	pages pinned for attention.
+ * @batches:	batches they were pinned in.
+ * @faults:	batches in which something was not resident.
+ * @retries:	times the daemon had no room.
+ * @page_bytes:	bytes of a page.
+ * @slots:	HBM share in pages.
+ */
+struct syn_kv_stats {
+	uint64_t pages;
+	uint64_t pages_peak;
+	uint64_t pages_new;
+	uint64_t pages_found;
+	uint64_t dups;
+	uint64_t pins;
+	uint64_t batches;
+	uint64_t faults;
+	uint64_t retries;
+	uint64_t page_bytes;
+	uint64_t slots;
+};
+
+/* Errors are logged with their reason. */
+int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret);
+/* All sequences are gone.  Takes NULL, returns NULL. */
+struct syn_kv *syn_kv_close(struct syn_kv *kv);
+const struct syn_kv_stats *syn_kv_stats(const struct syn_kv *kv);
+/* The daemon's ids of this session and of its space. */
+uint32_t syn_kv_session(const struct syn_kv *kv);
+uint32_t syn_kv_space(const struct syn_kv *kv);
+
+/*
+ * An empty sequence for the bytes of @tokens.  The array has room for
+ * @max_tokens, is filled by its owner and outlives the sequence.
+ */
+int syn_kv_seq_new(struct syn_kv *kv, const uint8_t *tokens, size_t max_tokens,
+		   struct syn_kv_seq **ret);
+/* Gives its leases back.  Takes NULL, returns NULL. */
+struct syn_kv_seq *syn_kv_seq_free(struct syn_kv_seq *seq);
+
+/*
+ * Takes over full blocks that somebody has computed, from where the sequence
+ * ends and not past token @limit.  Returns how many blocks, or -errno.
+ */
+int syn_kv_seq_find(struct syn_kv_seq *seq, size_t limit);
+
+/* Makes sure that token @at can be written: a tail page for each layer. */
+int syn_kv_seq_grow(struct syn_kv_seq *seq, size_t at);
+
+/* Tokens up to @nr are written in all layers; full pages are sealed. */
+int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr);
+
+/* The key under which layer @layer's page of full block @block is sealed. */
+void syn_kv_seq_key(struct syn_kv_seq *seq, unsigned int block,
+		    unsigned int layer, uint64_t ret[2]);
+
+/* The page that grows; pinned, so it stays where it is until it is full. */
+void *syn_kv_seq_tail(struct syn_kv_seq *seq, unsigned int layer);
+
+/*
+ * Pins pages of full blocks, @nr of them from @first on, or as many as may be
+ * pinned at once.  Returns how many, or -errno.
+ */
+int syn_kv_seq_pin(struct syn_kv_seq *seq, unsigned int layer,
+		   unsigned int first, unsigned int nr, void **ret_addr);
+void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
+		      unsigned int first, unsigned int nr);
+
+/* Wants syn_kv_seq_report() called. */
+bool syn_kv_seq_reports(const struct syn_kv_seq *seq);
+
+/*
+ * Attention that @queries queries gave to the first @nr pages of a layer, each
+ * query's shares over all pages and heads adding up to its heads.
+ */
+int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
+		      const float *share, unsigned int nr,
+		      unsigned int queries);
+
+#endif
