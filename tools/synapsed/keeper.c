@@ -292,13 +292,18 @@ static void worker_said(struct keeper *keeper)
 	int r;
 
 	r = syn_conn_recv(keeper->sock, &m, sizeof(m), fds);
+	if (r == 0) {
+		/* End of file; the pidfd tells the rest. */
+		keeper->sock = syn_close(keeper->sock);
+		return;
+	}
 	if (r < 0) {
 		/* Only a PUT whose descriptor found no room here comes so. */
 		put_answer(keeper, r);
 		return;
 	}
 	if (r != (int)sizeof(m))
-		return; /* the pidfd tells the rest */
+		return;
 	switch (m.msg.type) {
 	case SYN_KEEP_READY:
 		if (!keeper->ready)

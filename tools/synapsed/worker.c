@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -232,6 +233,8 @@ int syn_worker_main(int sock)
 		worker_clear(&worker);
 		return 1;
 	}
+	/* exec of /proc/self/exe named us after the link. */
+	(void)prctl(PR_SET_NAME, "synapsed");
 	signals_set(&worker);
 	r = syn_keep_ready(sock);
 	if (!r)

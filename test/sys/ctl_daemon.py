@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A synapsed in a temporary directory, for the tests that ask it things."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SKIP = 77
+WAIT_S = 30
+
+CONF = '''[daemon]
+socket = {socket}
+max_pages = 4096
+max_sessions = 16
+[hbm]
+device = host
+budget = 16M
+[host]
+budget = 16M
+'''
+
+
+def watchdog():
+    """Ends a test that hangs."""
+    signal.alarm(int(os.environ.get('SYN_TEST_WATCHDOG_S', '60')))
+
+
+def wait_for(what, condition):
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f'FAIL: {what} did not happen in {WAIT_S} s')
+        time.sleep(0.02)
+
+
+def check(what, got, want):
+    if got != want:
+        sys.exit(f'FAIL: {what}: {got!r}, expected {want!r}')
+    print(f'ok: {what}: {got!r}')
+
+
+class Daemon:
+    """Context manager; ctl() runs synapsectl against it."""
+
+    def __init__(self, synapsed, synapsectl):
+        self.synapsectl = synapsectl
+        self.dir = tempfile.mkdtemp(prefix='syn-ctl-')
+        os.chmod(self.dir, 0o755)
+        self.socket = os.path.join(self.dir, 'sock')
+        conf = os.path.join(self.dir, 'conf')
+        with open(conf, 'w', encoding='utf-8') as f:
+            f.write(CONF.format(socket=self.socket))
+        self.log = open(os.path.join(self.dir, 'log'), 'w+',
+                        encoding='utf-8')
+        self.keeper = subprocess.Popen([synapsed, '--config', conf],
+                                       stdout=self.log, stderr=self.log)
+
+    def __enter__(self):
+        wait_for('an answer of synapsed',
+                 lambda: self.keeper.poll() is not None
+                 or self.ctl('status').returncode == 0)
+        if self.keeper.poll() is not None:
+            self.log.seek(0)
+            sys.exit(f'FAIL: synapsed ended: {self.log.read()}')
+        return self
+
+    def __exit__(self, *_):
+        self.keeper.terminate()
+        try:
+            self.keeper.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.keeper.kill()
+            self.keeper.wait()
+        self.log.close()
+        shutil.rmtree(self.dir)
+
+    def ctl(self, *args, **more):
+        return subprocess.run([self.synapsectl, '--socket', self.socket,
+                               *args], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=False,
+                              **more)
+
+    def ask(self, *args):
+        """The JSON answer of a command that must succeed."""
+        run = self.ctl('--json', *args)
+        if run.returncode != 0:
+            sys.exit(f'FAIL: synapsectl {args}: {run.stderr}')
+        return json.loads(run.stdout)
+
+
+class Load:
+    """The generator: it works, says what it left, and waits to be ended."""
+
+    def __init__(self, program, daemon, rounds=400, leak=5):
+        self.run = subprocess.Popen(
+            [program, daemon.socket, str(rounds), str(leak)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = self.run.stdout.readline()
+        if not line:
+            sys.exit(f'FAIL: the load ended with {self.run.wait()}')
+        self.did = json.loads(line)
+
+    def end(self):
+        self.run.communicate()
+        check('exit of the load', self.run.returncode, 0)

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting, watching and stopping a real daemon; a bare client. */
+#include "test/sys/harness.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "core/base/base.h"
+#include "ipc/conn.h"
+
+#define ARGS_MAX 32
+
+void sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000,
+			       .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
+		;
+}
+
+int proc_fds(pid_t pid)
+{
+	char path[64];
+	DIR *dir;
+	int nr = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return -1;
+	while (readdir(dir))
+		nr++;
+	(void)closedir(dir);
+	return nr - 2; /* "." and ".." */
+}
+
+/* ---- processes ---------------------------------------------------------- */
+
+static void daemon_exec(const char *const *args, const char *socket, int log_fd,
+			unsigned int nofile)
+{
+	const char *argv[ARGS_MAX] = { "synapsed" };
+	struct rlimit limit = { .rlim_cur = nofile, .rlim_max = nofile };
+	int nr = 1;
+
+	/* A test that fails leaves no daemon. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (socket) {
+		argv[nr++] = "--socket";
+		argv[nr++] = socket;
+	}
+	for (; args && *args && nr < ARGS_MAX - 1; args++)
+		argv[nr++] = *args;
+	if (nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		_exit(126);
+	(void)dup2(log_fd, STDERR_FILENO);
+	(void)dup2(log_fd, STDOUT_FILENO);
+	(void)execv(TEST_SYNAPSED, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+static pid_t daemon_fork(const char *const *args, const char *socket,
+			 int log_fd, unsigned int nofile)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		daemon_exec(args, socket, log_fd, nofile);
+	return pid;
+}
+
+static size_t log_read(int fd, char *to, size_t max)
+{
+	ssize_t n = pread(fd, to, max - 1, 0);
+
+	to[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void log_print(const struct test_daemon *d)
+{
+	char text[8192];
+
+	log_read(d->log_fd, text, sizeof(text));
+	print_message("synapsed wrote:\n%s\n", text);
+}
+
+int daemon_run(const char *const *args, char *ret_log, size_t max)
+{
+	int log_fd = memfd_create("log", MFD_CLOEXEC);
+	int status = 0;
+	pid_t pid;
+
+	assert_true(log_fd >= 0);
+	pid = daemon_fork(args, NULL, log_fd, 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	log_read(log_fd, ret_log, max);
+	(void)close(log_fd);
+	return status;
+}
+
+/* Whether somebody serves, and who. */
+static bool daemon_answers(struct test_daemon *d, struct syn_ctl_status *ret)
+{
+	struct syn_msg_ctl_reply reply;
+	int status;
+
+	if (waitpid(d->keeper, &status, WNOHANG) == d->keeper) {
+		log_print(d);
+		fail_msg("synapsed ended: %x", status);
+	}
+	return ctl_ask(d->socket, SYN_CTL_STATUS, 0, ret, 1, sizeof(*ret),
+		       &reply) == 0;
+}
+
+void daemon_wait_worker(struct test_daemon *d, pid_t old)
+{
+	struct syn_ctl_status status = { 0 };
+
+	test_wait(daemon_answers(d, &status) && (pid_t)status.worker_pid != old,
+		  20);
+	d->worker = (pid_t)status.worker_pid;
+	assert_int_equal(status.keeper_pid, d->keeper);
+}
+
+void daemon_start_limited(struct test_daemon *d, const char *const *args,
+			  unsigned int nofile)
+{
+	int fds;
+
+	memset(d, 0, sizeof(*d));
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	(void)snprintf(d->dir, sizeof(d->dir), "/tmp/synapse-test-XXXXXX");
+	assert_non_null(mkdtemp(d->dir));
+	assert_int_equal(chmod(d->dir, 0755), 0);
+	(void)snprintf(d->socket, sizeof(d->socket), "%s/s", d->dir);
+	d->log_fd = memfd_create("log", MFD_CLOEXEC);
+	assert_true(d->log_fd >= 0);
+	d->keeper = daemon_fork(args, d->socket, d->log_fd, nofile);
+	daemon_wait_worker(d, 0);
+	/* The connection that asked is gone when its descriptors are. */
+	do {
+		fds = proc_fds(d->worker);
+		sleep_ms(20);
+		d->worker_fds = proc_fds(d->worker);
+	} while (fds != d->worker_fds);
+	d->keeper_fds = proc_fds(d->keeper);
+}
+
+void daemon_start(struct test_daemon *d, const char *const *args)
+{
+	daemon_start_limited(d, args, 0);
+}
+
+/* A worker whose keeper was killed becomes our child. */
+static bool process_gone(pid_t pid)
+{
+	(void)waitpid(pid, NULL, WNOHANG);
+	return kill(pid, 0) < 0;
+}
+
+void daemon_gone(struct test_daemon *d, int expected)
+{
+	int status = 0;
+	pid_t worker = d->worker;
+
+	assert_int_equal(waitpid(d->keeper, &status, 0), d->keeper);
+	if (status != expected)
+		log_print(d);
+	assert_int_equal(status, expected);
+	test_wait(!worker || process_gone(worker), 20);
+	/* Fails unless it is empty. */
+	test_wait(rmdir(d->dir) == 0 || errno != ENOTEMPTY, 5);
+	assert_true(access(d->dir, F_OK) < 0);
+	(void)close(d->log_fd);
+}
+
+void daemon_stop(struct test_daemon *d)
+{
+	assert_int_equal(kill(d->keeper, SIGTERM), 0);
+	daemon_gone(d, 0);
+}
+
+static bool daemon_quiet(const struct test_daemon *d)
+{
+	struct syn_ctl_status status;
+
+	ctl_status(d->socket, &status);
+	return !status.nr_sessions && status.nr_pages == status.nr_sealed &&
+	       !status.nr_quarantined;
+}
+
+/* Extents stay, so descriptors may be more than at first, but not for long. */
+static bool daemon_fds_match(const struct test_daemon *d)
+{
+	struct syn_ctl_tier tier[2];
+	int extents;
+
+	ctl_tiers(d->socket, tier);
+	extents = (int)(tier[0].nr_extents + tier[1].nr_extents);
+	return proc_fds(d->worker) <= d->worker_fds + extents &&
+	       proc_fds(d->keeper) <= d->keeper_fds + extents;
+}
+
+void daemon_wait_quiet(struct test_daemon *d)
+{
+	test_wait(daemon_quiet(d), 20);
+	test_wait(daemon_fds_match(d), 20);
+}
+
+/* ---- control ------------------------------------------------------------ */
+
+struct ctl_answer {
+	struct syn_msg_ctl_reply reply;
+	unsigned char records[SYN_CTL_BATCH * 256];
+};
+
+static int ctl_hello(int sock)
+{
+	struct syn_msg_hello hello;
+	struct syn_msg_welcome welcome;
+	int fds[SYN_FDS_MAX];
+
+	raw_hello(&hello);
+	hello.kind = SYN_KIND_CONTROL;
+	if (syn_conn_send(sock, &hello.msg, NULL, 0))
+		return -EPIPE;
+	if (syn_conn_recv(sock, &welcome, sizeof(welcome), fds) !=
+	    (int)sizeof(welcome))
+		return -EPIPE;
+	return welcome.msg.type == SYN_MSG_WELCOME ? 0 : -EPIPE;
+}
+
+static int ctl_exchange(int sock, struct syn_msg_ctl *ctl,
+			struct ctl_answer *answer)
+{
+	int fds[SYN_FDS_MAX];
+	int r = ctl_hello(sock);
+
+	if (!r)
+		r = syn_conn_send(sock, &ctl->msg, NULL, 0);
+	if (r)
+		return r;
+	r = syn_conn_recv(sock, answer, sizeof(*answer), fds);
+	return r < (int)sizeof(answer->reply) ? -EPIPE : 0;
+}
+
+int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
+	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret)
+{
+	struct syn_msg_ctl ctl = {
+		.msg = { .type = SYN_MSG_CTL, .size = sizeof(ctl) },
+		.op = op,
+		.arg = { arg },
+	};
+	struct ctl_answer answer = { 0 };
+	int sock = -1;
+	int r;
+
+	r = syn_conn_connect(path, &sock);
+	if (r)
+		return r;
+	r = ctl_exchange(sock, &ctl, &answer);
+	(void)close(sock);
+	if (r)
+		return r;
+	*ret = answer.reply;
+	if (!ret->msg.error && ret->nr) {
+		assert_int_equal(ret->record_bytes, each);
+		memcpy(ret_records, answer.records,
+		       (size_t)syn_min(ret->nr, max) * each);
+	}
+	return ret->msg.error;
+}
+
+void ctl_status(const char *path, struct syn_ctl_status *ret)
+{
+	struct syn_msg_ctl_reply reply;
+
+	assert_int_equal(
+		ctl_ask(path, SYN_CTL_STATUS, 0, ret, 1, sizeof(*ret), &reply),
+		0);
+	assert_int_equal(reply.nr, 1);
+}
+
+void ctl_tiers(const char *path, struct syn_ctl_tier ret[2])
+{
+	struct syn_msg_ctl_reply reply;
+
+	assert_int_equal(
+		ctl_ask(path, SYN_CTL_TIERS, 0, ret, 2, sizeof(*ret), &reply),
+		0);
+	assert_int_equal(reply.nr, 2);
+}
+
+/* ---- the bare client ---------------------------------------------------- */
+
+void raw_hello(struct syn_msg_hello *ret)
+{
+	*ret = (struct syn_msg_hello){
+		.msg = { .magic = SYN_ABI_MAGIC,
+			 .type = SYN_MSG_HELLO,
+			 .size = sizeof(*ret) },
+		.version_min = SYN_ABI_VERSION_MIN,
+		.version_max = SYN_ABI_VERSION_MAX,
+		.kind = SYN_KIND_ENGINE,
+		.features = SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU,
+		.sqe_size = sizeof(struct syn_sqe),
+		.cqe_size = sizeof(struct syn_cqe),
+		.loan_size = sizeof(struct syn_loan),
+		.nr_pages = 4096,
+		.nr_timelines = 4,
+		.job_ranks = 1,
+		.name = "raw",
+	};
+}
+
+static void raw_map(struct raw_client *c)
+{
+	const struct syn_msg_welcome *w = &c->welcome;
+	struct syn_client_ctl *mine = (void *)c->mine;
+	struct syn_daemon_ctl *theirs = (void *)c->theirs;
+
+	c->sq = (struct syn_ring){ .mine = &mine->sq_tail,
+				   .theirs = &theirs->sq_head,
+				   .sleeps = &theirs->sq_sleeps,
+				   .entries = c->mine + w->sqe_off,
+				   .entry_bytes = sizeof(struct syn_sqe),
+				   .mask = SYN_SQ_ENTRIES - 1 };
+	c->cq = (struct syn_ring){ .mine = &mine->cq_head,
+				   .theirs = &theirs->cq_tail,
+				   .sleeps = &mine->cq_sleeps,
+				   .entries = c->theirs + w->cqe_off,
+				   .entry_bytes = sizeof(struct syn_cqe),
+				   .mask = SYN_CQ_ENTRIES - 1 };
+}
+
+static int raw_welcome(struct raw_client *c)
+{
+	union {
+		struct syn_msg msg;
+		struct syn_msg_welcome welcome;
+		struct syn_msg_bye bye;
+	} m;
+	int fds[SYN_FDS_MAX];
+	void *map;
+	int r;
+
+	r = syn_conn_recv(c->sock, &m, sizeof(m), fds);
+	if (r > 0 && m.msg.type == SYN_MSG_BYE) {
+		c->bye = m.bye;
+		return m.bye.msg.error;
+	}
+	if (r != (int)sizeof(m.welcome))
+		return -EPIPE;
+	c->welcome = m.welcome;
+	assert_int_equal(m.msg.nr_fds, 4);
+	assert_int_equal(
+		syn_conn_segment_map(fds[0], m.welcome.client_bytes, 1, &map),
+		0);
+	c->mine = map;
+	assert_int_equal(
+		syn_conn_segment_map(fds[1], m.welcome.daemon_bytes, 0, &map),
+		0);
+	c->theirs = map;
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	c->bell_fd = fds[2];
+	c->wake_fd = fds[3];
+	raw_map(c);
+	return 0;
+}
+
+int raw_attach(struct raw_client *c, const char *path)
+{
+	struct syn_msg_hello hello;
+	int r;
+
+	memset(c, 0, sizeof(*c));
+	c->sock = -1;
+	c->bell_fd = -1;
+	c->wake_fd = -1;
+	r = syn_conn_connect(path, &c->sock);
+	if (r)
+		return r;
+	raw_hello(&hello);
+	r = syn_conn_send(c->sock, &hello.msg, NULL, 0);
+	/* A refusal may have been quicker. */
+	if (!r || r == -EPIPE)
+		r = raw_welcome(c);
+	if (r)
+		raw_close(c);
+	return r;
+}
+
+void raw_close(struct raw_client *c)
+{
+	struct syn_msg_bye bye = {
+		.msg = { .type = SYN_MSG_BYE, .size = sizeof(bye) },
+	};
+
+	if (c->mine)
+		(void)syn_conn_send(c->sock, &bye.msg, NULL, 0);
+	if (c->mine)
+		(void)munmap(c->mine, c->welcome.client_bytes);
+	if (c->theirs)
+		(void)munmap(c->theirs, c->welcome.daemon_bytes);
+	c->mine = NULL;
+	c->theirs = NULL;
+	c->sock = syn_close(c->sock);
+	c->bell_fd = syn_close(c->bell_fd);
+	c->wake_fd = syn_close(c->wake_fd);
+}
+
+bool raw_read(struct raw_client *c, uint16_t type, void *ret, size_t bytes)
+{
+	union {
+		struct syn_msg msg;
+		unsigned char room[512];
+	} m;
+	int fds[SYN_FDS_MAX];
+	int r;
+
+	for (;;) {
+		r = syn_conn_recv(c->sock, &m, sizeof(m), fds);
+		if (r <= 0)
+			return false;
+		for (unsigned int i = 0; i < SYN_FDS_MAX; i++)
+			syn_closep(&fds[i]);
+		if (m.msg.type == SYN_MSG_EXTENT)
+			c->nr_extents++;
+		if (m.msg.type == SYN_MSG_BYE)
+			memcpy(&c->bye, &m, sizeof(c->bye));
+		if (m.msg.type != type)
+			continue;
+		if (ret)
+			memcpy(ret, &m, bytes);
+		return true;
+	}
+}
+
+int raw_wait_bye(struct raw_client *c)
+{
+	if (!c->bye.msg.type)
+		assert_true(raw_read(c, SYN_MSG_BYE, NULL, 0));
+	return c->bye.msg.error;
+}
+
+int raw_window(struct raw_client *c, uint32_t slots)
+{
+	struct syn_msg_space space = {
+		.msg = { .type = SYN_MSG_SPACE, .size = sizeof(space) },
+		.model = { 1, 2 },
+		.tokens = TEST_TOKENS,
+		.layers_per_page = 1,
+		.nr_components = 2,
+		.component = { { SYN_ROLE_K, SYN_DTYPE_F16, 2, 64,
+				 SYN_CODEC_RAW16, 0 },
+			       { SYN_ROLE_V, SYN_DTYPE_F16, 2, 64,
+				 SYN_CODEC_RAW16, 0 } },
+	};
+	struct syn_msg_window window = {
+		.msg = { .type = SYN_MSG_WINDOW, .size = sizeof(window) },
+		.slots = slots,
+	};
+
+	assert_int_equal(syn_conn_send(c->sock, &space.msg, NULL, 0), 0);
+	assert_true(
+		raw_read(c, SYN_MSG_SPACE_REPLY, &c->space, sizeof(c->space)));
+	assert_int_equal(c->space.msg.error, 0);
+	assert_int_equal(c->space.page_bytes, TEST_PAGE_BYTES);
+	assert_int_equal(c->space.nr_tiles, TEST_TILES);
+	window.space = c->space.space;
+	assert_int_equal(syn_conn_send(c->sock, &window.msg, NULL, 0), 0);
+	assert_true(raw_read(c, SYN_MSG_WINDOW_REPLY, &c->window,
+			     sizeof(c->window)));
+	return c->window.msg.error;
+}
+
+void raw_submit(struct raw_client *c, const struct syn_sqe *sqe,
+		const void *vec, size_t bytes)
+{
+	const uint64_t one = 1;
+
+	memcpy(syn_ring_entry(&c->sq, c->sq.own), sqe, sizeof(*sqe));
+	if (bytes)
+		memcpy(c->mine + c->welcome.sq_vec_off +
+			       (size_t)(c->sq.own & c->sq.mask) * SYN_VEC_BYTES,
+		       vec, bytes);
+	if (syn_ring_publish(&c->sq, 1))
+		(void)!write(c->bell_fd, &one, sizeof(one));
+}
+
+static bool raw_wait(struct raw_client *c, int ms)
+{
+	struct pollfd fds[] = { { .fd = c->wake_fd, .events = POLLIN },
+				{ .fd = c->sock, .events = POLLRDHUP } };
+	char drain[64];
+	int r;
+
+	if (!syn_ring_sleep(&c->cq))
+		return true;
+	r = poll(fds, 2, ms);
+	syn_ring_awake(&c->cq);
+	if (r > 0 && fds[0].revents & POLLIN)
+		(void)!read(c->wake_fd, drain, sizeof(drain));
+	return r > 0 && !fds[1].revents;
+}
+
+bool raw_reap(struct raw_client *c, struct syn_cqe *ret, void *ret_vec,
+	      size_t bytes, int ms)
+{
+	while (syn_ring_waiting(&c->cq) <= 0)
+		if (!raw_wait(c, ms) && syn_ring_waiting(&c->cq) <= 0)
+			return false;
+	memcpy(ret, syn_ring_entry(&c->cq, c->cq.own), sizeof(*ret));
+	if (bytes)
+		memcpy(ret_vec,
+		       c->theirs + c->welcome.cq_vec_off +
+			       (size_t)(c->cq.own & c->cq.mask) * SYN_VEC_BYTES,
+		       bytes);
+	syn_ring_consume(&c->cq, 1);
+	return true;
+}
+
+struct syn_cqe raw_ask(struct raw_client *c, const struct syn_sqe *sqe,
+		       const void *in, size_t in_bytes, void *out,
+		       size_t out_bytes)
+{
+	struct syn_cqe cqe;
+
+	raw_submit(c, sqe, in, in_bytes);
+	assert_true(raw_reap(c, &cqe, out, out_bytes, 20000));
+	assert_int_equal(cqe.cookie, sqe->cookie);
+	return cqe;
+}

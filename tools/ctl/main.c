@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* synapsectl: asks synapsed over a control session, and shows the answer. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+#include "tools/ctl/options.h"
+#include "tools/ctl/query.h"
+#include "tools/ctl/record.h"
+#include "tools/ctl/show.h"
+
+#define EXIT_REFUSED 1
+#define EXIT_USAGE   2
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal)
+{
+	interrupted = 1;
+}
+
+/**
+ * struct list - records gathered from several replies.
+ * @type:	what they are.
+ * @data:	@nr of them, @max allocated.
+ * @nr:		see there.
+ * @max:	see there.
+ */
+struct list {
+	const struct syn_record_type *type;
+	unsigned char *data;
+	size_t nr;
+	size_t max;
+};
+
+static int list_add(struct list *list, const void *record)
+{
+	if (list->nr == list->max) {
+		size_t max = list->max ? list->max * 2 : SYN_CTL_BATCH;
+		unsigned char *data = syn_alloc(max, list->type->bytes);
+
+		if (!data)
+			return -ENOMEM;
+		if (list->nr)
+			memcpy(data, list->data, list->nr * list->type->bytes);
+		free(list->data);
+		list->data = data;
+		list->max = max;
+	}
+	memcpy(list->data + list->nr * list->type->bytes, record,
+	       list->type->bytes);
+	list->nr++;
+	return 0;
+}
+
+static const void *list_at(const struct list *list, size_t i)
+{
+	return list->data + i * list->type->bytes;
+}
+
+static void list_freep(struct list *list)
+{
+	free(list->data);
+}
+
+static bool page_is_wanted(const struct syn_options *opts,
+			   const struct syn_ctl_page *page)
+{
+	char key[SYN_KEY_DIGITS + 1];
+
+	if (opts->resident && !(page->flags & SYN_PAGE_F_HBM))
+		return false;
+	if (opts->by_session && page->session != opts->session)
+		return false;
+	if (!opts->key[0])
+		return true;
+	(void)snprintf(key, sizeof(key), "%016" PRIx64 "%016" PRIx64,
+		       page->key[0], page->key[1]);
+	return (page->key[0] || page->key[1]) &&
+	       !strncmp(key, opts->key, strlen(opts->key));
+}
+
+static int list_take(struct list *list, const struct syn_answer *answer,
+		     const struct syn_options *opts)
+{
+	const unsigned char *at = answer->records;
+
+	for (uint32_t i = 0; i < answer->nr; i++, at += list->type->bytes) {
+		struct syn_ctl_page page;
+
+		if (list->nr >= opts->limit)
+			return 0;
+		if (list->type == &syn_record_pages) {
+			memcpy(&page, at, sizeof(page));
+			if (!page_is_wanted(opts, &page))
+				continue;
+		}
+		if (list_add(list, at) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A cursor that does not move would be asked for ever. */
+static int list_fetch(struct list *list, struct syn_query *query,
+		      const struct syn_options *opts)
+{
+	struct syn_answer answer = { 0 };
+	uint64_t cursor;
+	int r;
+
+	do {
+		cursor = answer.next;
+		r = syn_query_ask(query, list->type->op, cursor, 0,
+				  list->type->bytes, &answer);
+		if (r < 0)
+			return r;
+		r = list_take(list, &answer, opts);
+		if (r < 0)
+			return r;
+		if (answer.next && answer.next <= cursor)
+			return -EPROTO;
+	} while (answer.next && list->nr < opts->limit && !interrupted);
+	return 0;
+}
+
+static void summary_status(const struct list *list)
+{
+	struct syn_ctl_status status;
+	char up[SYN_FORM_TEXT_MAX];
+
+	memcpy(&status, list->data, sizeof(status));
+	syn_form_time(status.uptime_ns, up);
+	(void)printf("synapsed up %s, %" PRIu32 " sessions, %" PRIu64
+		     " of %" PRIu64 " pages%s\n",
+		     up, status.nr_sessions, status.nr_pages, status.max_pages,
+		     status.draining ? ", draining" : "");
+}
+
+static void summary_tiers(const struct list *list)
+{
+	char used[SYN_FORM_TEXT_MAX], budget[SYN_FORM_TEXT_MAX];
+	uint64_t used_bytes = 0, budget_bytes = 0;
+	struct syn_ctl_tier tier;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		memcpy(&tier, list_at(list, i), sizeof(tier));
+		used_bytes += tier.used_bytes;
+		budget_bytes += tier.budget_bytes;
+	}
+	syn_form_bytes(used_bytes, used);
+	syn_form_bytes(budget_bytes, budget);
+	(void)printf("%zu tiers, %s of %s used\n", list->nr, used, budget);
+}
+
+static void summary_clients(const struct list *list)
+{
+	struct syn_ctl_client client;
+	uint64_t leases = 0;
+	size_t live = 0;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		memcpy(&client, list_at(list, i), sizeof(client));
+		live += client.state == SYN_CLIENT_LIVE;
+		leases += client.nr_leases;
+	}
+	(void)printf("%zu live, %zu in quarantine, %" PRIu64 " leases\n", live,
+		     list->nr - live, leases);
+}
+
+static void summary_pages(const struct list *list)
+{
+	size_t hbm = 0, host = 0, keyed = 0;
+	struct syn_ctl_page page;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		memcpy(&page, list_at(list, i), sizeof(page));
+		hbm += !!(page.flags & SYN_PAGE_F_HBM);
+		host += !!(page.flags & SYN_PAGE_F_HOST);
+		keyed += !!(page.flags & SYN_PAGE_F_KEYED);
+	}
+	(void)printf("%zu pages shown, %zu in hbm, %zu in host, %zu keyed\n",
+		     list->nr, hbm, host, keyed);
+}
+
+/**
+ * struct view - a command that shows records.
+ * @type:	of the records.
+ * @summary:	one line about all of them.
+ */
+struct view {
+	const struct syn_record_type *type;
+	void (*summary)(const struct list *list);
+};
+
+static const struct view views[] = {
+	[SYN_COMMAND_STATUS] = { &syn_record_status, summary_status },
+	[SYN_COMMAND_TIERS] = { &syn_record_tiers, summary_tiers },
+	[SYN_COMMAND_CLIENTS] = { &syn_record_clients, summary_clients },
+	[SYN_COMMAND_PAGES] = { &syn_record_pages, summary_pages },
+};
+
+static int view_print(const struct view *view, const struct list *list,
+		      const struct syn_options *opts)
+{
+	bool single = opts->command == SYN_COMMAND_STATUS;
+
+	if (single && list->nr != 1)
+		return -EPROTO;
+	if (opts->json)
+		return single ? syn_show_json_record(stdout, view->type,
+						     list->data)
+			      : syn_show_json_table(stdout, view->type,
+						    list->data, list->nr);
+	view->summary(list);
+	if (single)
+		syn_show_list(stdout, view->type, list->data);
+	else
+		syn_show_table(stdout, view->type, list->data, list->nr);
+	return fflush(stdout) || ferror(stdout) ? -EIO : 0;
+}
+
+static int view_once(struct syn_query *query, const struct syn_options *opts)
+{
+	const struct view *view = &views[opts->command];
+	syn_cleanup(list_freep) struct list list = { .type = view->type };
+	int r;
+
+	r = list_fetch(&list, query, opts);
+	if (r < 0)
+		return r;
+	if (opts->watch && !opts->json)
+		(void)fputs("\033[H\033[2J", stdout);
+	return view_print(view, &list, opts);
+}
+
+static int view_run(struct syn_query *query, const struct syn_options *opts)
+{
+	const struct timespec interval = {
+		.tv_sec = (time_t)(opts->interval_ns / 1000000000u),
+		.tv_nsec = (long)(opts->interval_ns % 1000000000u),
+	};
+	int r;
+
+	do {
+		r = view_once(query, opts);
+		if (r < 0)
+			return interrupted ? 0 : r;
+		if (opts->watch && !interrupted)
+			(void)nanosleep(&interval, NULL);
+	} while (opts->watch && !interrupted);
+	return 0;
+}
+
+static int evict_run(struct syn_query *query, const struct syn_options *opts)
+{
+	struct syn_answer answer;
+	int r;
+
+	r = syn_query_ask(query, SYN_CTL_EVICT, 0, opts->count, 0, &answer);
+	if (r < 0)
+		return r;
+	if (opts->json)
+		return syn_show_json_evict(stdout, answer.val);
+	(void)printf("%" PRIu64 " pages dropped\n", answer.val);
+	return 0;
+}
+
+static int drain_run(struct syn_query *query, const struct syn_options *opts)
+{
+	struct syn_answer answer;
+	bool on = opts->count != 0;
+	int r;
+
+	r = syn_query_ask(query, SYN_CTL_DRAIN, 0, opts->count, 0, &answer);
+	if (r < 0)
+		return r;
+	if (opts->json)
+		return syn_show_json_drain(stdout, on, answer.val);
+	(void)printf("draining %s, %" PRIu64 " sessions\n", on ? "on" : "off",
+		     answer.val);
+	return 0;
+}
+
+static int complain(int error, const char *reason)
+{
+	(void)fprintf(stderr, "synapsectl: %s%s%s\n", reason,
+		      *reason ? ": " : "", strerror(-error));
+	return EXIT_REFUSED;
+}
+
+/* Not restarted: a signal ends the wait for an answer, too. */
+static void interrupt_setup(void)
+{
+	const struct sigaction action = { .sa_handler = on_interrupt };
+
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	char reason[SYN_REASON_BYTES];
+	struct syn_query *query;
+	struct syn_options opts;
+	int r;
+
+	r = syn_options_parse(argc, argv, &opts);
+	if (r != SYN_OPTIONS_RUN)
+		return r == SYN_OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;
+	r = syn_query_open(opts.socket, &query, reason);
+	if (r < 0)
+		return complain(r, reason);
+	if (opts.watch)
+		interrupt_setup();
+	if (opts.command == SYN_COMMAND_EVICT)
+		r = evict_run(query, &opts);
+	else if (opts.command == SYN_COMMAND_DRAIN)
+		r = drain_run(query, &opts);
+	else
+		r = view_run(query, &opts);
+	if (r < 0)
+		(void)complain(r, syn_query_reason(query));
+	query = syn_query_close(query);
+	return r < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
+}

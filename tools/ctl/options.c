@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strict parsing: what is not understood is explained, and nothing is done. */
+#include "tools/ctl/options.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/base/base.h"
+
+#define WATCH_DEFAULT_NS 2000000000u
+#define WATCH_MAX_S	 86400.0
+
+static const char *const command_names[SYN_COMMAND_NR] = {
+	"status", "tiers", "clients", "pages", "evict", "drain",
+};
+
+static const char help[] =
+	"Usage: synapsectl [OPTION]... COMMAND\n"
+	"Inspects and steers synapsed.\n"
+	"\n"
+	"Commands:\n"
+	"  status         counters of the daemon\n"
+	"  tiers          memory by tier\n"
+	"  clients        sessions\n"
+	"  pages          page records\n"
+	"  evict [N|all]  drop sealed pages that nobody leases; default all\n"
+	"  drain [on|off] refuse new sessions; default on\n"
+	"\n"
+	"Options:\n"
+	"  -s, --socket PATH      default $SYNAPSE_SOCKET,\n"
+	"                         else /run/synapse/synapse.sock\n"
+	"  -j, --json             one JSON object a line\n"
+	"  -w, --watch [SECONDS]  repeat until interrupted; default 2\n"
+	"  -h, --help             this text\n"
+	"  -V, --version          the version\n"
+	"\n"
+	"Of pages:\n"
+	"  -n, --limit N          show at most N\n"
+	"  -k, --key HEX          only pages whose key begins so\n"
+	"  -i, --session N        only pages of this session\n"
+	"  -r, --resident         only pages in HBM\n"
+	"\n"
+	"Exit status: 0 done, 1 refused or not reachable, 2 usage.\n";
+
+static const char short_options[] = "+s:jw::n:k:i:rhV";
+static const struct option long_options[] = {
+	{ "socket", required_argument, NULL, 's' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "watch", optional_argument, NULL, 'w' },
+	{ "limit", required_argument, NULL, 'n' },
+	{ "key", required_argument, NULL, 'k' },
+	{ "session", required_argument, NULL, 'i' },
+	{ "resident", no_argument, NULL, 'r' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
+};
+
+__attribute__((format(printf, 1, 2))) static int usage(const char *fmt, ...)
+{
+	va_list args;
+
+	(void)fputs("synapsectl: ", stderr);
+	va_start(args, fmt);
+	(void)vfprintf(stderr, fmt, args);
+	va_end(args);
+	(void)fputs("\nTry 'synapsectl --help'.\n", stderr);
+	return SYN_OPTIONS_USAGE;
+}
+
+static int number_parse(const char *text, uint64_t max, uint64_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno || *end || value > max)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+static int seconds_parse(const char *text, uint64_t *ret_ns)
+{
+	double value;
+	char *end;
+
+	if (!isdigit((unsigned char)*text) && *text != '.')
+		return -EINVAL;
+	value = strtod(text, &end);
+	if (*end || !(value >= 0.01) || value > WATCH_MAX_S)
+		return -EINVAL;
+	*ret_ns = (uint64_t)(value * 1e9);
+	return 0;
+}
+
+/* The seconds may follow as a word of their own: no command is a number. */
+static int watch_parse(struct syn_options *opts, int argc, char **argv)
+{
+	opts->watch = true;
+	opts->interval_ns = WATCH_DEFAULT_NS;
+	if (optarg) {
+		if (seconds_parse(optarg, &opts->interval_ns) == 0)
+			return SYN_OPTIONS_RUN;
+		return usage("--watch takes 0.01 to 86400 seconds, not '%s'",
+			     optarg);
+	}
+	if (optind < argc &&
+	    seconds_parse(argv[optind], &opts->interval_ns) == 0)
+		optind++;
+	return SYN_OPTIONS_RUN;
+}
+
+static int key_parse(struct syn_options *opts)
+{
+	size_t digits = strlen(optarg);
+
+	if (!digits || digits > SYN_KEY_DIGITS)
+		return usage("--key takes 1 to %d hex digits", SYN_KEY_DIGITS);
+	for (size_t i = 0; i < digits; i++) {
+		if (!isxdigit((unsigned char)optarg[i]))
+			return usage("--key: '%s' is not hexadecimal", optarg);
+		opts->key[i] = (char)tolower((unsigned char)optarg[i]);
+	}
+	opts->key[digits] = '\0';
+	return SYN_OPTIONS_RUN;
+}
+
+static int session_parse(struct syn_options *opts)
+{
+	uint64_t session;
+
+	if (number_parse(optarg, UINT32_MAX, &session) < 0)
+		return usage("--session takes a session's number, not '%s'",
+			     optarg);
+	opts->by_session = true;
+	opts->session = (uint32_t)session;
+	return SYN_OPTIONS_RUN;
+}
+
+static int option_parse(int option, struct syn_options *opts, int argc,
+			char **argv)
+{
+	switch (option) {
+	case 's':
+		opts->socket = optarg;
+		return SYN_OPTIONS_RUN;
+	case 'j':
+		opts->json = true;
+		return SYN_OPTIONS_RUN;
+	case 'w':
+		return watch_parse(opts, argc, argv);
+	case 'n':
+		if (number_parse(optarg, UINT64_MAX, &opts->limit) < 0)
+			return usage("--limit takes a number, not '%s'",
+				     optarg);
+		return SYN_OPTIONS_RUN;
+	case 'k':
+		return key_parse(opts);
+	case 'i':
+		return session_parse(opts);
+	case 'r':
+		opts->resident = true;
+		return SYN_OPTIONS_RUN;
+	case 'h':
+		(void)fputs(help, stdout);
+		return SYN_OPTIONS_DONE;
+	case 'V':
+		(void)puts("synapsectl " SYN_VERSION);
+		return SYN_OPTIONS_DONE;
+	default: /* getopt has explained it */
+		return SYN_OPTIONS_USAGE;
+	}
+}
+
+static int command_parse(const char *name, struct syn_options *opts)
+{
+	for (int i = 0; i < SYN_COMMAND_NR; i++) {
+		if (!strcmp(name, command_names[i])) {
+			opts->command = (enum syn_ctl_command)i;
+			return SYN_OPTIONS_RUN;
+		}
+	}
+	return usage("no command '%s'", name);
+}
+
+static int argument_parse(const char *text, struct syn_options *opts)
+{
+	if (opts->command == SYN_COMMAND_EVICT) {
+		if (!strcmp(text, "all"))
+			opts->count = UINT64_MAX;
+		else if (number_parse(text, UINT64_MAX, &opts->count) < 0)
+			return usage("evict takes a number or 'all', not '%s'",
+				     text);
+		return SYN_OPTIONS_RUN;
+	}
+	if (opts->command == SYN_COMMAND_DRAIN) {
+		if (strcmp(text, "on") && strcmp(text, "off"))
+			return usage("drain takes 'on' or 'off', not '%s'",
+				     text);
+		opts->count = !strcmp(text, "on");
+		return SYN_OPTIONS_RUN;
+	}
+	return usage("%s takes no argument", command_names[opts->command]);
+}
+
+static int options_check(const struct syn_options *opts)
+{
+	const char *name = command_names[opts->command];
+	bool filters = opts->limit != UINT64_MAX || opts->key[0] ||
+		       opts->by_session || opts->resident;
+
+	if (filters && opts->command != SYN_COMMAND_PAGES)
+		return usage("%s takes no --limit, --key, --session or "
+			     "--resident",
+			     name);
+	if (opts->watch && opts->command >= SYN_COMMAND_EVICT)
+		return usage("%s cannot be watched", name);
+	return SYN_OPTIONS_RUN;
+}
+
+int syn_options_parse(int argc, char **argv, struct syn_options *ret)
+{
+	struct syn_options opts = { .limit = UINT64_MAX };
+	const char *words[2] = { NULL, NULL };
+	int r;
+
+	/* Words stop getopt ("+"), so that --watch can look at the next. */
+	while (optind < argc) {
+		int option = getopt_long(argc, argv, short_options,
+					 long_options, NULL);
+
+		if (option != -1) {
+			r = option_parse(option, &opts, argc, argv);
+			if (r != SYN_OPTIONS_RUN)
+				return r;
+		} else if (optind < argc) {
+			if (words[1])
+				return usage("'%s' is one word too many",
+					     argv[optind]);
+			words[words[0] ? 1 : 0] = argv[optind++];
+		}
+	}
+	if (!words[0])
+		return usage("a command is missing");
+	r = command_parse(words[0], &opts);
+	opts.count = opts.command == SYN_COMMAND_EVICT ? UINT64_MAX : 1;
+	if (r == SYN_OPTIONS_RUN && words[1])
+		r = argument_parse(words[1], &opts);
+	if (r == SYN_OPTIONS_RUN)
+		r = options_check(&opts);
+	if (r == SYN_OPTIONS_RUN)
+		*ret = opts;
+	return r;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of synapsectl. */
+#ifndef SYN_TOOLS_CTL_OPTIONS_H
+#define SYN_TOOLS_CTL_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum syn_ctl_command {
+	SYN_COMMAND_STATUS,
+	SYN_COMMAND_TIERS,
+	SYN_COMMAND_CLIENTS,
+	SYN_COMMAND_PAGES,
+	SYN_COMMAND_EVICT,
+	SYN_COMMAND_DRAIN,
+	SYN_COMMAND_NR,
+};
+
+#define SYN_KEY_DIGITS 32
+
+/**
+ * struct syn_options - what was asked for.
+ * @socket:	path, or NULL for the default.
+ * @json:	for programs.
+ * @watch:	again and again, ...
+ * @interval_ns: ... after this long.
+ * @command:	what to do.
+ * @count:	evict: pages at most.  drain: 1 on, 0 off.
+ * @limit:	pages: show at most.
+ * @key:	pages: only those whose key begins so; "" for all.
+ * @by_session:	pages: only those of @session.
+ * @session:	see there.
+ * @resident:	pages: only those in HBM.
+ */
+struct syn_options {
+	const char *socket;
+	bool json;
+	bool watch;
+	uint64_t interval_ns;
+	enum syn_ctl_command command;
+	uint64_t count;
+	uint64_t limit;
+	char key[SYN_KEY_DIGITS + 1];
+	bool by_session;
+	uint32_t session;
+	bool resident;
+};
+
+#define SYN_OPTIONS_RUN	  0
+#define SYN_OPTIONS_DONE  1 /* help or version was printed */
+#define SYN_OPTIONS_USAGE 2 /* a mistake was explained on stderr */
+
+/* One of the above. */
+int syn_options_parse(int argc, char **argv, struct syn_options *ret);
+
+#endif

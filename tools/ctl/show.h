@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records on a stream: a table for people, or one JSON object for programs. */
+#ifndef SYN_TOOLS_CTL_SHOW_H
+#define SYN_TOOLS_CTL_SHOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "tools/ctl/record.h"
+
+/* Aligned columns under headings; nothing when @nr is 0. */
+void syn_show_table(FILE *out, const struct syn_record_type *type,
+		    const void *records, size_t nr);
+/* One member a line. */
+void syn_show_list(FILE *out, const struct syn_record_type *type,
+		   const void *record);
+
+/* {"NAME":[{...},...]} in one line.  -ENOMEM, -EIO. */
+int syn_show_json_table(FILE *out, const struct syn_record_type *type,
+			const void *records, size_t nr);
+/* {...} in one line. */
+int syn_show_json_record(FILE *out, const struct syn_record_type *type,
+			 const void *record);
+/* {"evicted":N} and {"draining":true,"nr_sessions":N}. */
+int syn_show_json_evict(FILE *out, uint64_t nr_pages);
+int syn_show_json_drain(FILE *out, bool on, uint64_t nr_sessions);
+
+#endif
