@@ -407,6 +407,7 @@ static void ring_sleep(struct syn_peer *peer, bool stuck)
 		syn_list_del(&peer->active);
 		return;
 	}
+	/* An entry that came between the two looks is none of those. */
 	if (stuck) {
 		syn_store_seq_cst(peer->sq.sleeps, 1u);
 		syn_list_del(&peer->active);
@@ -436,11 +437,14 @@ static void rings_sleep(struct syn_server *server, uint64_t now_ns)
 	const uint64_t spin_ns = server->spin ? SERVER_SPIN_NS : 0;
 	struct syn_peer *peer;
 	struct syn_peer *tmp;
+	bool stuck;
 
 	syn_list_for_each_safe (peer, tmp, &server->active, active) {
 		if (peer->worked_ns + spin_ns > now_ns)
 			continue;
-		ring_sleep(peer, syn_request_pass(peer, now_ns) == 0);
+		stuck = syn_ring_waiting(&peer->sq) > 0 &&
+			syn_request_pass(peer, now_ns) == 0;
+		ring_sleep(peer, stuck);
 	}
 }
 
