@@ -95,6 +95,7 @@ struct syn_extent {
  * @ordinal:		HBM: extents by place.
  * @extents:		all its extents.
  * @with_free:		those with a free frame that are not retiring.
+ * @shrinking:		HBM: link in mm->shrinking while its surplus is emptied.
  * @nr_extents:		all.
  * @nr_frames:		frames of those that are not retiring.
  * @nr_free:		of these free.
@@ -119,6 +120,7 @@ struct syn_pool {
 	struct syn_extent **ordinal;
 	struct syn_list extents;
 	struct syn_list with_free;
+	struct syn_list shrinking;
 	uint32_t nr_extents;
 	uint64_t nr_frames;
 	uint64_t nr_free;
@@ -274,6 +276,7 @@ struct syn_mm {
 	struct syn_pool **pool;
 	struct syn_list draining;
 	struct syn_list pressed;
+	struct syn_list shrinking;
 
 	uint32_t page_free;
 	uint32_t page_used;

@@ -95,6 +95,7 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 	mm_free_lists(mm);
 	syn_list_init(&mm->draining);
 	syn_list_init(&mm->pressed);
+	syn_list_init(&mm->shrinking);
 	mm->tier[0].budget_bytes = config->hbm_bytes;
 	mm->tier[1].budget_bytes = config->host_bytes;
 	mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
@@ -140,7 +141,7 @@ static uint64_t mm_next(struct syn_mm *mm, bool moved)
 	if (!syn_list_empty(&mm->draining) || mm->nr_draining_moves)
 		next = mm->now_ns + mm->drain_poll_ns;
 	drain_pace(mm, moved);
-	if (!syn_list_empty(&mm->pressed)) {
+	if (!syn_list_empty(&mm->pressed) || !syn_list_empty(&mm->shrinking)) {
 		uint64_t retry =
 			syn_max(mm->retry_ns, mm->now_ns + SYN_DRAIN_POLL_NS);
 

@@ -87,7 +87,10 @@ struct syn_session_config {
 	uint64_t now_ns;
 };
 
-/* -EUSERS: max_sessions reached. */
+/*
+ * -EUSERS: max_sessions reached.  -EINVAL: no pages or timelines, or more than
+ * the wire allows.
+ */
 int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 		       struct syn_session **ret);
 
@@ -116,7 +119,8 @@ int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
 
 /*
  * -ENOENT: no such space.  -EDQUOT: the budget does not hold that many more
- * guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.
+ * guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.  -EEXIST: @session has
+ * a window on that space already.  -EINVAL: no slots.
  */
 int syn_mm_window_open(struct syn_session *session, uint32_t space,
 		       uint32_t slots, struct syn_msg_window_reply *ret);
@@ -138,7 +142,10 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent);
 
 /*
  * Requests of the ring, one each.  Vectors are the daemon's own copies.
- * @ret_hint_ns is written with SYN_E_BACKPRESSURE.
+ * @ret_hint_ns is written with SYN_E_BACKPRESSURE.  Nothing is done if any
+ * entry of a vector is refused.  -ESTALE: no such lease or loan.  -EPERM: not
+ * its writer.  -EBUSY: pinned.  -EILSEQ: the page is lost.  -EDQUOT: no record
+ * left.  -E2BIG: more than the window's slots.  -EINVAL: all else.
  *
  * SYN_MM_E_WAIT: reclaim is under way that may make room; ask again with the
  * same arguments after syn_mm_poll() has made progress.  Never crosses the
@@ -148,8 +155,8 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent);
 
 int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
 		 uint64_t *ret_handles, uint64_t *ret_hint_ns);
-int syn_mm_commit(struct syn_session *session,
-		  const struct syn_vec_commit *vec, uint32_t nr);
+int syn_mm_commit(struct syn_session *session, const struct syn_vec_commit *vec,
+		  uint32_t nr);
 int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 		const uint32_t *sums);
 /* Returns pages found; *ret_miss is SYN_MISS_*. */
@@ -158,8 +165,8 @@ int syn_mm_lookup(struct syn_session *session, uint64_t window,
 		  uint32_t nr, uint64_t *ret_handles, uint64_t *ret_miss);
 int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 		 uint32_t nr, struct syn_vec_fault *ret, uint64_t *ret_hint_ns);
-int syn_mm_loaded(struct syn_session *session,
-		  const struct syn_vec_loaded *vec, uint32_t nr);
+int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
+		  uint32_t nr);
 int syn_mm_release(struct syn_session *session, const uint64_t *handles,
 		   uint32_t nr);
 int syn_mm_report(struct syn_session *session, const struct syn_vec_share *vec,

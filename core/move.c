@@ -15,7 +15,9 @@
 
 #define MOVE_REAP 64u /* completions taken at once */
 
-static inline uint32_t charged_id(const struct syn_mm *mm, uint32_t page)
+/* For probes, which may be empty. */
+static uint32_t __attribute__((unused))
+charged_id(const struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_window *w = syn_page_window(mm, page);
 
@@ -268,10 +270,10 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 		return SYN_MOVE_E_PINNED;
 	if (!syn_page_is(pg, SYN_PAGE_F_HOST)) {
 		if (mm->now_ns < mm->retry_ns || !moves_left(mm, page))
-			return SYN_MOVE_E_ROOM;
+			return SYN_MOVE_E_LATER;
 		host = syn_host_frame(mm, mm->pool[pg->pool]->host);
 		if (host == SYN_NONE)
-			return SYN_MOVE_E_ROOM;
+			return SYN_MOVE_E_FULL;
 	}
 	syn_page_change(mm, page, SYN_PAGE_F_LEAVING, 0);
 	syn_page_publish(mm, page);
@@ -283,10 +285,10 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 		return SYN_MOVE_E_PINNED;
 	}
 	move_leave(mm, page, host);
-	return syn_page_is(pg, SYN_PAGE_F_LEAVING) ||
-			       !syn_page_is(pg, SYN_PAGE_F_HBM)
-		       ? 0
-		       : SYN_MOVE_E_ROOM;
+	if (syn_page_is(pg, SYN_PAGE_F_LEAVING) ||
+	    !syn_page_is(pg, SYN_PAGE_F_HBM))
+		return 0;
+	return SYN_MOVE_E_LATER;
 }
 
 /* ---- in the background -------------------------------------------------- */

@@ -17,7 +17,8 @@
 #include "core/mm-internal.h"
 
 #define SYN_MOVE_E_PINNED 1 /* in use, or used by somebody who is gone */
-#define SYN_MOVE_E_ROOM	  2 /* no host frame, no move record, or no device */
+#define SYN_MOVE_E_FULL	  2 /* the host tier is full */
+#define SYN_MOVE_E_LATER  3 /* enough is moving, or the device failed */
 
 /* 0: its slot is free or will be.  @page is on an LRU list. */
 int syn_move_out(struct syn_mm *mm, uint32_t page);

@@ -75,6 +75,7 @@ static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
 	}
 	syn_list_init(&pool->extents);
 	syn_list_init(&pool->with_free);
+	syn_list_init(&pool->shrinking);
 	syn_lru_init(&pool->cached);
 	syn_lru_init(&pool->dup);
 	syn_lru_init(&pool->cold);
@@ -151,6 +152,7 @@ static void pool_reap(struct syn_mm *mm, uint32_t tier)
 		if (pool->host)
 			pool->host->nr_users--;
 		mm->pool[i] = NULL;
+		syn_list_del(&pool->shrinking);
 		free(pool->ordinal);
 		free(pool);
 	}
@@ -214,6 +216,30 @@ static int pool_grow(struct syn_mm *mm, struct syn_pool *pool)
 	return 0;
 }
 
+bool syn_pool_surplus(const struct syn_pool *pool)
+{
+	return pool->nr_extents &&
+	       pool->nr_frames >= pool->guaranteed + pool->extent_frames;
+}
+
+/* Nobody's pages are not worth an extent that somebody asks for. */
+static void pool_shrink(struct syn_mm *mm, struct syn_pool *pool)
+{
+	if (pool->tier == SYN_TIER_HBM && syn_pool_surplus(pool) &&
+	    syn_list_empty(&pool->shrinking))
+		syn_list_add_tail(&mm->shrinking, &pool->shrinking);
+}
+
+/* The budget is spent: others give their surplus up, for the next attempt. */
+static void pool_shrink_all(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++)
+		if (mm->pool[i])
+			pool_shrink(mm, mm->pool[i]);
+}
+
 int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
 {
 	uint64_t want = pool->guaranteed + slots;
@@ -225,6 +251,7 @@ int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
 		r = pool_grow(mm, pool);
 		if (r) {
 			syn_pool_trim(mm, pool);
+			pool_shrink_all(mm);
 			return r;
 		}
 	}
@@ -237,6 +264,8 @@ void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
 {
 	pool->guaranteed -= slots;
 	syn_pool_trim(mm, pool);
+	if (!pool->guaranteed)
+		pool_shrink(mm, pool);
 }
 
 /* Youngest first: the old ones are told to everybody. */

@@ -28,6 +28,9 @@ void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
 /* Retires empty extents beyond what the guarantees need (host: all). */
 void syn_pool_trim(struct syn_mm *mm, struct syn_pool *pool);
 
+/* HBM: holds an extent more than the guarantees need. */
+bool syn_pool_surplus(const struct syn_pool *pool);
+
 /* Where a slot or host frame is. */
 struct syn_extent *syn_pool_slot(const struct syn_pool *pool, uint32_t slot,
 				 uint32_t *ret_frame);

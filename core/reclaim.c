@@ -7,6 +7,7 @@
 #include "core/lease.h"
 #include "core/move.h"
 #include "core/page.h"
+#include "core/pool.h"
 
 /* Pages looked at beyond four times those wanted; half get a second chance. */
 #define RECLAIM_LOOK 256u
@@ -47,7 +48,7 @@ static int reclaim_one(struct syn_mm *mm, uint32_t page)
 {
 	int r = syn_move_out(mm, page);
 
-	if (r != SYN_MOVE_E_ROOM || !syn_page_evictable(&mm->page[page]))
+	if (r != SYN_MOVE_E_FULL || !syn_page_evictable(&mm->page[page]))
 		return r;
 	syn_page_evict(mm, page);
 	return 0;
@@ -75,7 +76,7 @@ static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
 			r = reclaim_one(mm, page);
 		else if (use == PAGE_USED)
 			chances--;
-		if (r == SYN_MOVE_E_ROOM)
+		if (r == SYN_MOVE_E_FULL || r == SYN_MOVE_E_LATER)
 			break;
 		if (r)
 			syn_page_touch(mm, page);
@@ -165,13 +166,32 @@ void syn_reclaim_balance(struct syn_window *window)
 		syn_list_add_tail(&mm->pressed, &window->pressed);
 }
 
+/*
+ * A pool that holds more than is guaranteed, because nobody's pages fill it:
+ * they go to the host tier, and the extents that become empty retire.
+ */
+static bool reclaim_shrink(struct syn_mm *mm, struct syn_pool *pool)
+{
+	uint32_t taken = 0;
+
+	if (syn_pool_surplus(pool))
+		taken = reclaim_list(mm, &pool->cached, SYN_BATCH_MAX);
+	if (!taken && !pool->going && mm->now_ns >= mm->retry_ns)
+		syn_list_del(&pool->shrinking);
+	return taken;
+}
+
 /* A window stays pressed while it makes headway or waits for the device. */
 bool syn_reclaim_poll(struct syn_mm *mm)
 {
 	struct syn_window *w;
 	struct syn_window *tmp;
+	struct syn_pool *pool;
+	struct syn_pool *next;
 	bool moved = false;
 
+	syn_list_for_each_safe (pool, next, &mm->shrinking, shrinking)
+		moved |= reclaim_shrink(mm, pool);
 	syn_list_for_each_safe (w, tmp, &mm->pressed, pressed) {
 		uint32_t wanted = window_short(w, mm->cfg.high_permille);
 		uint32_t taken = 0;

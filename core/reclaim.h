@@ -6,6 +6,9 @@
  * pinned since it was last looked at goes back to the hot end.  Each call
  * looks at a bounded number of pages.
  *
+ * A pool without windows is emptied, and one with a surplus when somebody else
+ * needs the room.
+ *
  * A window takes from its own pages only, and within its guarantee from those
  * of its pool that are charged to nobody.
  */

@@ -70,8 +70,8 @@ static inline uint32_t syn_ring_room(const struct syn_ring *r)
 static inline bool syn_ring_publish(struct syn_ring *r, uint32_t nr)
 {
 	r->own += nr;
-	syn_store_seq_cst(r->mine, r->own);   /* b */
-	return syn_load_seq_cst(r->sleeps);   /* g */
+	syn_store_seq_cst(r->mine, r->own); /* b */
+	return syn_load_seq_cst(r->sleeps); /* g */
 }
 
 /*
@@ -98,8 +98,8 @@ static inline void syn_ring_consume(struct syn_ring *r, uint32_t nr)
  */
 static inline bool syn_ring_sleep(struct syn_ring *r)
 {
-	syn_store_seq_cst(r->sleeps, 1u);	      /* e */
-	if (syn_load_seq_cst(r->theirs) == r->own)    /* f */
+	syn_store_seq_cst(r->sleeps, 1u);	   /* e */
+	if (syn_load_seq_cst(r->theirs) == r->own) /* f */
 		return true;
 	syn_store_relaxed(r->sleeps, 0u);
 	return false;

@@ -149,7 +149,7 @@ if CC=clang build asan "${sanitize[@]}" -Db_sanitize=address,undefined \
 	run_tests asan all --suite unit --suite sys --suite bugs
 fi
 if CC=clang build tsan "${sanitize[@]}" -Db_sanitize=thread; then
-	run_tests tsan all --suite unit --suite tsan
+	run_tests tsan all --suite unit --suite tsan --no-suite no-tsan
 fi
 demo
 mutants

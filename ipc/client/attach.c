@@ -286,6 +286,7 @@ static void tables_init(struct syn_client *c, const struct syn_msg_welcome *w)
 	c->nr_timelines = w->nr_timelines;
 	c->session = w->session;
 	c->notices = syn_load_acquire(&c->ctl->notices);
+	c->inbox_seen = c->notices;
 	c->epoch = w->epoch;
 }
 

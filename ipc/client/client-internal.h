@@ -109,6 +109,7 @@ struct syn_extent {
  * @slots:	the guaranteed share.
  * @mapped:	one bit a slot: memory is mapped there.  Set after the mapping
  *		is made; read without the mutex.
+ * @full:	all bits below this slot are set; the same rules.
  */
 struct syn_window {
 	struct syn_client *client;
@@ -117,6 +118,7 @@ struct syn_window {
 	uint64_t stride;
 	uint32_t range;
 	uint32_t slots;
+	uint32_t full;
 	uint64_t *mapped;
 };
 
@@ -141,6 +143,8 @@ struct syn_window {
  * @sq:		submissions.
  * @cq:		completions.
  * @nr_filled:	entries filled and not yet published.
+ * @sq_room:	least room in @sq; looked up again only when it is used up,
+ *		because the line it comes from is the daemon's.
  * @sq_vec:	side arrays of @sq.
  * @cq_vec:	side arrays of @cq.
  * @loan:	shared: loans, the daemon's.
@@ -160,7 +164,8 @@ struct syn_window {
  * @opening:	space of the window being opened.
  * @opened:	result of setting up the window that was opened.
  * @next_timeline: not given out yet.
- * @notices:	last value seen.
+ * @notices:	last value reported from.
+ * @inbox_seen:	value when the socket was last read; also read without @lock.
  * @epoch:	last value seen.
  * @events:	SYN_EVENT_* not yet reported, one bit each.
  * @session:	id, for people.
@@ -194,6 +199,7 @@ struct syn_client {
 	struct syn_ring sq;
 	struct syn_ring cq;
 	uint32_t nr_filled;
+	uint32_t sq_room;
 	unsigned char *sq_vec;
 	const unsigned char *cq_vec;
 	const struct syn_loan *loan;
@@ -221,6 +227,7 @@ struct syn_client {
 
 	uint32_t next_timeline;
 	uint32_t notices;
+	uint32_t inbox_seen;
 	uint64_t epoch;
 	uint32_t events;
 	uint32_t session;
@@ -257,6 +264,8 @@ static inline int syn_client_check(const struct syn_client *c)
 static inline bool syn_window_has_slot(const struct syn_window *w,
 				       uint32_t slot)
 {
+	if (syn_likely(slot < syn_load_relaxed(&w->full)))
+		return true;
 	return slot < w->range &&
 	       syn_load_relaxed(&w->mapped[slot / 64]) >> (slot % 64) & 1;
 }
@@ -279,8 +288,11 @@ static inline struct syn_window *syn_page_window(struct syn_client *c,
 /* UINT64_MAX when @timeout_ns is SYN_FOREVER or reaches past the end. */
 static inline uint64_t syn_deadline_ns(uint64_t timeout_ns)
 {
-	uint64_t now_ns = syn_now_ns();
+	uint64_t now_ns;
 
+	if (timeout_ns == 0 || timeout_ns == SYN_FOREVER)
+		return timeout_ns;
+	now_ns = syn_now_ns();
 	return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX
 						: now_ns + timeout_ns;
 }
@@ -310,6 +322,8 @@ void syn_client_end_locked(struct syn_client *c, const char *reason);
 
 /* Reads and acts upon everything that waits on the socket. */
 void syn_inbox_read_locked(struct syn_client *c);
+/* Reads if the daemon says that it has sent something. */
+void syn_inbox_look(struct syn_client *c);
 /* Waits, for some milliseconds at most, until the socket has something. */
 int syn_inbox_wait(struct syn_client *c);
 

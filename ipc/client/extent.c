@@ -19,6 +19,18 @@ static struct syn_extent *extent_find(struct syn_client *c, uint32_t id)
 	return NULL;
 }
 
+/* The first word that is not all ones ends it; slots behind may be mapped. */
+static uint32_t slots_full(const struct syn_window *w)
+{
+	uint32_t full = 0;
+
+	while (full < w->range && w->mapped[full / 64] == UINT64_MAX)
+		full += 64;
+	if (full < w->range)
+		full += (uint32_t)__builtin_ctzll(~w->mapped[full / 64]);
+	return syn_min(full, w->range);
+}
+
 static void slots_set(struct syn_window *w, const struct syn_msg_extent *msg,
 		      bool mapped)
 {
@@ -30,6 +42,7 @@ static void slots_set(struct syn_window *w, const struct syn_msg_extent *msg,
 		syn_store_release(&w->mapped[slot / 64],
 				  mapped ? word | bit : word & ~bit);
 	}
+	syn_store_release(&w->full, slots_full(w));
 }
 
 static bool extent_is_sane(const struct syn_msg_extent *msg)

@@ -109,9 +109,23 @@ static int inbox_read_one(struct syn_client *c)
 
 void syn_inbox_read_locked(struct syn_client *c)
 {
+	/* Before reading: what is sent meanwhile is counted once more. */
+	syn_store_relaxed(&c->inbox_seen, syn_load_acquire(&c->ctl->notices));
 	while (!c->ended && inbox_read_one(c))
 		;
 	syn_extent_tell_locked(c);
+}
+
+void syn_inbox_look(struct syn_client *c)
+{
+	uint32_t notices = syn_load_acquire(&c->ctl->notices);
+
+	if (!SYN_NOTICE_SINCE(syn_load_relaxed(&c->inbox_seen), notices,
+			      SYN_NOTICE_SOCKET))
+		return;
+	(void)pthread_mutex_lock(&c->lock);
+	syn_inbox_read_locked(c);
+	(void)pthread_mutex_unlock(&c->lock);
 }
 
 int syn_inbox_wait(struct syn_client *c)

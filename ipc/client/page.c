@@ -48,23 +48,6 @@ static int pages_take(struct syn_window *w, const uint64_t *pages,
 	return 0;
 }
 
-/* A leased page is resident: its slot must have memory before it is used. */
-static int lease_settle(struct syn_window *w, const uint64_t *pages,
-			unsigned int nr)
-{
-	struct syn_client *c = w->client;
-	int r = pages_take(w, pages, nr);
-
-	for (unsigned int i = 0; i < nr && !r; i++) {
-		uint64_t pte =
-			syn_load_acquire(&c->pte[SYN_HANDLE_INDEX(pages[i])]);
-
-		if (syn_pte_is_resident(pte, pages[i]))
-			r = syn_slot_wait(w, SYN_PTE_SLOT(pte));
-	}
-	return r;
-}
-
 /* Pieces that did come are given back if one does not. */
 static void lease_undo(struct syn_client *c, uint64_t *pages, unsigned int nr)
 {
@@ -92,9 +75,12 @@ static int lease_try(struct syn_window *w, unsigned int nr, uint64_t *pages,
 	int r = syn_batch_run(w->client, &batch);
 
 	if (!r)
-		r = lease_settle(w, pages, nr);
+		r = pages_take(w, pages, nr);
 	if (r)
 		lease_undo(w->client, pages, nr);
+	else
+		/* New extents are announced before the lease that needs them. */
+		syn_inbox_look(w->client);
 	*ret_hint_ns = batch.hint_ns;
 	return r;
 }

@@ -53,6 +53,7 @@ static void request_publish_locked(struct syn_client *c)
 	if (!nr)
 		return;
 	c->nr_filled = 0;
+	c->sq_room -= nr;
 	if (!syn_ring_publish(&c->sq, nr))
 		return;
 	c->rang = true;
@@ -62,7 +63,9 @@ static void request_publish_locked(struct syn_client *c)
 
 static bool request_has_room(struct syn_client *c)
 {
-	return c->idle && syn_ring_room(&c->sq) > c->nr_filled;
+	if (c->sq_room <= c->nr_filled)
+		c->sq_room = syn_ring_room(&c->sq);
+	return c->idle && c->sq_room > c->nr_filled;
 }
 
 /*
@@ -155,14 +158,24 @@ void syn_reap_locked(struct syn_client *c)
 	syn_extent_tell_locked(c);
 }
 
+/* The lines of the answer come while the mutex is taken. */
+static void reaper_prefetch(const struct syn_client *c)
+{
+	__builtin_prefetch(syn_ring_entry(&c->cq, c->cq.own));
+	__builtin_prefetch(c->cq_vec +
+			   (size_t)(c->cq.own & c->cq.mask) * SYN_VEC_BYTES);
+}
+
 static bool reaper_spin(const struct syn_client *c)
 {
 	uint64_t until_ns = syn_now_ns() + REQUEST_SPIN_NS;
 
 	do {
-		for (int i = 0; i < 8; i++) {
-			if (syn_ring_waiting(&c->cq))
+		for (int i = 0; i < 32; i++) {
+			if (syn_ring_waiting(&c->cq)) {
+				reaper_prefetch(c);
 				return true;
+			}
 			syn_cpu_relax();
 		}
 	} while (syn_now_ns() < until_ns);

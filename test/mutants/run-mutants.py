@@ -88,10 +88,9 @@ def fails(build, test, env):
 
 def try_mutant(source, build, path, tests, env, targets):
     """Returns what became of it; the tree is clean again afterwards."""
-    applied = patch(source, path, '--fuzz=0')
-    if applied.returncode:
-        patch(source, path, '-R', '-f')
+    if patch(source, path, '--dry-run', '-f').returncode:
         return 'does not apply'
+    patch(source, path)
     try:
         built = quiet(['ninja', '-C', build, *targets])
         if built.returncode:

@@ -19,7 +19,7 @@ check_format() {
 	need $tool
 	# Another version lays out some corners differently.
 	$tool --version | grep -q 'version 14\.' || exit 77
-	list .c .h | xargs $tool --dry-run -Werror
+	list .c .h .cc | xargs $tool --dry-run -Werror
 }
 
 check_shell() {

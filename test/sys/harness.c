@@ -207,6 +207,8 @@ static bool daemon_fds_match(const struct test_daemon *d)
 
 	ctl_tiers(d->socket, tier);
 	extents = (int)(tier[0].nr_extents + tier[1].nr_extents);
+	/* The connection that asked must be gone, too. */
+	sleep_ms(10);
 	return proc_fds(d->worker) <= d->worker_fds + extents &&
 	       proc_fds(d->keeper) <= d->keeper_fds + extents;
 }

@@ -304,7 +304,6 @@ static void test_stale_socket(void **state)
 	pid = fork();
 	if (pid == 0)
 		_exit(daemon_run(stale, log, sizeof(log)) == 0 ? 0 : 1);
-	(void)snprintf(d.socket, sizeof(d.socket), "%s", other);
 	{
 		struct syn_msg_ctl_reply reply;
 		struct syn_ctl_status status = { 0 };

@@ -272,6 +272,14 @@ static inline void peer_send_space(struct peer *p)
 	peer_send(p, &r, NULL, 0);
 }
 
+static inline void peer_notice(struct peer *p, uint32_t notice)
+{
+	struct syn_daemon_ctl *ctl = (void *)p->daemon;
+
+	syn_store_seq_cst(&ctl->notices,
+			  SYN_NOTICE_COUNT(ctl->notices, notice));
+}
+
 /* Fills a fresh extent with @byte, announces it and forgets it. */
 static inline void peer_send_extent(struct peer *p, uint32_t id, uint32_t tier,
 				    uint32_t first_slot, uint32_t nr_frames,
@@ -295,6 +303,7 @@ static inline void peer_send_extent(struct peer *p, uint32_t id, uint32_t tier,
 	(void)munmap(map, m.bytes);
 	peer_send(p, &m, &fd, 1);
 	fd = syn_close(fd);
+	peer_notice(p, SYN_NOTICE_SOCKET);
 }
 
 static inline void peer_send_window(struct peer *p, uint32_t slots)

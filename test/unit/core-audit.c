@@ -3,7 +3,7 @@
  * Everything that core derives, computed again from the records: frames free,
  * used and in quarantine, charges, lists, references, entries, the index.
  */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include "core/index.h"
 #include "core/lease.h"

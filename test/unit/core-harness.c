@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A manager on the host-emulated device, with fake clients. */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include <errno.h>
 #include <sys/mman.h>

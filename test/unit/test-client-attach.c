@@ -423,6 +423,11 @@ static void test_events(void **state)
 	assert_int_equal(events[0], SYN_EVENT_EPOCH);
 	assert_int_equal(events[1], SYN_EVENT_LOST);
 	assert_int_equal(syn_poll(c, events, 4), 0);
+	/* Twice between two looks is once, and not never. */
+	syn_store_release(&ctl->notices,
+			  3 * SYN_NOTICE_RECLAIM | SYN_NOTICE_SUM);
+	assert_int_equal(syn_poll(c, events, 4), 1);
+	assert_int_equal(events[0], SYN_EVENT_RECLAIM);
 	assert_null(syn_detach(c));
 	peer_stop(&peer);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaving HBM and coming back: reclaim, pins, timelines, loans, failures. */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include <errno.h>
+
+#include "core/move.h"
 
 /* 128 KiB a page: 16 frames in the smallest extent. */
 #define TOKENS 64u
@@ -271,6 +273,13 @@ static void test_leaving_restored(void **state)
 	(void)client_window(&other, f->space, SLOTS);
 	assert_int_equal(client_lookup(&other, 0, 1, &got, &miss), 1);
 	assert_int_equal(client_pin(&other, got, &at), 0);
+	/* Pinned after it was chosen: LEAVING is taken back. */
+	assert_int_equal(
+		syn_move_out(f->world.mm,
+			     f->world.mm->lessee[c->session->map[0]].page),
+		SYN_MOVE_E_PINNED);
+	assert_int_equal(client_state(c, mine), SYN_PTE_RESIDENT);
+	world_audit(&f->world);
 	/* Charged to one, pinned by the other: it stays. */
 	for (i = 0; i < 2 * SLOTS; i++)
 		(void)client_full(c, 0, i);

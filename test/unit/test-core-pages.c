@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spaces, leases, commit, seal, lookup: a page's life while HBM is roomy. */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include <errno.h>
 
@@ -376,6 +376,32 @@ static void test_identity(void **state)
 	client_close(&other);
 }
 
+/* Domains share buckets of the index but nothing else. */
+static void test_many_domains(void **state)
+{
+	struct fixture *f = *state;
+	struct client other;
+	uint64_t got;
+	uint64_t miss;
+	uint32_t d;
+	uint32_t i;
+
+	for (i = 0; i < 60; i++)
+		assert_int_equal(
+			client_release(&f->client,
+				       client_sealed(&f->client, 0, i, i + 1)),
+			0);
+	for (d = 2; d < 22; d++) {
+		client_open(&other, &f->world, d);
+		(void)client_window(&other, f->space, 1);
+		for (i = 0; i < 60; i++)
+			assert_int_equal(
+				client_lookup(&other, 0, i + 1, &got, &miss),
+				0);
+		client_close(&other);
+	}
+}
+
 static void test_ready_point(void **state)
 {
 	struct fixture *f = *state;
@@ -516,6 +542,7 @@ int main(void)
 		TEST(test_lookup_prefix),
 		TEST(test_lookup_quota),
 		TEST(test_identity),
+		TEST(test_many_domains),
 		TEST(test_ready_point),
 		TEST(test_ready_never),
 		TEST(test_report),

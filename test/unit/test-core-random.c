@@ -3,7 +3,7 @@
  * A long walk: three clients do whatever comes, die now and then, and every
  * page that is read holds the bytes that were written.
  */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -140,7 +140,7 @@ static void walk_check(struct walk *k, struct walker *w, struct held *h)
 	k->loads += !r;
 }
 
-static void walk_pin(struct walker *w, struct held *h)
+static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 {
 	uint32_t *at;
 
@@ -153,7 +153,8 @@ static void walk_pin(struct walker *w, struct held *h)
 			h->seed);
 		client_unpin(&w->client, h->handle);
 		h->pinned = false;
-	} else if (client_load(&w->client, h->handle, &at) == 0) {
+	} else if (walk_random(k, 4) == 0 &&
+		   client_load(&w->client, h->handle, &at) == 0) {
 		assert_int_equal(*at, h->seed);
 		h->pinned = true;
 	}
@@ -226,7 +227,7 @@ static void walk_timeline(struct walk *k, struct walker *w)
 	struct syn_timeline *t =
 		&w->client.timeline[walk_random(k, CLIENT_LINES)];
 
-	if (walk_random(k, 4) == 0)
+	if (walk_random(k, 12) == 0)
 		t->issued++;
 	else
 		t->done = t->issued;
@@ -237,9 +238,9 @@ static void walk_step(struct walk *k, struct walker *w)
 	struct held *h = walk_pick(k, w);
 	uint32_t what = walk_random(k, 100);
 
-	if (what < 12)
+	if (what < 10)
 		walk_lease(k, w);
-	else if (what < 22)
+	else if (what < 24)
 		walk_lookup(k, w);
 	else if (what < 30)
 		walk_timeline(k, w);
@@ -247,13 +248,13 @@ static void walk_step(struct walk *k, struct walker *w)
 		walk_loans_end(w);
 	else if (!h)
 		return;
-	else if (what < 52)
+	else if (what < 56)
 		walk_seal(k, w, h);
-	else if (what < 66)
+	else if (what < 72)
 		walk_check(k, w, h);
-	else if (what < 78)
-		walk_pin(w, h);
-	else if (what < 94)
+	else if (what < 84)
+		walk_pin(k, w, h);
+	else if (what < 97)
 		walk_release(w, h);
 	else
 		walk_loan(k, w, h);
@@ -335,11 +336,24 @@ static void test_walk_short(void **state)
 	walk_run(0x2545f4914f6cdd1d, WALK_OPS / 2, 2 * MIB);
 }
 
+/* Other walks each time, under the setup that asks for it. */
+static void test_walk_more(void **state)
+{
+	uint64_t seed = syn_now_ns() | 1;
+	uint32_t i;
+
+	if (!getenv("SYN_TEST_STRESS"))
+		skip();
+	for (i = 0; i < 40; i++)
+		walk_run(seed + 2ull * i, WALK_OPS / 2, (2 + i % 4) * MIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_walk_short),
+		cmocka_unit_test(test_walk_more),
 	};
 
 	return test_main(tests);

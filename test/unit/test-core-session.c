@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guarantees, extents that come and go, sessions that end, failures. */
-#include "core-harness.h"
+#include "test/unit/core-harness.h"
 
 #include <errno.h>
 
@@ -213,6 +213,39 @@ static void test_cached_make_way(void **state)
 				 1);
 		assert_int_equal(client_check(&f->b, got, i), 0);
 	}
+}
+
+/* Nobody's pages do not keep HBM from those who want a window. */
+static void test_pool_shrinks(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_msg_window_reply reply;
+	struct client c;
+	uint64_t got;
+	uint64_t miss;
+	uint32_t i;
+
+	client_open(&c, &f->world, 2);
+	(void)client_window(&c, f->space, 16);
+	for (i = 0; i < 16; i++)
+		(void)client_sealed(&c, 0, i, i + 1);
+	client_close(&c);
+	assert_int_equal(world_tier(&f->world, SYN_TIER_HBM).nr_extents, 2);
+	world_settle(&f->world);
+	assert_int_equal(world_tier(&f->world, SYN_TIER_HBM).nr_extents, 1);
+	client_open(&c, &f->world, 2);
+	(void)client_window(&c, f->space, 7 * 16);
+	for (i = 0; i < 16; i++) {
+		assert_int_equal(client_lookup(&c, 0, i + 1, &got, &miss), 1);
+		assert_int_equal(client_check(&c, got, i), 0);
+	}
+	client_close(&f->a);
+	client_open(&f->a, &f->world, 3);
+	assert_int_equal(syn_mm_window_open(f->a.session, f->space, 1, &reply),
+			 -EDQUOT);
+	client_close(&c);
+	world_settle(&f->world);
+	(void)client_window(&f->a, f->space, 7 * 16);
 }
 
 static void test_charge_moves(void **state)
@@ -552,6 +585,7 @@ int main(void)
 		TEST(test_retire_by_exit),
 		TEST(test_host_extent_told),
 		TEST(test_cached_make_way),
+		TEST(test_pool_shrinks),
 		TEST(test_charge_moves),
 		TEST(test_death_plain),
 		TEST(test_detach_drains),

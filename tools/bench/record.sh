@@ -33,7 +33,7 @@ commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo none)
 	echo
 } >"$tmp"
 cd "$build"
-"./$bench" --synapsed "$synapsed" "$@" >>"$tmp"
+timeout 600 "./$bench" --synapsed "$synapsed" "$@" >>"$tmp"
 mkdir -p "${out%/*}"
 cp "$tmp" "$out"
 chmod 644 "$out"

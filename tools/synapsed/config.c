@@ -333,6 +333,15 @@ reader_fail(struct reader *reader, const char *fmt, ...)
 	return 0;
 }
 
+/* The library goes on after an error and would complain of a later line. */
+static bool line_sound(const char *line)
+{
+	line += strspn(line, " \t\r\n");
+	if (!*line || strchr(";#", *line))
+		return true;
+	return *line == '[' ? strchr(line, ']') : strpbrk(line, "=:");
+}
+
 /* The library has no line numbers of its own, so lines are counted here. */
 static char *reader_line(char *to, int max, void *ctx)
 {
@@ -343,12 +352,13 @@ static char *reader_line(char *to, int max, void *ctx)
 		return NULL;
 	reader->line++;
 	len = strlen(to);
-	if (len + 1 == (size_t)max && to[len - 1] != '\n') {
+	if (len + 1 == (size_t)max && to[len - 1] != '\n')
 		reader_fail(reader, "the line is longer than %d bytes",
 			    max - 2);
-		return NULL;
-	}
-	return to;
+	else if (!line_sound(to) && to[0] != ' ' && to[0] != '\t')
+		reader_fail(reader,
+			    "expected \"[section]\" or \"key = value\"");
+	return reader->error ? NULL : to;
 }
 
 static bool section_known(const char *section)
@@ -414,12 +424,9 @@ int syn_config_read(struct syn_config *config, const char *path)
 		syn_error("%s: cannot be read", path);
 		reader.error = -EIO;
 	}
-	if (!reader.error && r) {
-		/* The library goes on after an error and tells the line. */
-		reader.line = r > 0 ? r : reader.line;
+	if (!reader.error && r)
 		(void)reader_fail(&reader,
 				  "expected \"[section]\" or \"key = value\"");
-	}
 	(void)fclose(reader.file);
 	return reader.error;
 }

@@ -606,7 +606,8 @@ SYN_ABI_SIZE(struct syn_vec_share, 16);
  * A pin word (shared, the client writes) is {uses:16, count:16}: the daemon
  * takes a page only at count 0, and reads from `uses` whether it was touched.
  * Pinning adds SYN_PIN_ONE with full ordering, unpinning subtracts 1 with
- * release.  A count at SYN_PIN_COUNT_MAX is undone and refused.
+ * release.  A client stays so far below SYN_PIN_COUNT_MAX that threads which add
+ * before they look cannot make the count wrap, for 0 is what the daemon takes.
  */
 #define SYN_PIN_ONE	    0x10001u
 #define SYN_PIN_COUNT(word) ((word)&0xffffu)

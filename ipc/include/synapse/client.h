@@ -28,16 +28,6 @@
 
 #include <synapse/abi.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-#if defined(__GNUC__)
-#define SYN_API __attribute__((visibility("default")))
-#else
-#define SYN_API
-#endif
-
 /* struct syn_x_opts opts = SYN_OPTS(struct syn_x_opts); */
 #ifdef __cplusplus
 template <typename T> static inline T syn_opts_of()
@@ -50,6 +40,16 @@ template <typename T> static inline T syn_opts_of()
 #define SYN_OPTS(type) (syn_opts_of<type>())
 #else
 #define SYN_OPTS(type) ((type){ .sz = sizeof(type) })
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SYN_API __attribute__((visibility("default")))
+#else
+#define SYN_API
 #endif
 
 struct syn_client;
@@ -191,7 +191,7 @@ SYN_API int syn_commit(struct syn_client *client, const uint64_t *pages,
  * their addresses.  No message, no wait.
  * SYN_E_FAULT: at least one is not resident; none is pinned.  Use syn_load().
  * SYN_E_LOST: one is gone.  -ESTALE: not a page of this client.
- * -EOVERFLOW: one is pinned 65,535 times.
+ * -EOVERFLOW: one is pinned more than 65,000 times.
  *
  * Order: everything the daemon or a loader wrote into the page is visible
  * after syn_pin() returns.
@@ -255,9 +255,9 @@ SYN_API uint64_t syn_timeline_issue(struct syn_client *client,
 SYN_API void syn_timeline_done(struct syn_client *client, uint32_t timeline,
 			       uint64_t value);
 
-#define SYN_EVENT_RECLAIM 1  /* memory is short: release what you can */
-#define SYN_EVENT_EPOCH 2    /* the daemon's worker was replaced */
-#define SYN_EVENT_LOST 3     /* a page failed verification */
+#define SYN_EVENT_RECLAIM  1 /* memory is short: release what you can */
+#define SYN_EVENT_EPOCH	   2 /* the daemon's worker was replaced */
+#define SYN_EVENT_LOST	   3 /* a page failed verification */
 #define SYN_EVENT_SHUTDOWN 4 /* the session has ended */
 
 /*
