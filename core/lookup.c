@@ -44,6 +44,7 @@ static uint64_t lookup_lease(struct syn_session *s, struct syn_window *w,
 		syn_page_charge(mm, page, (uint16_t)s->index);
 	syn_page_change(mm, page, 0, 0);
 	syn_page_touch(mm, page);
+	SYN_PROBE(lease, s->cfg.id, page);
 	return syn_lease_handle(mm, l);
 }
 

@@ -4,7 +4,6 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
-#include "core/base/trace.h"
 #include "core/extent.h"
 #include "core/lease.h"
 #include "core/load.h"
@@ -94,7 +93,6 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	mm->nr_sessions++;
 	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
-	SYN_PROBE(attach, cfg->id, cfg->pid, cfg->uid);
 	*ret = s;
 	return 0;
 }
@@ -213,7 +211,6 @@ void syn_mm_session_end(struct syn_session *session)
 	syn_load_void(session);
 	session_end_leases(session, work);
 	mm->progress = true;
-	SYN_PROBE(detach, session->cfg.id, 0);
 }
 
 bool syn_mm_session_idle(const struct syn_session *session)

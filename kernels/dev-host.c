@@ -185,7 +185,8 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 
 	if (!mem)
 		return -ENOMEM;
-	if (config->huge_pages)
+	/* Frames of HBM lie side by side in windows, at any multiple of 4 KiB. */
+	if (config->huge_pages && tier == SYN_TIER_HOST)
 		flags |= SYN_HOSTMEM_HUGE;
 	if (config->lock_memory && tier == SYN_TIER_HOST)
 		flags |= SYN_HOSTMEM_LOCK;

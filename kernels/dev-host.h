@@ -16,7 +16,8 @@ struct syn_dev;
 /**
  * struct syn_dev_host_config - how to open the host-emulated device.
  * @lock_memory:	mlock host extents; -ENOMEM is forwarded.
- * @huge_pages:		use huge pages for extents when the system has them.
+ * @huge_pages:		use huge pages for host extents when the system has
+ *			them.
  * @keep:		the keeper takes a duplicate of @fd under @id and has
  *			acknowledged it on return.  NULL: nobody keeps.
  * @drop:		the keeper may close it.

@@ -76,9 +76,9 @@ ctl() {
 	"$build/tools/ctl/synapsectl" --socket "$socket" "$@"
 }
 
-# start_engine NAME PROMPTS SLOTS: $engine is its pid.
+# start_engine NAME PROMPTS SLOTS: $engine is its pid.  One that hangs fails.
 start_engine() {
-	"$build/tools/infer/synapse-infer" --model "$model" --socket "$socket" \
+	timeout 150 "$build/tools/infer/synapse-infer" --model "$model" --socket "$socket" \
 		--name "$1" --prompts "$dir/$2.jsonl" --slots "$3" --audit \
 		--output "$dir/$1.out" --stats "$dir/$1.json" &
 	engine=$!

@@ -4,8 +4,7 @@
 
 #if SYN_HAVE_SDT
 #define SYN_PROBE_DEFINE(name)                                                 \
-	volatile unsigned short synapse_##name##_semaphore                     \
-		__attribute__((section(".probes"), visibility("hidden"),       \
-			       used));
+	volatile unsigned short synapse_##name##_semaphore __attribute__((     \
+		section(".probes"), visibility("hidden"), used));
 SYN_PROBES(SYN_PROBE_DEFINE)
 #endif

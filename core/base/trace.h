@@ -40,7 +40,7 @@
 
 #if SYN_HAVE_SDT
 
-#define SDT_USE_VARIADIC 1
+#define SDT_USE_VARIADIC    1
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
 

@@ -158,24 +158,14 @@ void syn_reap_locked(struct syn_client *c)
 	syn_extent_tell_locked(c);
 }
 
-/* The lines of the answer come while the mutex is taken. */
-static void reaper_prefetch(const struct syn_client *c)
-{
-	__builtin_prefetch(syn_ring_entry(&c->cq, c->cq.own));
-	__builtin_prefetch(c->cq_vec +
-			   (size_t)(c->cq.own & c->cq.mask) * SYN_VEC_BYTES);
-}
-
 static bool reaper_spin(const struct syn_client *c)
 {
 	uint64_t until_ns = syn_now_ns() + REQUEST_SPIN_NS;
 
 	do {
 		for (int i = 0; i < 32; i++) {
-			if (syn_ring_waiting(&c->cq)) {
-				reaper_prefetch(c);
+			if (syn_ring_waiting(&c->cq))
 				return true;
-			}
 			syn_cpu_relax();
 		}
 	} while (syn_now_ns() < until_ns);

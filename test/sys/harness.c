@@ -15,7 +15,8 @@
 #include "core/base/base.h"
 #include "ipc/conn.h"
 
-#define ARGS_MAX 32
+#define ARGS_MAX  32
+#define RAW_PAGES 4096u
 
 void sleep_ms(unsigned int ms)
 {
@@ -319,7 +320,7 @@ void raw_hello(struct syn_msg_hello *ret)
 		.sqe_size = sizeof(struct syn_sqe),
 		.cqe_size = sizeof(struct syn_cqe),
 		.loan_size = sizeof(struct syn_loan),
-		.nr_pages = 4096,
+		.nr_pages = RAW_PAGES,
 		.nr_timelines = 4,
 		.job_ranks = 1,
 		.name = "raw",
@@ -384,6 +385,11 @@ static int raw_welcome(struct raw_client *c)
 
 int raw_attach(struct raw_client *c, const char *path)
 {
+	return raw_attach_pages(c, path, RAW_PAGES);
+}
+
+int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages)
+{
 	struct syn_msg_hello hello;
 	int r;
 
@@ -395,6 +401,7 @@ int raw_attach(struct raw_client *c, const char *path)
 	if (r)
 		return r;
 	raw_hello(&hello);
+	hello.nr_pages = nr_pages;
 	r = syn_conn_send(c->sock, &hello.msg, NULL, 0);
 	/* A refusal may have been quicker. */
 	if (!r || r == -EPIPE)

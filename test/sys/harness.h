@@ -68,6 +68,13 @@ void ctl_tiers(const char *path, struct syn_ctl_tier ret[2]);
 
 int proc_fds(pid_t pid);
 void sleep_ms(unsigned int ms);
+/* A longer test than most. */
+static inline void test_patience(unsigned int seconds)
+{
+	if (!getenv("SYN_TEST_WATCHDOG_S"))
+		(void)alarm(seconds);
+}
+
 /* At least @seconds of patience for @what, in steps of 5 ms. */
 #define test_wait(cond, seconds)                                               \
 	do {                                                                   \
@@ -113,6 +120,8 @@ struct raw_client {
 void raw_hello(struct syn_msg_hello *ret);
 /* Connects and attaches; 0, or the error of the BYE. */
 int raw_attach(struct raw_client *c, const char *path);
+/* With another number of page-table entries. */
+int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages);
 /* In good order, with a BYE. */
 void raw_close(struct raw_client *c);
 /* Opens the tests' space and a window of @slots; the answer's error. */

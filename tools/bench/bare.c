@@ -67,6 +67,13 @@ static void drain(int fd)
 	(void)nr; /* an empty one was no wake-up */
 }
 
+/* No producer may leave this out, though there is always room here. */
+static void room_wait(const struct syn_ring *ring)
+{
+	while (!syn_ring_room(ring))
+		syn_cpu_relax();
+}
+
 /* True when something waits; false when the spin is over. */
 static bool ring_spin(const struct syn_ring *ring, uint64_t spin_ns)
 {
@@ -115,6 +122,7 @@ __attribute__((noreturn)) static void peer_run(const struct syn_bare *bare)
 		struct syn_cqe *cqe = syn_ring_entry(&cq, cq.own);
 
 		peer_wait(&sq, epoll_fd, bare->spin_ns);
+		room_wait(&cq);
 		memcpy(&sqe, syn_ring_entry(&sq, sq.own), sizeof(sqe));
 		syn_ring_consume(&sq, 1);
 		if (sqe.cookie == BARE_COOKIE_END)
@@ -182,6 +190,7 @@ static bool bare_send(struct syn_bare *bare, uint64_t cookie)
 {
 	struct syn_sqe *sqe = syn_ring_entry(&bare->sq, bare->sq.own);
 
+	room_wait(&bare->sq);
 	*sqe = (struct syn_sqe){ .op = SYN_OP_NOP, .cookie = cookie };
 	if (!syn_ring_publish(&bare->sq, 1))
 		return false;

@@ -212,7 +212,7 @@ SYN_API void syn_unpin(struct syn_client *client, uint32_t timeline,
  * against its sums.  Waits up to @timeout_ns for room.
  * SYN_E_BACKPRESSURE: no room came free in time; none is pinned.
  * SYN_E_LOST: the bytes of one are gone or did not verify; none is pinned, and
- * *ret_addr[i] is NULL for the lost ones.
+ * ret_addr[i] is NULL for the lost ones.  -E2BIG: more absent pages than slots.
  */
 SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
 		     unsigned int nr, uint64_t timeout_ns, void **ret_addr);
@@ -222,7 +222,8 @@ SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
  * @key once work @value of @timeline is done.  SYN_E_DUP: somebody sealed that
  * key before; this page stays private, immutable and usable.
  * The page must not be pinned for writing by anyone, and -EINVAL while not all
- * of its tokens are committed.
+ * of its tokens are committed.  -EAGAIN: it had left, and there was no room to
+ * bring it back.
  */
 SYN_API int syn_seal(struct syn_client *client, uint64_t page,
 		     const uint64_t key[2], uint32_t timeline, uint64_t value);
