@@ -155,8 +155,8 @@ demo
 mutants
 
 if [[ $full ]]; then
-	run_tests gcc valgrind --setup valgrind --suite unit --suite sys \
-		--suite bugs
+	# Its setup says what it leaves out; --suite would override that.
+	run_tests gcc valgrind --setup valgrind
 	run_tests gcc stress --setup stress --repeat 5
 	run_tests tsan stress --setup stress --suite tsan --repeat 5
 fi

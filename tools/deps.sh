@@ -14,7 +14,6 @@ build=(
 	libcmocka-dev
 	libinih-dev
 	libjson-c-dev
-	libnuma-dev
 	libsystemd-dev
 	libxxhash-dev
 	meson

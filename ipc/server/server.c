@@ -28,8 +28,9 @@
 
 #define SERVER_SPIN_NS	 20000u /* a quiet ring is polled for so long */
 #define SERVER_LOOK_NS	 10000u /* epoll is looked at that often */
-#define SERVER_TURNS	 64u	/* ... or after so many turns */
 #define SERVER_CLOCK	 8u	/* turns between two looks at the clock */
+#define SERVER_QUIET	 16u	/* idle turns before work in the background */
+#define SERVER_BUSY	 32u	/* requests after which it is not put off */
 #define SERVER_EVENTS	 64
 #define SERVER_ACCEPTS	 16 /* new clients in one turn */
 #define SERVER_SWEEP_NS	 100000u
@@ -414,22 +415,22 @@ static void ring_sleep(struct syn_peer *peer, bool stuck)
 	}
 }
 
-/* One look at every active ring; true if any had work that could be done. */
-static bool rings_pass(struct syn_server *server, uint64_t now_ns)
+/* One look at every active ring; how many requests were taken. */
+static unsigned int rings_pass(struct syn_server *server, uint64_t now_ns)
 {
 	struct syn_peer *peer;
 	struct syn_peer *tmp;
-	bool worked = false;
+	unsigned int taken = 0;
 	int r;
 
 	syn_list_for_each_safe (peer, tmp, &server->active, active) {
 		r = syn_request_pass(peer, now_ns);
 		if (r < 0)
 			syn_peer_end(peer, r, "a ring index that cannot be");
-		else if (r > 0)
-			worked = true;
+		else
+			taken += (unsigned int)r;
 	}
-	return worked;
+	return taken;
 }
 
 static void rings_sleep(struct syn_server *server, uint64_t now_ns)
@@ -448,26 +449,40 @@ static void rings_sleep(struct syn_server *server, uint64_t now_ns)
 	}
 }
 
-/* Polls active rings until epoll is due; no system call in here. */
+/*
+ * Polls active rings until epoll is due; no system call in here.  The clock
+ * and the background wait for a quiet moment, so that a client which asks one
+ * thing after the other does not wait for them.
+ */
 static void rings_poll(struct syn_server *server, uint64_t now_ns)
 {
 	const uint64_t until_ns = now_ns + SERVER_LOOK_NS;
+	unsigned int taken = 0; /* since the background last ran */
+	unsigned int quiet = 0; /* turns since something was taken */
+	unsigned int turn = 0;
 
-	for (unsigned int turn = 0; turn < SERVER_TURNS; turn++) {
-		if (rings_pass(server, now_ns)) {
+	while (now_ns < until_ns && !syn_list_empty(&server->active)) {
+		unsigned int nr = rings_pass(server, now_ns);
+
+		taken += nr;
+		quiet = nr ? 0 : quiet + 1;
+		if (taken && (quiet == SERVER_QUIET || taken >= SERVER_BUSY ||
+			      !server->spin)) {
 			now_ns = syn_now_ns();
 			server_advance(server, now_ns);
-		} else if (!server->spin) {
-			break;
-		} else if (turn % SERVER_CLOCK == SERVER_CLOCK - 1) {
+			taken = 0;
+		} else if (++turn % SERVER_CLOCK == 0) {
 			now_ns = syn_now_ns();
-		} else {
-			syn_cpu_relax();
 		}
-		if (now_ns >= until_ns || syn_list_empty(&server->active))
+		if (!nr && !server->spin)
 			break;
+		if (!nr)
+			syn_cpu_relax();
 	}
-	rings_sleep(server, syn_now_ns());
+	now_ns = syn_now_ns();
+	if (taken)
+		server_advance(server, now_ns);
+	rings_sleep(server, now_ns);
 }
 
 /* ---- the loop ----------------------------------------------------------- */
@@ -554,7 +569,7 @@ static int server_turn(struct syn_server *server)
 				   (struct syn_peer *)(uintptr_t)(wake - what),
 				   what, events[i].events, now_ns);
 	}
-	if (r || server->mm_next_ns <= now_ns || server->retry_due ||
+	if (server->mm_next_ns <= now_ns || server->retry_due ||
 	    server->sweep_at_ns <= now_ns)
 		server_advance(server, now_ns);
 	rings_poll(server, now_ns);

@@ -257,12 +257,14 @@ static int ctl_exchange(int sock, struct syn_msg_ctl *ctl,
 	return r < (int)sizeof(answer->reply) ? -EPIPE : 0;
 }
 
-int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
-	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret)
+static int ctl_ask_at(const char *path, uint32_t op, uint64_t cursor,
+		      uint64_t arg, void *ret_records, uint32_t max,
+		      uint32_t each, struct syn_msg_ctl_reply *ret)
 {
 	struct syn_msg_ctl ctl = {
 		.msg = { .type = SYN_MSG_CTL, .size = sizeof(ctl) },
 		.op = op,
+		.cursor = cursor,
 		.arg = { arg },
 	};
 	struct ctl_answer answer = { 0 };
@@ -283,6 +285,24 @@ int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
 		       (size_t)syn_min(ret->nr, max) * each);
 	}
 	return ret->msg.error;
+}
+
+int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
+	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret)
+{
+	return ctl_ask_at(path, op, 0, arg, ret_records, max, each, ret);
+}
+
+uint32_t ctl_pages(const char *path, uint64_t *cursor,
+		   struct syn_ctl_page ret[SYN_CTL_BATCH])
+{
+	struct syn_msg_ctl_reply reply;
+
+	assert_int_equal(ctl_ask_at(path, SYN_CTL_PAGES, *cursor, 0, ret,
+				    SYN_CTL_BATCH, sizeof(*ret), &reply),
+			 0);
+	*cursor = reply.next;
+	return reply.nr;
 }
 
 void ctl_status(const char *path, struct syn_ctl_status *ret)

@@ -63,6 +63,9 @@ int daemon_run(const char *const *args, char *ret_log, size_t max);
 /* One question on a connection of its own; returns the answer's error. */
 int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
 	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret);
+/* One batch from *cursor on, which is 0 after the last. */
+uint32_t ctl_pages(const char *path, uint64_t *cursor,
+		   struct syn_ctl_page ret[SYN_CTL_BATCH]);
 void ctl_status(const char *path, struct syn_ctl_status *ret);
 void ctl_tiers(const char *path, struct syn_ctl_tier ret[2]);
 

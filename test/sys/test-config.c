@@ -8,6 +8,7 @@
 
 #include "core/base/base.h"
 #include "test/sys/harness.h"
+#include "tools/synapsed/config.h"
 
 #define OTHER_UID 65534
 
@@ -323,6 +324,50 @@ static void test_stale_socket(void **state)
 	(void)close(d.log_fd);
 }
 
+/* ---- the manual --------------------------------------------------------- */
+
+static void text_read(const char *name, char *to, size_t max)
+{
+	char file_path[512];
+	FILE *file;
+	size_t n;
+
+	(void)snprintf(file_path, sizeof(file_path), "%s/%s", TEST_MAN, name);
+	file = fopen(file_path, "re");
+	assert_non_null(file);
+	n = fread(to, 1, max - 1, file);
+	to[n] = '\0';
+	(void)fclose(file);
+}
+
+/* One table drives it all, and the manual says the same. */
+static void test_manual(void **state)
+{
+	const struct syn_option *options;
+	char conf[16384];
+	char daemon[16384];
+	size_t nr;
+
+	(void)state;
+	text_read("synapse.conf.5.rst", conf, sizeof(conf));
+	text_read("synapsed.8.rst", daemon, sizeof(daemon));
+	options = syn_config_options(&nr);
+	for (size_t i = 0; i < nr; i++) {
+		char entry[256];
+		char flag[64];
+
+		(void)snprintf(entry, sizeof(entry),
+			       "**%s** (*--%s*, **%s**, %s)\n", options[i].key,
+			       options[i].flag, options[i].env,
+			       options[i].fallback);
+		(void)snprintf(flag, sizeof(flag), "--%s ", options[i].flag);
+		if (!strstr(conf, entry))
+			print_message("missing: %s", entry);
+		assert_non_null(strstr(conf, entry));
+		assert_non_null(strstr(daemon, flag));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_socket_in_use),
 		cmocka_unit_test(test_stale_socket),
+		cmocka_unit_test(test_manual),
 	};
 
 	test_watchdog();

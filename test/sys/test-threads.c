@@ -67,8 +67,8 @@ static void *client_main(void *arg)
 			r = client_round(&e, c, &seed);
 		if (r)
 			(void)fprintf(stderr, "client %u: %d %s\n", c->index, r,
-				      e.client ? syn_client_reason(e.client) :
-						 "");
+				      e.client ? syn_client_reason(e.client)
+					       : "");
 		engine_close(&e);
 	}
 	c->result = r;
