@@ -142,11 +142,16 @@ static void move_drop(struct syn_mm *mm, uint32_t move)
 	mm->progress = true;
 }
 
+/* One for each demote_begin; 0 only if the page has left. */
+static void move_tell(const struct syn_mm *mm, uint32_t page, int status)
+{
+	SYN_PROBE(demote_end, charged_id(mm, page), page, mm->page[page].slot,
+		  status);
+}
+
 static void move_failed(struct syn_mm *mm, uint32_t move, int status)
 {
-	SYN_PROBE(demote_end, charged_id(mm, mm->move[move].page),
-		  mm->move[move].page, mm->page[mm->move[move].page].slot,
-		  status);
+	move_tell(mm, mm->move[move].page, status);
 	mm->retry_ns = mm->now_ns + SYN_COPY_BACKOFF_NS;
 	move_drop(mm, move);
 }
@@ -202,21 +207,25 @@ static void move_copied(struct syn_mm *mm, uint32_t move)
 	uint32_t host;
 
 	if (syn_page_is(pg, SYN_PAGE_F_DYING) || pg->state == SYN_PAGE_LOST) {
+		move_tell(mm, page, -ECANCELED);
 		move_drop(mm, move);
 		return;
 	}
 	mm->tier[0].out_bytes += bytes;
 	mm->tier[1].in_bytes += bytes;
-	SYN_PROBE(demote_end, charged_id(mm, page), page, pg->slot, 0);
 	if (syn_page_verify(mm, page, mm->move_sums[move], &tile)) {
+		move_tell(mm, page, -EILSEQ);
 		move_mismatch(mm, page, move_end(mm, move), tile);
 		return;
 	}
 	host = move_end(mm, move);
 	pg->host = host;
 	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
-	if (!syn_page_is(pg, SYN_PAGE_F_LEAVING))
+	if (!syn_page_is(pg, SYN_PAGE_F_LEAVING)) {
+		move_tell(mm, page, -ECANCELED); /* wanted again meanwhile */
 		return;
+	}
+	move_tell(mm, page, 0);
 	mm->count.demotions++;
 	leave_finish(mm, page);
 }
