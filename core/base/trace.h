@@ -29,7 +29,7 @@
 	X(load_begin)	    /* session, page, loan, bytes */                   \
 	X(load_end)	    /* session, page, loan, status */                  \
 	X(demote_begin)	    /* session charged, page, slot, bytes */           \
-	X(demote_end)	    /* as above; 0 left, -ECANCELED wanted again */    \
+	X(demote_end)	    /* session charged, page, slot, status */          \
 	X(reclaim_begin)    /* session or ~0, frames wanted, tier */           \
 	X(reclaim_end)	    /* session or ~0, frames taken, tier */            \
 	X(backpressure)	    /* session, SYN_OP_*, hint_ns */                   \

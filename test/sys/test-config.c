@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "core/base/base.h"
@@ -250,6 +252,9 @@ static void test_unreadable(void **state)
 
 		if (setgid(OTHER_UID) < 0 || setuid(OTHER_UID) < 0)
 			_exit(3);
+		/* The tree may lie where only its owner can go. */
+		if (access(TEST_SYNAPSED, X_OK))
+			_exit(77);
 		_exit(daemon_run(args, log, sizeof(log)) == 1 << 8 &&
 				      strstr(log, "Permission denied")
 			      ? 0
@@ -257,6 +262,8 @@ static void test_unreadable(void **state)
 	}
 	assert_int_equal(chmod(dir, 0755), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (status == 77 << 8)
+		skip();
 	assert_int_equal(status, 0);
 }
 
@@ -324,6 +331,40 @@ static void test_stale_socket(void **state)
 	(void)close(d.log_fd);
 }
 
+/* What a service manager hears. */
+static void test_notify(void **state)
+{
+	static const char *const args[] = { "--hbm", "16M", "--host", "16M",
+					    NULL };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct test_daemon d;
+	char text[64];
+	ssize_t n;
+	int sock;
+
+	(void)state;
+	if (!SYN_HAVE_SYSTEMD)
+		skip();
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_true(sock >= 0);
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/n", dir);
+	assert_int_equal(bind(sock, (const void *)&addr, sizeof(addr)), 0);
+	assert_int_equal(setenv("NOTIFY_SOCKET", addr.sun_path, 1), 0);
+	daemon_start(&d, args);
+	n = recv(sock, text, sizeof(text) - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "READY=1");
+	daemon_stop(&d);
+	n = recv(sock, text, sizeof(text) - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "STOPPING=1");
+	assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
+	assert_int_equal(unlink(addr.sun_path), 0);
+	(void)close(sock);
+}
+
 /* ---- the manual --------------------------------------------------------- */
 
 static void text_read(const char *name, char *to, size_t max)
@@ -381,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_socket_in_use),
 		cmocka_unit_test(test_stale_socket),
+		cmocka_unit_test(test_notify),
 		cmocka_unit_test(test_manual),
 	};
 
