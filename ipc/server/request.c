@@ -25,6 +25,14 @@
 #define REQUEST_PATIENCE_NS 100000000u
 #define REQUEST_HINT_NS	    10000000u
 
+/* __builtin_prefetch() writes nothing of the sort without -mprfchw. */
+#if defined(__x86_64__)
+#define prefetch_for_write(p)                                                  \
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)(p)))
+#else
+#define prefetch_for_write(p) __builtin_prefetch((p), 1)
+#endif
+
 /**
  * struct request - one submission between its two copies.
  * @link:	in the peer's list while parked.
@@ -235,13 +243,33 @@ static void request_refuse(struct syn_peer *peer, struct request *req)
 	request_post(peer, req);
 }
 
+/*
+ * The client has read these lines in the last round and holds copies of them.
+ * To have them back before the next answer is written is a third of a round
+ * trip.
+ */
+static void request_expect(const struct syn_peer *peer)
+{
+	const struct syn_msg_welcome *g = &peer->seg.geometry;
+	const uint32_t at = peer->cq.own;
+
+	prefetch_for_write(syn_ring_entry(&peer->cq, at));
+	prefetch_for_write(peer->seg.daemon + g->cq_vec_off +
+			   (size_t)(at & peer->cq.mask) * SYN_VEC_BYTES);
+}
+
 static void request_publish(struct syn_peer *peer)
 {
 	uint32_t nr = peer->nr_filled;
 
 	peer->nr_filled = 0;
-	if (nr && syn_ring_publish(&peer->cq, nr))
+	/* Less than nothing only if the client has taken its index back. */
+	peer->cq_room -= syn_min(nr, peer->cq_room);
+	if (!nr)
+		return;
+	if (syn_ring_publish(&peer->cq, nr))
 		syn_peer_wake(peer);
+	request_expect(peer);
 }
 
 static void request_unpark(struct syn_peer *peer, struct request *req)
@@ -360,23 +388,41 @@ static int request_serve(struct syn_peer *peer)
 	return r == -EAGAIN ? request_park(peer, &req, true) : r;
 }
 
+int syn_request_look(struct syn_peer *peer)
+{
+	uint32_t used = peer->cq.own - syn_load_acquire(peer->cq.theirs);
+
+	if (used > SYN_CQ_ENTRIES)
+		return -EPROTO;
+	peer->cq_room = SYN_CQ_ENTRIES - used;
+	return 0;
+}
+
+/*
+ * Completion entries for new requests.  The client's index is on a line that
+ * it writes all the time, so it is read only when the last look is used up.
+ */
+static int request_room(struct syn_peer *peer, uint32_t want)
+{
+	if (peer->cq_room < want + peer->nr_parked && syn_request_look(peer))
+		return -EPROTO;
+	if (peer->cq_room < peer->nr_parked)
+		return 0;
+	return (int)syn_min(peer->cq_room - peer->nr_parked, want);
+}
+
 int syn_request_pass(struct syn_peer *peer, uint64_t now_ns)
 {
 	int waiting = syn_ring_waiting(&peer->sq);
-	uint32_t used;
-	uint32_t room;
 	int done = 0;
 
 	if (waiting <= 0)
 		return waiting;
 	peer->worked_ns = now_ns;
-	used = peer->cq.own - syn_load_acquire(peer->cq.theirs);
-	if (used > SYN_CQ_ENTRIES)
-		return -EPROTO;
-	used += peer->nr_parked;
-	room = used > SYN_CQ_ENTRIES ? 0 : SYN_CQ_ENTRIES - used;
-	waiting = syn_min(waiting, (int)room);
-	waiting = syn_min(waiting, REQUEST_PASS_MAX);
+	waiting = request_room(
+		peer, syn_min((uint32_t)waiting, (uint32_t)REQUEST_PASS_MAX));
+	if (waiting < 0)
+		return waiting;
 	while (done < waiting) {
 		/* An entry's record is free once its request is answered. */
 		if (peer->parked_slots &

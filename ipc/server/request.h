@@ -15,6 +15,9 @@ struct syn_server;
  */
 int syn_request_pass(struct syn_peer *peer, uint64_t now_ns);
 
+/* Looks at what the client has reaped; -EPROTO for an impossible index. */
+int syn_request_look(struct syn_peer *peer);
+
 /* Something moved: tries what is parked, one request a session in turn. */
 void syn_request_retry(struct syn_server *server);
 

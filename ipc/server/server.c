@@ -365,6 +365,19 @@ static void server_advance(struct syn_server *server, uint64_t now_ns)
 		server_sweep(server, now_ns);
 }
 
+/* An unpin makes room without a word, so whoever waits is tried by time. */
+static uint64_t waiting_deadline(struct syn_server *server, uint64_t now_ns)
+{
+	if (syn_list_empty(&server->waiting))
+		return UINT64_MAX;
+	if (server->retry_at_ns <= now_ns) {
+		server->retry_due = true;
+		server->retry_at_ns = now_ns + SERVER_WAITER_NS;
+		return now_ns;
+	}
+	return server->retry_at_ns;
+}
+
 /* Ends what is overdue; returns when the loop must run again. */
 static uint64_t server_deadline(struct syn_server *server, uint64_t now_ns)
 {
@@ -378,8 +391,7 @@ static uint64_t server_deadline(struct syn_server *server, uint64_t now_ns)
 		at_ns = syn_min(at_ns, peer->since_ns +
 					       server->config.hello_timeout_ns);
 	}
-	if (!syn_list_empty(&server->waiting))
-		at_ns = syn_min(at_ns, now_ns + SERVER_WAITER_NS);
+	at_ns = syn_min(at_ns, waiting_deadline(server, now_ns));
 	at_ns = syn_min(at_ns, server->mm_next_ns);
 	return syn_min(at_ns, server->sweep_at_ns);
 }
@@ -415,6 +427,8 @@ static void ring_sleep(struct syn_peer *peer, bool stuck)
 	}
 }
 
+#define RINGS_BROKEN "a ring index that cannot be"
+
 /* One look at every active ring; how many requests were taken. */
 static unsigned int rings_pass(struct syn_server *server, uint64_t now_ns)
 {
@@ -426,7 +440,7 @@ static unsigned int rings_pass(struct syn_server *server, uint64_t now_ns)
 	syn_list_for_each_safe (peer, tmp, &server->active, active) {
 		r = syn_request_pass(peer, now_ns);
 		if (r < 0)
-			syn_peer_end(peer, r, "a ring index that cannot be");
+			syn_peer_end(peer, r, RINGS_BROKEN);
 		else
 			taken += (unsigned int)r;
 	}
@@ -443,6 +457,10 @@ static void rings_sleep(struct syn_server *server, uint64_t now_ns)
 	syn_list_for_each_safe (peer, tmp, &server->active, active) {
 		if (peer->worked_ns + spin_ns > now_ns)
 			continue;
+		if (syn_request_look(peer)) {
+			syn_peer_end(peer, -EPROTO, RINGS_BROKEN);
+			continue;
+		}
 		stuck = syn_ring_waiting(&peer->sq) > 0 &&
 			syn_request_pass(peer, now_ns) == 0;
 		ring_sleep(peer, stuck);
@@ -527,7 +545,7 @@ static void server_woken(struct syn_server *server, uint64_t wake,
 	}
 }
 
-/* epoll with nanoseconds; the raw call, so that an old libc will do. */
+/* Waits for events; UINT64_MAX: as long as it takes. */
 static int server_epoll(struct syn_server *server, struct epoll_event *events,
 			uint64_t timeout_ns)
 {

@@ -60,6 +60,7 @@ struct syn_session;
  * @seg:	the shared segments; mapped until the process is gone.
  * @sq:		consumer side of submissions.
  * @cq:		producer side of completions.
+ * @cq_room:	free completion entries, as of the last look at the client's index.
  * @nr_filled:	completions filled and not yet published.
  * @parked:	requests that wait, oldest first.
  * @nr_parked:	their number; a completion entry is reserved for each.
@@ -88,6 +89,7 @@ struct syn_peer {
 	struct syn_segments seg;
 	struct syn_ring sq;
 	struct syn_ring cq;
+	uint32_t cq_room;
 	uint32_t nr_filled;
 	struct syn_list parked;
 	uint32_t nr_parked;
@@ -124,6 +126,7 @@ struct syn_peer {
  * @max_engines: limit of @nr_live + @nr_ended.
  * @next_id:	of sessions.
  * @started_ns:	when it was made.
+ * @retry_at_ns: when parked requests are tried again at the latest.
  * @mm_next_ns:	when the memory manager wants to be polled.
  * @swept_ns:	when clients were last told of notices and extents.
  * @sweep_at_ns: when they must be told again; UINT64_MAX: nothing to tell.
@@ -158,6 +161,7 @@ struct syn_server {
 	uint32_t max_engines;
 	uint32_t next_id;
 	uint64_t started_ns;
+	uint64_t retry_at_ns;
 	uint64_t mm_next_ns;
 	uint64_t swept_ns;
 	uint64_t sweep_at_ns;

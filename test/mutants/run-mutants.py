@@ -4,12 +4,15 @@
 
 Each *.patch here has a line "Caught-by: TEST..." above its diff, with names
 as `meson test --list` prints them; at least one of the named tests must fail.
-The tree is copied and built once; a mutant rebuilds what it touches.
+The tree is copied and built once for each worker; a mutant rebuilds what it
+touches.
 run-mutants.py [NAME...]: only those.  --list: their names and tests.
 """
 
+import concurrent.futures
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -22,30 +25,29 @@ sys.path.insert(0, os.path.join(HERE, '..', 'style'))
 
 import tree  # noqa: E402
 
-TEST_TIMEOUT_S = 60
+TEST_TIMEOUT_S = 30
+WORKERS = min(2, os.cpu_count() or 1)
 
 
-def patches(wanted):
+class Mutant:
+    """One patch, and the names of the tests that should see it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.path = os.path.join(HERE, name + '.patch')
+        with open(self.path, encoding='utf-8') as f:
+            caught = re.search(r'^Caught-by: (.+)$', f.read(), re.M)
+        if not caught:
+            sys.exit(f'{name}: no line "Caught-by: TEST"')
+        self.tests = caught.group(1).split()
+
+
+def load_mutants(wanted):
     names = sorted(n[:-6] for n in os.listdir(HERE) if n.endswith('.patch'))
     for name in wanted:
         if name not in names:
             sys.exit(f'no mutant {name}')
-    for name in wanted or names:
-        path = os.path.join(HERE, name + '.patch')
-        with open(path, encoding='utf-8') as f:
-            caught = re.search(r'^Caught-by: (.+)$', f.read(), re.M)
-        if not caught:
-            sys.exit(f'{name}: no line "Caught-by: TEST"')
-        yield name, path, caught.group(1).split()
-
-
-def copy_tree(to):
-    for name in tree.files():
-        if name.startswith('test/mutants/'):
-            continue
-        target = os.path.join(to, name)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy2(os.path.join(tree.ROOT, name), target)
+    return [Mutant(name) for name in wanted or names]
 
 
 def quiet(command, **kwargs):
@@ -54,100 +56,123 @@ def quiet(command, **kwargs):
                           **kwargs)
 
 
-def patch(source, path, *options):
-    return quiet(['patch', '-p1', '--no-backup-if-mismatch', *options, '-i',
-                  path], cwd=source)
-
-
-def targets_of(build):
-    """What ninja has to build for each test: its program and what it needs."""
-    def introspect(what):
-        return json.loads(subprocess.run(
-            ['meson', 'introspect', what, build], check=True,
-            stdout=subprocess.PIPE).stdout)
-
-    files = {t['id']: [os.path.relpath(f, build) for f in t['filename']]
-             for t in introspect('--targets')}
-    return {t['name']: sorted({f for d in t['depends'] for f in files[d]})
-            for t in introspect('--tests')}
-
-
-def fails(build, test, env):
-    """True when the test ran and failed, False when it passed or skipped."""
-    try:
-        run = quiet(['meson', 'test', '-C', build, '--no-rebuild', test],
-                    env=env, timeout=4 * TEST_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return True
-    if re.search(r'^(Fail|Timeout): +[1-9]', run.stdout, re.M):
-        return True
-    if not re.search(r'^(Ok|Skipped): +[1-9]', run.stdout, re.M):
-        raise RuntimeError(f'{test}: no such test?\n{run.stdout}')
-    return False
-
-
-def try_mutant(source, build, path, tests, env, targets):
-    """Returns what became of it; the tree is clean again afterwards."""
-    if patch(source, path, '--dry-run', '-f').returncode:
-        return 'does not apply'
-    patch(source, path)
-    try:
-        built = quiet(['ninja', '-C', build, *targets])
-        if built.returncode:
-            print(built.stdout[-2000:])
-            return 'does not build'
-        if any(fails(build, test, env) for test in tests):
-            return 'caught'
-        return 'SURVIVES'
-    finally:
-        patch(source, path, '-R')
-
-
-def run_or_exit(command):
+def run_or_raise(command):
     made = quiet(command)
     if made.returncode:
-        sys.exit(made.stdout[-4000:])
+        raise RuntimeError(made.stdout[-4000:])
 
 
-def check_clean(build, mutants, env):
-    """The tests pass without mutants: else a failure says nothing."""
-    names = sorted({test for _, _, tests in mutants for test in tests})
-    for test in names:
-        if fails(build, test, env):
-            sys.exit(f'{test} fails without any mutant')
+class Workshop:
+    """A copy of the tree and its build."""
+
+    def __init__(self, folder, mutants):
+        self.source = os.path.join(folder, 'source')
+        self.build = os.path.join(folder, 'build')
+        self.env = dict(os.environ, SYN_TEST_WATCHDOG_S=str(TEST_TIMEOUT_S))
+        self.copy_tree()
+        # -O0 compiles in half the time, and asserts stay on.
+        run_or_raise(['meson', 'setup', '-Doptimization=0', self.build,
+                      self.source])
+        self.needs = self.introspect_needs()
+        for mutant in mutants:
+            for test in mutant.tests:
+                if test not in self.needs:
+                    raise RuntimeError(f'{mutant.name}: no test {test}')
+        run_or_raise(['ninja', '-C', self.build,
+                      *{f for m in mutants for f in self.targets_of(m)}])
+
+    def copy_tree(self):
+        for name in tree.files():
+            target = os.path.join(self.source, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy2(os.path.join(tree.ROOT, name), target)
+
+    def introspect_needs(self):
+        """What ninja has to build for each test."""
+        def introspect(what):
+            return json.loads(subprocess.run(
+                ['meson', 'introspect', what, self.build], check=True,
+                stdout=subprocess.PIPE).stdout)
+
+        files = {t['id']: [os.path.relpath(f, self.build)
+                           for f in t['filename']]
+                 for t in introspect('--targets')}
+        return {t['name']: sorted({f for d in t['depends'] for f in files[d]})
+                for t in introspect('--tests')}
+
+    def targets_of(self, mutant):
+        return [f for test in mutant.tests for f in self.needs[test]]
+
+    def fails(self, test):
+        """True when the test ran and failed, False when it did not fail."""
+        try:
+            run = quiet(['meson', 'test', '-C', self.build, '--no-rebuild',
+                         test], env=self.env, timeout=4 * TEST_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return True
+        if re.search(r'^(Fail|Timeout): +[1-9]', run.stdout, re.M):
+            return True
+        if not re.search(r'^(Ok|Skipped): +[1-9]', run.stdout, re.M):
+            raise RuntimeError(f'{test}: no such test?\n{run.stdout}')
+        return False
+
+    def patch(self, mutant, *options):
+        return quiet(['patch', '-p1', '-f', '--no-backup-if-mismatch',
+                      *options, '-i', mutant.path], cwd=self.source)
+
+    def judge(self, mutant):
+        """What becomes of the mutant; the tree is clean again afterwards."""
+        if self.patch(mutant, '--dry-run').returncode:
+            return 'does not apply'
+        self.patch(mutant)
+        try:
+            if quiet(['ninja', '-C', self.build,
+                      *self.targets_of(mutant)]).returncode:
+                return 'does not build'
+            if any(self.fails(test) for test in mutant.tests):
+                return 'caught'
+            return 'SURVIVES'
+        finally:
+            self.patch(mutant, '-R')
+
+
+def judge_all(mutants, folder):
+    """Returns how many were caught."""
+    free = queue.Queue()
+
+    def judge(mutant):
+        shop = free.get()
+        start = time.monotonic()
+        outcome = shop.judge(mutant)
+        free.put(shop)
+        print(f'{mutant.name:32} {outcome:15} {" ".join(mutant.tests):24} '
+              f'{time.monotonic() - start:5.1f} s', flush=True)
+        return outcome == 'caught'
+
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        shops = list(pool.map(
+            lambda i: Workshop(os.path.join(folder, str(i)), mutants),
+            range(WORKERS)))
+        # Without a mutant the tests pass: else a failure says nothing.
+        for test in sorted({t for m in mutants for t in m.tests}):
+            if shops[0].fails(test):
+                raise RuntimeError(f'{test} fails without any mutant')
+        for shop in shops:
+            free.put(shop)
+        return sum(pool.map(judge, mutants))
 
 
 def main():
-    wanted = sys.argv[1:]
-    if wanted == ['--list']:
-        for name, _, tests in patches([]):
-            print(f'{name:32} {" ".join(tests)}')
+    if sys.argv[1:] == ['--list']:
+        for mutant in load_mutants([]):
+            print(f'{mutant.name:32} {" ".join(mutant.tests)}')
         return 0
-    mutants = list(patches(wanted))
-    caught = 0
-    env = dict(os.environ, SYN_TEST_WATCHDOG_S=str(TEST_TIMEOUT_S))
+    mutants = load_mutants(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix='syn-mutants-') as folder:
-        source = os.path.join(folder, 'source')
-        build = os.path.join(folder, 'build')
-        copy_tree(source)
-        # -O0 compiles in half the time, and asserts stay on.
-        run_or_exit(['meson', 'setup', '-Doptimization=0', build, source])
-        needs = targets_of(build)
-        for name, _, tests in mutants:
-            for test in tests:
-                if test not in needs:
-                    sys.exit(f'{name}: no test {test}')
-        run_or_exit(['ninja', '-C', build,
-                     *{f for _, _, ts in mutants for t in ts
-                       for f in needs[t]}])
-        check_clean(build, mutants, env)
-        for name, path, tests in mutants:
-            start = time.monotonic()
-            targets = [f for test in tests for f in needs[test]]
-            outcome = try_mutant(source, build, path, tests, env, targets)
-            caught += outcome == 'caught'
-            print(f'{name:32} {outcome:16} {" ".join(tests):24} '
-                  f'{time.monotonic() - start:5.1f} s', flush=True)
+        try:
+            caught = judge_all(mutants, folder)
+        except RuntimeError as error:
+            sys.exit(str(error))
     print(f'{len(mutants)} mutants, {caught} caught')
     return 0 if caught == len(mutants) else 1
 

@@ -9,7 +9,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "core/base/base.h"
@@ -410,6 +412,7 @@ int raw_attach(struct raw_client *c, const char *path)
 
 int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages)
 {
+	const struct timeval patience = { .tv_sec = 20 };
 	struct syn_msg_hello hello;
 	int r;
 
@@ -420,6 +423,10 @@ int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages)
 	r = syn_conn_connect(path, &c->sock);
 	if (r)
 		return r;
+	/* An answer that never comes fails the test, not only its watchdog. */
+	assert_int_equal(setsockopt(c->sock, SOL_SOCKET, SO_RCVTIMEO, &patience,
+				    sizeof(patience)),
+			 0);
 	raw_hello(&hello);
 	hello.nr_pages = nr_pages;
 	r = syn_conn_send(c->sock, &hello.msg, NULL, 0);

@@ -192,6 +192,51 @@ static void test_socket_closed(void **state)
 	daemon_stop(&d);
 }
 
+static pid_t *heir;
+
+/* The connection is passed on to another process, which keeps it. */
+static int pass_on(const char *path)
+{
+	static struct engine e;
+	int r = engine_open(&e, path, SLOTS);
+	pid_t pid;
+
+	if (!r)
+		r = engine_grow(&e, SLOTS, 5);
+	if (r)
+		return r;
+	pid = fork();
+	if (pid == 0)
+		for (;;)
+			(void)pause();
+	*heir = pid;
+	return pid < 0 ? -EAGAIN : 0;
+}
+
+/* The client is who has connected, whoever holds the socket later. */
+static void test_socket_passed_on(void **state)
+{
+	struct syn_ctl_status status;
+	struct test_daemon d;
+	pid_t pid;
+
+	(void)state;
+	heir = mmap(NULL, sizeof(*heir), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(heir, MAP_FAILED);
+	daemon_start(&d, daemon_args);
+	pid = child_of(pass_on, d.socket);
+	child_kill(pid, SIGKILL);
+	daemon_wait_quiet(&d);
+	ctl_status(d.socket, &status);
+	assert_int_equal(status.reaped, 1);
+	assert_true(*heir > 0);
+	assert_int_equal(kill(*heir, 0), 0);
+	child_kill(*heir, SIGKILL);
+	daemon_stop(&d);
+	assert_int_equal(munmap(heir, sizeof(*heir)), 0);
+}
+
 /* A client that stands still holds nobody up. */
 static void test_client_stopped(void **state)
 {
@@ -301,6 +346,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_client_killed),
 		cmocka_unit_test(test_socket_closed),
+		cmocka_unit_test(test_socket_passed_on),
 		cmocka_unit_test(test_client_stopped),
 		cmocka_unit_test(test_worker_killed),
 		cmocka_unit_test(test_worker_dies_often),

@@ -142,7 +142,7 @@ static void kept_end(struct keeper *keeper, const char *reason)
 
 /* ---- the worker --------------------------------------------------------- */
 
-static void worker_exec(const struct keeper *keeper, int sock)
+static void worker_exec(int sock)
 {
 	char text[16];
 	char name[] = "synapsed";
@@ -150,7 +150,6 @@ static void worker_exec(const struct keeper *keeper, int sock)
 	char *const argv[] = { name, flag, text, NULL };
 	sigset_t none;
 
-	(void)keeper;
 	(void)snprintf(text, sizeof(text), "%d", sock);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -185,7 +184,7 @@ static int worker_fork(struct keeper *keeper)
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		worker_exec(keeper, pair[1]);
+		worker_exec(pair[1]);
 	syn_close(pair[1]);
 	if (pid < 0) {
 		syn_close(pair[0]);

@@ -2,6 +2,7 @@
 /* synapsed: options, then the keeper; or the worker, when it says so. */
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -178,6 +179,8 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	nofile_raise();
+	/* Whoever reads our standard error may go away. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	if (command.worker_fd >= 0) {
 		/* Not for children, if a library should ever start one. */
 		(void)fcntl(command.worker_fd, F_SETFD, FD_CLOEXEC);
