@@ -137,6 +137,16 @@ mutants() {
 	fi
 }
 
+# 20 ms a kill; the sanitizer builds and the default run do 100 each.
+campaign() {
+	say "campaign"
+	if build/gcc/test/sys/campaign-kill --kills 5000; then
+		count 1 0 0
+	else
+		fail "campaign"
+	fi
+}
+
 ./tools/deps.sh build check
 mkdir -p build
 
@@ -157,6 +167,7 @@ mutants
 if [[ $full ]]; then
 	# Its setup says what it leaves out; --suite would override that.
 	run_tests gcc valgrind --setup valgrind
+	campaign
 	run_tests gcc stress --setup stress --repeat 5
 	run_tests tsan stress --setup stress --suite tsan --repeat 5
 fi
