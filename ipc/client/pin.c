@@ -66,6 +66,7 @@ static inline int pin_one(struct syn_client *c, uint64_t page, void **ret_addr)
 
 	if (syn_unlikely(index >= c->nr_pages))
 		return -ESTALE;
+	pin_prefetch(c, page);
 	pte = syn_load_relaxed(&c->pte[index]);
 	w = syn_page_window(c, index);
 	slot = SYN_PTE_SLOT(pte);
