@@ -2,6 +2,7 @@
 /* Who is at the other end, and a pidfd of it on a kernel that has none. */
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -40,9 +41,12 @@ static void test_without_peer_pidfd(void **state)
 	pid_t pid = fork();
 
 	(void)state;
-	if (pid == 0)
+	if (pid == 0) {
+		/* Not even if the test fails does it stay. */
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			(void)pause();
+	}
 	assert_int_equal(syn_cred_pidfd(pid, &pid_fd), 0);
 	assert_false(exited(pid_fd));
 	assert_int_equal(kill(pid, SIGKILL), 0);
