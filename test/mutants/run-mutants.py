@@ -25,7 +25,7 @@ sys.path.insert(0, os.path.join(HERE, '..', 'style'))
 
 import tree  # noqa: E402
 
-TEST_TIMEOUT_S = 30
+TEST_TIMEOUT_S = 90
 WORKERS = min(2, os.cpu_count() or 1)
 
 
