@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include <synapse/codec.h>
+
 struct syn_dev;
 
 /**
@@ -19,6 +21,8 @@ struct syn_dev;
  * @tier:	SYN_TIER_HBM or SYN_TIER_HOST.
  * @fd:		what clients receive; the backend owns it until mem_free.
  * @bytes:	size.
+ * @addr:	where this process sees it; NULL: it does not.
+ * @node:	NUMA node of its memory, -1: not bound to one.
  * @priv:	the backend's own word.
  */
 struct syn_mem {
@@ -26,6 +30,8 @@ struct syn_mem {
 	uint32_t tier;
 	int fd;
 	uint64_t bytes;
+	void *addr;
+	int node;
 	void *priv;
 };
 
@@ -36,10 +42,15 @@ struct syn_mem {
  * @src_off:	... at this byte.
  * @dst:	to this extent ...
  * @dst_off:	... at this byte.
- * @bytes:	how many.
+ * @bytes:	how many are read.
  * @tile_bytes:	a sum is made of every @tile_bytes; divides @bytes.
- * @sums:	bytes / tile_bytes sums of what was moved; written before the
- *		completion is seen; must stay valid until then.
+ * @sums:	bytes / tile_bytes sums of what was read; written before the
+ *		completion is seen; must stay valid until then, as the next
+ *		three.
+ * @encode:	NULL: the bytes are copied.  Else they are encoded as this says:
+ *		syn_layout_bytes() are written, and @bytes is the canonical size.
+ * @stored_sums: with @encode: one sum for each stored tile.
+ * @error:	with @encode: what each tile lost, in units of 2^-16.
  */
 struct syn_copy {
 	uint64_t cookie;
@@ -50,11 +61,20 @@ struct syn_copy {
 	uint64_t bytes;
 	uint64_t tile_bytes;
 	uint32_t *sums;
+	const struct syn_layout *encode;
+	uint32_t *stored_sums;
+	uint16_t *error;
 };
 
+/**
+ * struct syn_copy_done - how it ended.
+ * @cookie:	as given.
+ * @status:	0.  -EIO: the device failed or is lost.  -EDOM: @encode was asked
+ *		for and a number is not finite; nothing was written.
+ */
 struct syn_copy_done {
 	uint64_t cookie;
-	int status; /* 0, or -EIO when the device failed or is lost */
+	int status;
 };
 
 /**
@@ -64,7 +84,7 @@ struct syn_copy_done {
  * @mem_new:	zeroed memory of @bytes in @tier.  The keeper has acknowledged
  *		the descriptor when it returns.  -ENOMEM: not now.
  * @mem_free:	no copy on it is in flight; cannot fail.
- * @copy:	queues all @nr or none; copies run in order of submission.
+ * @copy:	queues all @nr or none; they may run and end in any order.
  * @reap:	takes at most @max completions; returns their number.
  * @event_fd:	readable while completions wait; the backend's own.
  *

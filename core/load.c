@@ -142,7 +142,8 @@ static void fault_one(struct syn_session *s, uint32_t lessee,
 	} else if (syn_page_is(pg, SYN_PAGE_F_HBM)) {
 		syn_page_touch(mm, l->page);
 	} else {
-		SYN_PROBE(fault_begin, s->cfg.id, l->page, SYN_TIER_HOST);
+		SYN_PROBE(fault_begin, s->cfg.id, l->page, SYN_TIER_HOST,
+			  SYN_CAUSE_RECLAIM);
 		ret->loan = loan_new(s, l);
 		ret->res = SYN_FAULT_LOAN;
 	}

@@ -20,6 +20,7 @@
 #include <synapse/abi.h>
 
 struct syn_dev;
+struct syn_disk;
 struct syn_mem;
 struct syn_mm;
 struct syn_session;
@@ -27,6 +28,7 @@ struct syn_session;
 /**
  * struct syn_mm_config - what a memory manager is made of.
  * @dev:		the device; outlives the manager.
+ * @disk:		the swap store, not yet scanned, or NULL; outlives it too.
  * @hbm_bytes:		budget of the HBM tier.
  * @host_bytes:		budget of the host tier.
  * @max_pages:		page records.
@@ -34,17 +36,23 @@ struct syn_session;
  * @low_permille:	a client's free share below which reclaim starts ...
  * @high_permille:	... and at which it stops, in 1/1000 of its slots;
  *			also of the host tier's frames.
+ * @host_codec:		SYN_CODEC_* of pages in the host tier ...
+ * @nvme_codec:		... and in the NVMe tier, if their space allows it;
+ *			never more precise than that of the tier above.
  * @kept:		kept memory of syn_mm_kept_bytes(), zeroed; outlives the
  *			manager: every record that must survive a worker.
  */
 struct syn_mm_config {
 	struct syn_dev *dev;
+	struct syn_disk *disk;
 	uint64_t hbm_bytes;
 	uint64_t host_bytes;
 	uint32_t max_pages;
 	uint32_t max_sessions;
 	uint32_t low_permille;
 	uint32_t high_permille;
+	uint32_t host_codec;
+	uint32_t nvme_codec;
 	void *kept;
 };
 
@@ -171,6 +179,11 @@ int syn_mm_release(struct syn_session *session, const uint64_t *handles,
 		   uint32_t nr);
 int syn_mm_report(struct syn_session *session, const struct syn_vec_share *vec,
 		  uint32_t nr);
+int syn_mm_advise(struct syn_session *session, const struct syn_vec_advise *vec,
+		  uint32_t nr);
+/* -ENODEV, -ENOKEY; SYN_MM_E_WAIT until all are durable; -EIO: one cannot be. */
+int syn_mm_persist(struct syn_session *session, const uint64_t *handles,
+		   uint32_t nr);
 
 /*
  * Goes on with what runs in the background: reaps copies, looks at draining
@@ -192,6 +205,9 @@ unsigned int syn_mm_stat_tiers(const struct syn_mm *mm,
 			       struct syn_ctl_tier *ret, unsigned int max);
 void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 			struct syn_ctl_client *ret);
+/* What is known of @key, the likeliest first. */
+unsigned int syn_mm_why(const struct syn_mm *mm, const uint64_t key[2],
+			struct syn_ctl_why *ret, unsigned int max);
 /* Records from index @cursor; *ret_next is 0 at the end. */
 unsigned int syn_mm_stat_pages(const struct syn_mm *mm, uint64_t cursor,
 			       struct syn_ctl_page *ret, unsigned int max,

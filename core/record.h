@@ -206,6 +206,7 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
  * @codec:		of the copy in the lower tier.
  * @fidelity:		bits of the best copy.
  * @ready_timeline:	of the ready point.
+ * @advice:		SYN_ADVISE_*.
  * @pad0:		zero.
  */
 struct syn_rec_page {
@@ -235,7 +236,8 @@ struct syn_rec_page {
 	uint8_t codec;
 	uint8_t fidelity;
 	uint8_t ready_timeline;
-	uint16_t pad0;
+	uint8_t advice;
+	uint8_t pad0;
 };
 SYN_ABI_SIZE(struct syn_rec_page, 112);
 

@@ -203,6 +203,8 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 		.tier = tier,
 		.fd = mem->fd,
 		.bytes = bytes,
+		.addr = mem->addr,
+		.node = -1,
 		.priv = mem,
 	};
 	return 0;

@@ -7,7 +7,8 @@
  * not computed.  Without <sys/sdt.h> at build time the probes are empty.
  *
  * The list is the documentation of the arguments; bpf/ reads it.  All are
- * integers; page is a page record index, slot and frame are frame numbers.
+ * integers; page is a page record index, slot and frame are frame numbers
+ * (of the swap file: segment << 16 | slot in it).
  */
 #ifndef SYN_CORE_BASE_TRACE_H
 #define SYN_CORE_BASE_TRACE_H
@@ -24,12 +25,20 @@
 	X(seal)		    /* session, page, 0 or SYN_E_DUP */                \
 	X(lookup_hit)	    /* session, pages found */                         \
 	X(lookup_miss)	    /* session, SYN_MISS_*, pages found before it */   \
-	X(fault_begin)	    /* session, page, tier it is in */                 \
+	X(fault_begin)	    /* session, page, tier it is in, SYN_CAUSE_* */    \
 	X(fault_end)	    /* session, page, 0 or -errno or SYN_E_* */        \
 	X(load_begin)	    /* session, page, loan, bytes */                   \
 	X(load_end)	    /* session, page, loan, status */                  \
 	X(demote_begin)	    /* session charged, page, slot, bytes */           \
 	X(demote_end)	    /* session charged, page, slot, status */          \
+	X(swap_out_begin)   /* page, slot, bytes */                            \
+	X(swap_out_end)	    /* page, slot, status */                           \
+	X(swap_in_begin)    /* session, page, slot, bytes */                   \
+	X(swap_in_end)	    /* session, page, slot, status */                  \
+	X(slot_retire)	    /* slot, status that ended it */                   \
+	X(encode_begin)	    /* page, canonical bytes */                        \
+	X(encode_end)	    /* page, status, error of its worst tile */        \
+	X(evict)	    /* page, SYN_WHY_*, session for whom or ~0 */      \
 	X(reclaim_begin)    /* session or ~0, frames wanted, tier */           \
 	X(reclaim_end)	    /* session or ~0, frames taken, tier */            \
 	X(backpressure)	    /* session, SYN_OP_*, hint_ns */                   \

@@ -14,21 +14,26 @@ import sys
 import tree
 
 ABI = 'ipc/include/synapse/abi.h'
+CODEC = 'ipc/include/synapse/codec.h'
 DEV = 'core/dev.h'
+DISK = 'core/disk.h'
 
 # prefix: what its files may include besides their own layer
 LAYERS = {
     ABI: [],
-    'ipc/include/': [ABI],
+    CODEC: [ABI],
+    'ipc/include/': [ABI, CODEC],
     'core/base/': [ABI],
-    'kernels/codec/': [ABI, 'core/base/'],
+    'kernels/codec/': [ABI, CODEC, 'core/base/'],
     'numa/': [ABI, 'core/base/'],
     'ipc/': [ABI, 'core/base/'],
-    DEV: [ABI],
-    'core/': [ABI, DEV, 'core/base/'],
-    'kernels/': [ABI, DEV, 'core/base/', 'kernels/codec/', 'numa/'],
-    'ipc/server/': [ABI, 'core/base/', 'core/', DEV, 'ipc/'],
-    'ipc/client/': [ABI, 'core/base/', 'ipc/include/', 'ipc/',
+    DEV: [ABI, CODEC],
+    DISK: [ABI],
+    'core/': [ABI, CODEC, DEV, DISK, 'core/base/'],
+    'core/io/': [ABI, DEV, DISK, 'core/base/'],
+    'kernels/': [ABI, CODEC, DEV, 'core/base/', 'kernels/codec/', 'numa/'],
+    'ipc/server/': [ABI, CODEC, 'core/base/', 'core/', DEV, DISK, 'ipc/'],
+    'ipc/client/': [ABI, CODEC, 'core/base/', 'ipc/include/', 'ipc/',
                     'kernels/codec/'],
     'tools/': None,  # everything is wired here
     'test/': None,

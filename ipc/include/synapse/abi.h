@@ -47,6 +47,7 @@
 /* Feature bits: used in a session only if both sides sent the bit. */
 #define SYN_FEATURE_RAW16    (1ull << 0) /* codec raw16 */
 #define SYN_FEATURE_HOST_CPU (1ull << 1) /* extents are memfds, CPU-mappable */
+#define SYN_FEATURE_H4	     (1ull << 2) /* codec h4; loans may have it */
 
 #define SYN_SQ_ENTRIES	   64u	 /* submissions in flight, a power of two */
 #define SYN_CQ_ENTRIES	   64u	 /* completions not yet reaped */
@@ -226,6 +227,8 @@ SYN_ABI_SIZE(struct syn_msg_bye, 128);
 #define SYN_DTYPE_U8   4
 
 #define SYN_CODEC_RAW16 1 /* the canonical bytes */
+#define SYN_CODEC_H4	2 /* 4 bits, see synapse/codec.h */
+#define SYN_CODEC_NR	3
 
 /**
  * struct syn_component - one tensor of a KV geometry.
@@ -253,14 +256,18 @@ SYN_ABI_SIZE(struct syn_component, 16);
  * @tokens:		tokens of a page.
  * @layers_per_page:	layers of a page.
  * @nr_components:	used entries of @component.
+ * @raw_head:		so many first layers of a page keep their keys raw in
+ *			every tier ...
+ * @raw_tail:		... and so many last ones.
  * @flags:		zero.
  * @component:		the tensors, in canonical order.
  *
  * Canonical page bytes: for each layer, for each block of SYN_TILE_TOKENS
  * tokens, for each head, for each component: the tile, token-major.  A tile
  * is min(tokens, 128) tokens of one head of one component.  A page is
- * compressible when its tokens are a multiple of 128.  Components must have
- * the same number of heads for K and V; others stand alone.
+ * compressible when its tokens are a multiple of 128 and all its tiles have one
+ * size.  Components must have the same number of heads for K and V; others
+ * stand alone.
  */
 struct syn_msg_space {
 	struct syn_msg msg;
@@ -268,7 +275,9 @@ struct syn_msg_space {
 	uint32_t tokens;
 	uint32_t layers_per_page;
 	uint32_t nr_components;
-	uint32_t flags;
+	uint8_t raw_head;
+	uint8_t raw_tail;
+	uint16_t flags;
 	struct syn_component component[SYN_COMPONENTS_MAX];
 };
 SYN_ABI_SIZE(struct syn_msg_space, 176);
@@ -501,6 +510,10 @@ SYN_ABI_SIZE(struct syn_cqe, 32);
  *		else -EBUSY.  Pages nobody leases die unless sealed under a key.
  * REPORT	in: struct syn_vec_share[nr].  Attention the pages received.
  * RETIRED	object: extent.  It is unmapped here.
+ * ADVISE	in: struct syn_vec_advise[nr].  What the client knows of pages.
+ * PERSIST	in: uint64_t handles[nr], sealed under a key.  Answers once all of
+ *		them are on disk so that a power cut cannot undo it.  -ENODEV:
+ *		there is no swap file.  -ENOKEY: not sealed under a key of its own.
  */
 #define SYN_OP_NOP     0
 #define SYN_OP_LEASE   1
@@ -512,7 +525,9 @@ SYN_ABI_SIZE(struct syn_cqe, 32);
 #define SYN_OP_RELEASE 7
 #define SYN_OP_REPORT  8
 #define SYN_OP_RETIRED 9
-#define SYN_OP_NR      10
+#define SYN_OP_ADVISE  10
+#define SYN_OP_PERSIST 11
+#define SYN_OP_NR      12
 
 #define SYN_MISS_NONE	   0 /* all found */
 #define SYN_MISS_NEVER	   1 /* no page was sealed under this key */
@@ -572,6 +587,22 @@ struct syn_vec_share {
 	uint32_t queries;
 };
 SYN_ABI_SIZE(struct syn_vec_share, 16);
+
+/**
+ * struct syn_vec_advise - what the client knows of one page.
+ * @handle:	the page.
+ * @advice:	SYN_ADVISE_*; stands until the next one.
+ * @pad0:	zero.
+ */
+struct syn_vec_advise {
+	uint64_t handle;
+	uint32_t advice;
+	uint32_t pad0;
+};
+SYN_ABI_SIZE(struct syn_vec_advise, 16);
+#define SYN_ADVISE_NORMAL 0 /* the ladder decides */
+#define SYN_ADVISE_ANCHOR 1 /* sink or recent: never below raw16 */
+#define SYN_ADVISE_COLD	  2 /* not needed soon: first to be moved */
 
 /* ---- facts in memory ---------------------------------------------------- */
 
@@ -640,7 +671,8 @@ SYN_ABI_SIZE(struct syn_timeline, 64);
  * @codec:	SYN_CODEC_* of the source.
  * @state:	SYN_LOAN_*.
  * @nr_sums:	tiles; their sums are in the sums table, row of this loan.
- * @tile_bytes:	stored bytes of a tile.
+ * @tile_bytes:	stored bytes of a tile; 0 where tiles differ, see
+ *		synapse/codec.h.
  * @session:	the borrower.
  * @pad0:	zero.
  */
@@ -695,6 +727,9 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_PAGES	4 /* reply: struct syn_ctl_page each, from @cursor */
 #define SYN_CTL_EVICT	5 /* drop keyed pages nobody leases; arg[0]: at most */
 #define SYN_CTL_DRAIN	6 /* refuse new sessions; arg[0]: 1 on, 0 off */
+#define SYN_CTL_WHY	7 /* arg[0..1]: key; reply: struct syn_ctl_why each */
+#define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
+#define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
 
 /**
@@ -709,9 +744,9 @@ struct syn_msg_ctl {
 	uint32_t op;
 	uint32_t pad0;
 	uint64_t cursor;
-	uint64_t arg[2];
+	uint64_t arg[4];
 };
-SYN_ABI_SIZE(struct syn_msg_ctl, 48);
+SYN_ABI_SIZE(struct syn_msg_ctl, 64);
 
 /**
  * struct syn_msg_ctl_reply - followed by @nr records of @record_bytes.
@@ -761,8 +796,10 @@ struct syn_ctl_status {
 	uint64_t sum_failures;
 	uint64_t attaches;
 	uint64_t detaches;
-	uint64_t reaped; /* sessions whose process died */
-	uint64_t pad0[3];
+	uint64_t reaped;	/* sessions whose process died */
+	uint64_t swap_retired;	/* slots of the swap file that failed */
+	uint64_t encoded;	/* pages encoded */
+	uint64_t raw_fallbacks; /* pages kept raw: not finite */
 };
 SYN_ABI_SIZE(struct syn_ctl_status, 224);
 
@@ -820,6 +857,9 @@ SYN_ABI_SIZE(struct syn_ctl_client, 120);
  * @loads:		times it was brought back.
  * @share:		reported attention, units of 2^-16.
  * @session:	writer, or charged for the slot; ~0: nobody.
+ * @error:	of its worst tile, units of 2^-16; 0: nothing was lost.
+ * @error_mean:	over its tiles.
+ * @advice:	SYN_ADVISE_*.
  */
 struct syn_ctl_page {
 	uint32_t index;
@@ -838,9 +878,11 @@ struct syn_ctl_page {
 	uint32_t loads;
 	uint32_t share;
 	uint32_t session;
-	uint32_t pad0;
+	uint32_t error;
+	uint32_t error_mean;
+	uint32_t advice;
 };
-SYN_ABI_SIZE(struct syn_ctl_page, 72);
+SYN_ABI_SIZE(struct syn_ctl_page, 80);
 #define SYN_PAGE_FREE	   0
 #define SYN_PAGE_OPEN	   1 /* being written */
 #define SYN_PAGE_FULL	   2 /* all tokens final */
@@ -852,5 +894,94 @@ SYN_ABI_SIZE(struct syn_ctl_page, 72);
 #define SYN_PAGE_F_KEYED   8u
 #define SYN_PAGE_F_MOVING  16u
 #define SYN_PAGE_F_FILLING 32u
+
+/* Why a page had to be loaded. */
+#define SYN_CAUSE_RECLAIM 1 /* it was resident here and had to leave */
+#define SYN_CAUSE_FOUND	  2 /* a lookup found it in a lower tier */
+#define SYN_CAUSE_RESTART 3 /* found in the swap file after a restart */
+
+/* Why a key is not found, or a page is as it is. */
+#define SYN_WHY_PRESENT	  1  /* it is there: a lookup hits */
+#define SYN_WHY_NEVER	  2  /* nobody has sealed this key */
+#define SYN_WHY_NOT_READY 3  /* sealed; its ready point has not passed */
+#define SYN_WHY_EVICTED	  4  /* dropped to make room for somebody */
+#define SYN_WHY_ORDERED	  5  /* dropped by synapsectl evict */
+#define SYN_WHY_IDENTITY  6  /* sealed for another space: @field differs */
+#define SYN_WHY_DOMAIN	  7  /* sealed in another domain */
+#define SYN_WHY_FIDELITY  8  /* only a copy of @fidelity bits is left */
+#define SYN_WHY_CHECKSUM  9  /* its bytes did not verify */
+#define SYN_WHY_DEVICE	  10 /* the device or disk it was on failed */
+#define SYN_WHY_WRITER	  11 /* its writer ended before it was ready */
+#define SYN_WHY_REPLACED  12 /* lost, then sealed anew */
+
+#define SYN_FIELD_NONE	     0
+#define SYN_FIELD_MODEL	     1
+#define SYN_FIELD_TOKENS     2
+#define SYN_FIELD_LAYERS     3
+#define SYN_FIELD_COMPONENTS 4
+#define SYN_FIELD_FLOOR	     5
+
+/**
+ * struct syn_ctl_why - one thing that is known of a key.
+ * @cause:	SYN_WHY_*.
+ * @field:	SYN_FIELD_*, with SYN_WHY_IDENTITY.
+ * @page:	record, ~0: none any more.
+ * @space:	its space.
+ * @domain:	its domain.
+ * @tier:	SYN_TIER_* where it was or is, 0: nowhere.
+ * @fidelity:	bits of its best copy.
+ * @session:	who caused it, ~0: nobody.
+ * @pid:	of that session.
+ * @pad0:	zero.
+ * @age_ns:	how long ago; 0: now.
+ * @name:	of that session.
+ */
+struct syn_ctl_why {
+	uint32_t cause;
+	uint32_t field;
+	uint32_t page;
+	uint32_t space;
+	uint32_t domain;
+	uint32_t tier;
+	uint32_t fidelity;
+	uint32_t session;
+	uint32_t pid;
+	uint32_t pad0;
+	uint64_t age_ns;
+	char name[SYN_NAME_BYTES];
+};
+SYN_ABI_SIZE(struct syn_ctl_why, 80);
+
+#define SYN_QUOTA_TIERS		   3u /* HBM, host, NVMe: SYN_TIER_* - 1 */
+#define SYN_QUOTA_AT(domain, tier) (((uint64_t)(domain) << 32) | (tier))
+#define SYN_QUOTA_NONE		   UINT64_MAX /* no limit */
+
+/**
+ * struct syn_ctl_quota - what a domain may have of one tier, in bytes.
+ * @used:	what it has.
+ * @min:	kept free for it.
+ * @high:	above it its pages go first.
+ * @max:	it gets no more.
+ */
+struct syn_ctl_quota {
+	uint64_t used;
+	uint64_t min;
+	uint64_t high;
+	uint64_t max;
+};
+SYN_ABI_SIZE(struct syn_ctl_quota, 32);
+
+#define SYN_DOMAIN_BYTES 64u
+
+struct syn_ctl_domain {
+	uint32_t domain;
+	uint32_t uid;
+	uint32_t nr_sessions;
+	uint32_t nr_pages;
+	uint64_t refused; /* requests that its quota refused */
+	struct syn_ctl_quota tier[SYN_QUOTA_TIERS];
+	char name[SYN_DOMAIN_BYTES];
+};
+SYN_ABI_SIZE(struct syn_ctl_domain, 184);
 
 #endif

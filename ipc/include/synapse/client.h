@@ -108,7 +108,11 @@ SYN_API uint32_t syn_client_session(const struct syn_client *client);
  * @layers_per_page:	layers of a page, 0: 1.
  * @nr_components:	entries of @components.
  * @components:		the tensors in canonical order; see struct
- *			syn_msg_space for the bytes of a page.
+ *			syn_msg_space for the bytes of a page.  A component whose
+ *			codec is SYN_CODEC_H4 may lose precision below HBM, if
+ *			the daemon's ladder says so.
+ * @raw_head:		so many first layers of a page keep their keys raw ...
+ * @raw_tail:		... and so many last ones.
  */
 struct syn_space_opts {
 	size_t sz;
@@ -117,6 +121,8 @@ struct syn_space_opts {
 	uint32_t layers_per_page;
 	uint32_t nr_components;
 	const struct syn_component *components;
+	uint8_t raw_head;
+	uint8_t raw_tail;
 };
 
 struct syn_space {
@@ -137,11 +143,14 @@ SYN_API int syn_space_define(struct syn_client *client,
  * @slots:	pages that may be resident for this client at once; the share
  *		is guaranteed.
  * @device:	which device, 0 on one.
+ * @fidelity:	bits that pages found by syn_lookup() must have kept;
+ *		0: nothing may have been lost.
  */
 struct syn_window_opts {
 	size_t sz;
 	uint32_t slots;
 	uint32_t device;
+	uint32_t fidelity;
 };
 
 /* -EDQUOT: the daemon's HBM budget does not hold that many more slots. */
@@ -235,6 +244,22 @@ SYN_API int syn_seal(struct syn_client *client, uint64_t page,
 SYN_API int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
 		       unsigned int nr, uint64_t *ret_pages,
 		       uint32_t *ret_miss);
+
+/*
+ * What the client knows of pages: SYN_ADVISE_*, the same for all of them.
+ * An anchor (the first tokens of a sequence, the most recent ones) is stored
+ * raw in every tier.
+ */
+SYN_API int syn_advise(struct syn_client *client, const uint64_t *pages,
+		       unsigned int nr, uint32_t advice);
+
+/*
+ * Returns once all pages are on disk so that neither a restart of the daemon
+ * nor a power cut loses them.  They must be sealed under a key (-ENOKEY).
+ * -ENODEV: the daemon has no swap file.  SYN_E_BACKPRESSURE: it is full.
+ */
+SYN_API int syn_persist(struct syn_client *client, const uint64_t *pages,
+			unsigned int nr, uint64_t timeout_ns);
 
 /* Attention the pages received since the last report; see struct syn_vec_share. */
 SYN_API int syn_report(struct syn_client *client,
