@@ -53,26 +53,30 @@ static void extent_release(struct syn_extent *ext)
 {
 	free(ext->link);
 	free(ext->back);
+	free(ext->crc);
 	free(ext);
 }
 
 static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 {
 	struct syn_extent *ext = syn_alloc(1, sizeof(*ext));
+	bool below = pool->tier != SYN_TIER_HBM;
+	bool nvme = pool->tier == SYN_TIER_NVME;
 	uint32_t nr = pool->extent_frames;
 
 	if (!ext)
 		return NULL;
 	ext->link = syn_alloc(nr, sizeof(*ext->link));
-	if (pool->tier == SYN_TIER_HOST)
+	if (below)
 		ext->back = syn_alloc(nr, sizeof(*ext->back));
-	if (!ext->link || (pool->tier == SYN_TIER_HOST && !ext->back)) {
+	if (nvme)
+		ext->crc = syn_alloc(nr, sizeof(*ext->crc));
+	if (!ext->link || (below && !ext->back) || (nvme && !ext->crc)) {
 		extent_release(ext);
 		return NULL;
 	}
 	ext->nr_frames = nr;
-	for (uint32_t i = 0; i < nr; i++)
-		ext->link[i] = i + 1 < nr ? i + 1 : SYN_NONE;
+	syn_extent_relink(ext);
 	return ext;
 }
 
@@ -92,6 +96,19 @@ static void extent_record(struct syn_mm *mm, const struct syn_extent *ext)
 	};
 }
 
+/* Its frames count from now on. */
+static void extent_admit(struct syn_mm *mm, struct syn_extent *ext)
+{
+	struct syn_pool *pool = ext->pool;
+
+	ext->retiring = false;
+	syn_tier_of(mm, pool->tier)->nr_empty += !ext->nr_used;
+	pool->nr_frames += ext->nr_frames;
+	pool->nr_free += ext->nr_frames - ext->nr_used;
+	if (ext->nr_used < ext->nr_frames)
+		syn_list_add_tail(&pool->with_free, &ext->in_free);
+}
+
 static void extent_publish(struct syn_mm *mm, struct syn_pool *pool,
 			   struct syn_extent *ext, uint32_t ordinal)
 {
@@ -103,16 +120,48 @@ static void extent_publish(struct syn_mm *mm, struct syn_pool *pool,
 	mm->extent[ext->mem.id] = ext;
 	tier->extent_bytes += pool->extent_bytes;
 	tier->nr_extents++;
-	tier->nr_empty++;
 	syn_list_init(&ext->in_pool);
 	syn_list_init(&ext->in_free);
 	syn_list_add_tail(&pool->extents, &ext->in_pool);
-	syn_list_add_tail(&pool->with_free, &ext->in_free);
 	pool->nr_extents++;
-	pool->nr_frames += ext->nr_frames;
-	pool->nr_free += ext->nr_frames;
 	if (pool->ordinal)
 		pool->ordinal[ordinal] = ext;
+	if (pool->tier == SYN_TIER_NVME)
+		ext->retiring = true;
+	else
+		extent_admit(mm, ext);
+}
+
+static void mem_free(struct syn_mm *mm, struct syn_mem *mem)
+{
+	if (mem->tier == SYN_TIER_HOST && mm->disk)
+		mm->disk->ops->mem_del(mm->disk, mem);
+	mm->dev->ops->mem_free(mm->dev, mem);
+}
+
+static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
+		   struct syn_mem *ret)
+{
+	int r;
+
+	if (pool->tier == SYN_TIER_NVME) {
+		*ret = (struct syn_mem){
+			.id = id,
+			.tier = SYN_TIER_NVME,
+			.fd = -1,
+			.bytes = pool->extent_bytes,
+			.node = -1,
+		};
+		return 0;
+	}
+	r = mm->dev->ops->mem_new(mm->dev, id, pool->tier, pool->extent_bytes,
+				  ret);
+	if (r || pool->tier != SYN_TIER_HOST || !mm->disk)
+		return r;
+	r = mm->disk->ops->mem_add(mm->disk, ret);
+	if (r)
+		mm->dev->ops->mem_free(mm->dev, ret);
+	return r;
 }
 
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
@@ -129,8 +178,7 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 	ext = extent_alloc(pool);
 	if (!ext)
 		return -ENOMEM;
-	r = mm->dev->ops->mem_new(mm->dev, id, pool->tier, pool->extent_bytes,
-				  &ext->mem);
+	r = mem_new(mm, pool, id, &ext->mem);
 	if (r) {
 		extent_release(ext);
 		return r;
@@ -138,6 +186,38 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 	extent_publish(mm, pool, ext, ordinal);
 	*ret = ext;
 	return 0;
+}
+
+#define EXTENT_USED (SYN_NONE - 1) /* link of a frame in use, not listed yet */
+
+bool syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame)
+{
+	if (ext->link[frame] == EXTENT_USED)
+		return false;
+	ext->link[frame] = EXTENT_USED;
+	ext->nr_used++;
+	syn_tier_of(mm, ext->pool->tier)->used_bytes += ext->pool->frame_bytes;
+	return true;
+}
+
+void syn_extent_relink(struct syn_extent *ext)
+{
+	uint32_t i;
+
+	ext->free = SYN_NONE;
+	for (i = ext->nr_frames; i--;) {
+		if (ext->link[i] == EXTENT_USED)
+			continue;
+		ext->link[i] = ext->free;
+		ext->free = i;
+	}
+}
+
+void syn_extent_open(struct syn_mm *mm, struct syn_extent *ext)
+{
+	syn_extent_relink(ext);
+	extent_admit(mm, ext);
+	mm->progress = true;
 }
 
 void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
@@ -159,7 +239,10 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 	syn_list_del(&ext->in_free);
 	mm->extent[ext->mem.id] = NULL;
 	mm->rec_extent[ext->mem.id].state = SYN_EXTENT_FREE;
-	mm->dev->ops->mem_free(mm->dev, &ext->mem);
+	if (pool->tier == SYN_TIER_NVME)
+		mm->segment_used[ext->ordinal] = 0;
+	else
+		mem_free(mm, &ext->mem);
 	extent_release(ext);
 	mm->progress = true;
 }
@@ -226,7 +309,7 @@ void syn_extent_forget(struct syn_session *session)
 static uint32_t extent_window(const struct syn_session *session,
 			      const struct syn_pool *pool)
 {
-	if (pool->tier == SYN_TIER_HOST)
+	if (pool->tier != SYN_TIER_HBM)
 		return 0;
 	return session->window_of[pool->space];
 }

@@ -6,6 +6,9 @@
  * answer refers to it.  RETIRING: it is empty and gives out no frame; every
  * session that was told must acknowledge or exit; it is charged to the tier's
  * budget until then.
+ *
+ * NVMe: an extent is a segment of the swap file.  Nobody maps it; it gives out
+ * no frame before it is opened, when its segment has been cut.
  */
 #ifndef SYN_CORE_EXTENT_H
 #define SYN_CORE_EXTENT_H
@@ -18,6 +21,13 @@
  */
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 		   struct syn_extent **ret);
+
+/* NVMe: from now on it gives out those of its frames that are not used. */
+void syn_extent_open(struct syn_mm *mm, struct syn_extent *ext);
+/* NVMe: before that, marks a frame used; false if it was. */
+bool syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame);
+/* Its free frames, in order. */
+void syn_extent_relink(struct syn_extent *ext);
 
 /* It is empty: no more frames of it; freed at once if nobody maps it. */
 void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext);

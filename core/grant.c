@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LEASE, COMMIT, RELEASE and REPORT. */
+/* LEASE, COMMIT, RELEASE, REPORT and ADVISE. */
 #include "core/base/base.h"
 #include "core/base/trace.h"
 #include "core/kept.h"
 #include "core/lease.h"
+#include "core/lists.h"
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
@@ -33,7 +34,8 @@ static int lease_check(struct syn_session *s, uint64_t window, uint32_t nr)
 	if (s->cfg.nr_pages - s->nr_leases < nr)
 		return -EDQUOT;
 	if (syn_kept_pages_left(mm) < nr)
-		(void)syn_reclaim_evict(mm, nr - syn_kept_pages_left(mm));
+		(void)syn_reclaim_evict(mm, nr - syn_kept_pages_left(mm),
+					SYN_WHY_EVICTED, s->cfg.id);
 	if (syn_kept_pages_left(mm) < nr || !syn_lease_room(s, nr))
 		return -EDQUOT;
 	return 0;
@@ -229,7 +231,40 @@ int syn_mm_report(struct syn_session *session, const struct syn_vec_share *vec,
 
 		if (__builtin_add_overflow(pg->share, vec[i].share, &pg->share))
 			pg->share = UINT32_MAX;
-		syn_page_touch(mm, page);
+		syn_lists_touch(mm, page);
 	}
+	return 0;
+}
+
+/* ---- ADVISE ------------------------------------------------------------- */
+
+static void advise_one(struct syn_mm *mm, uint32_t page, uint32_t advice)
+{
+	struct syn_rec_page *pg = &mm->page[page];
+
+	pg->advice = (uint8_t)((pg->advice & SYN_PAGE_NOT_FINITE) | advice);
+	if (advice == SYN_ADVISE_COLD)
+		syn_lists_cool(mm, page);
+}
+
+int syn_mm_advise(struct syn_session *session, const struct syn_vec_advise *vec,
+		  uint32_t nr)
+{
+	struct syn_mm *mm = session->mm;
+	uint32_t lessee[SYN_BATCH_MAX];
+	uint32_t i;
+	int r;
+
+	if (!nr || nr > SYN_BATCH_MAX)
+		return -EINVAL;
+	for (i = 0; i < nr; i++) {
+		if (vec[i].advice > SYN_ADVISE_COLD || vec[i].pad0)
+			return -EINVAL;
+		r = syn_lease_find(session, vec[i].handle, &lessee[i]);
+		if (r)
+			return r;
+	}
+	for (i = 0; i < nr; i++)
+		advise_one(mm, mm->lessee[lessee[i]].page, vec[i].advice);
 	return 0;
 }

@@ -15,10 +15,13 @@ struct kept_layout {
 	uint64_t space;
 	uint64_t session;
 	uint64_t move;
+	uint64_t swap;
 	uint64_t quarantine;
 	uint64_t lessee;
 	uint64_t page;
 	uint64_t sums;
+	uint64_t errors;
+	uint64_t errors_inline;
 	uint64_t bytes;
 };
 
@@ -42,6 +45,7 @@ static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 	ret->session = kept_place(&at, c->max_sessions,
 				  sizeof(struct syn_rec_session));
 	ret->move = kept_place(&at, SYN_MOVES_MAX, sizeof(struct syn_rec_move));
+	ret->swap = kept_place(&at, SYN_SWAPS_MAX, sizeof(struct syn_rec_swap));
 	ret->quarantine =
 		kept_place(&at, (uint64_t)c->max_sessions * SYN_LOANS_MAX,
 			   sizeof(struct syn_rec_quarantine));
@@ -51,6 +55,11 @@ static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 	ret->page = kept_place(&at, c->max_pages, sizeof(struct syn_rec_page));
 	ret->sums = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
 			       sizeof(uint32_t));
+	ret->errors = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
+				 sizeof(uint16_t));
+	ret->errors_inline =
+		kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_INLINE,
+			   sizeof(uint16_t));
 	ret->bytes = at;
 }
 
@@ -64,6 +73,7 @@ static uint64_t kept_fingerprint(void)
 		sizeof(struct syn_rec_move),	   SYN_SUMS_A_PAGE,
 		sizeof(struct syn_rec_quarantine), SYN_SUMS_INLINE,
 		sizeof(struct syn_rec_lessee),	   sizeof(struct syn_rec_page),
+		sizeof(struct syn_rec_swap),	   SYN_SWAPS_MAX,
 	};
 
 	return XXH3_64bits(sizes, sizeof(sizes));
@@ -91,10 +101,13 @@ void syn_kept_carve(struct syn_mm *mm)
 	mm->space = (void *)(base + at.space);
 	mm->rec_session = (void *)(base + at.session);
 	mm->move = (void *)(base + at.move);
+	mm->swap = (void *)(base + at.swap);
 	mm->quarantine = (void *)(base + at.quarantine);
 	mm->lessee = (void *)(base + at.lessee);
 	mm->page = (void *)(base + at.page);
 	mm->sums = (void *)(base + at.sums);
+	mm->errors = (void *)(base + at.errors);
+	mm->errors_inline = (void *)(base + at.errors_inline);
 	*mm->head = (struct syn_rec_head){
 		.fingerprint = kept_fingerprint(),
 		.bytes = at.bytes,
@@ -190,6 +203,25 @@ void syn_kept_move_free(struct syn_mm *mm, uint32_t move)
 	mm->move[move].state = SYN_MOVE_FREE;
 	mm->move_next[move] = mm->move_free;
 	mm->move_free = move;
+}
+
+uint32_t syn_kept_swap_new(struct syn_mm *mm)
+{
+	uint32_t i = mm->swap_free;
+
+	if (i != SYN_NONE) {
+		mm->swap_free = mm->swap_next[i];
+		mm->nr_swaps++;
+	}
+	return i;
+}
+
+void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap)
+{
+	mm->swap[swap].state = SYN_SWAP_FREE;
+	mm->swap_next[swap] = mm->swap_free;
+	mm->swap_free = swap;
+	mm->nr_swaps--;
 }
 
 uint32_t syn_kept_quarantine_new(struct syn_mm *mm)

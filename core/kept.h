@@ -18,6 +18,8 @@ uint32_t syn_kept_lessee_new(struct syn_mm *mm);
 void syn_kept_lessee_free(struct syn_mm *mm, uint32_t lessee);
 uint32_t syn_kept_move_new(struct syn_mm *mm);
 void syn_kept_move_free(struct syn_mm *mm, uint32_t move);
+uint32_t syn_kept_swap_new(struct syn_mm *mm);
+void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap);
 uint32_t syn_kept_quarantine_new(struct syn_mm *mm);
 void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry);
 

@@ -107,6 +107,8 @@ void syn_lease_end(struct syn_mm *mm, uint32_t lessee)
 
 	l->flags |= SYN_LESSEE_GONE;
 	mm->page[l->page].nr_lessees--;
+	/* Whoever waits for it still will say so again. */
+	syn_page_change(mm, l->page, 0, SYN_PAGE_F_WANTED);
 	syn_store_release(&s->cfg.pte[l->pte],
 			  SYN_PTE(l->generation, SYN_PTE_NONE, 0));
 	map_give(s, l->pte);

@@ -6,12 +6,15 @@
 #include "core/base/base.h"
 #include "core/base/trace.h"
 #include "core/extent.h"
+#include "core/host.h"
 #include "core/lease.h"
+#include "core/lists.h"
 #include "core/move.h"
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
 #include "core/reclaim.h"
+#include "core/swap.h"
 
 /* ---- FAULT -------------------------------------------------------------- */
 
@@ -81,12 +84,84 @@ static int batch_room(struct syn_session *s, const struct fault_batch *b)
 	return 0;
 }
 
+/* ---- pages in the swap file --------------------------------------------- */
+
+static bool page_below(const struct syn_rec_page *pg)
+{
+	return page_absent(pg) && !syn_page_is(pg, SYN_PAGE_F_HOST);
+}
+
+/* 0: it is being read in.  -EAGAIN: there is no frame, or no request, for it. */
+static int page_bring(struct syn_session *s, uint32_t page)
+{
+	struct syn_mm *mm = s->mm;
+	const struct syn_rec_page *pg = &mm->page[page];
+	struct syn_pool *pool =
+		syn_pool_below(mm->pool[pg->pool], SYN_TIER_HOST, pg->codec);
+	uint32_t frame;
+
+	syn_page_change(mm, page, SYN_PAGE_F_WANTED, 0);
+	if (syn_page_is(pg, SYN_PAGE_F_IO))
+		return 0;
+	frame = syn_host_frame(mm, pool, s->cfg.id);
+	if (frame == SYN_NONE)
+		return -EAGAIN;
+	if (!syn_swap_in(mm, page, frame, s->cfg.id))
+		return 0;
+	syn_pool_frame_give(mm, frame);
+	return -EAGAIN;
+}
+
+/* Pages of the batch are wanted no longer than it waits. */
+static void batch_unwant(struct syn_mm *mm, const struct fault_batch *b)
+{
+	uint32_t i;
+
+	for (i = 0; i < b->nr; i++)
+		syn_page_change(mm, mm->lessee[b->lessee[i]].page, 0,
+				SYN_PAGE_F_WANTED);
+}
+
+/*
+ * Brings in what is in the swap file only.  While a read is under way the batch
+ * waits; when there is no room to begin another one, those that are there are
+ * served and the others are busy, so that two batches cannot hold frames
+ * against each other.
+ */
+static int batch_bring(struct syn_session *s, const struct fault_batch *b)
+{
+	struct syn_mm *mm = s->mm;
+	uint32_t ready = 0;
+	uint32_t coming = 0;
+	uint32_t i;
+
+	for (i = 0; i < b->nr; i++) {
+		uint32_t page = mm->lessee[b->lessee[i]].page;
+
+		if (!page_below(&mm->page[page])) {
+			ready++;
+			if (syn_page_is(&mm->page[page], SYN_PAGE_F_HOST))
+				syn_page_change(mm, page, SYN_PAGE_F_WANTED, 0);
+		} else if (!page_bring(s, page)) {
+			coming++;
+		}
+	}
+	if (coming)
+		return SYN_MM_E_WAIT;
+	if (ready)
+		return 0;
+	return syn_host_coming(mm) ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
+}
+
+/* ---- loans -------------------------------------------------------------- */
+
 static void loan_write(struct syn_session *s, uint32_t loan,
 		       const struct syn_rec_lessee *l)
 {
 	struct syn_mm *mm = s->mm;
 	const struct syn_rec_page *pg = &mm->page[l->page];
 	const struct syn_rec_space *space = &mm->space[pg->space];
+	bool raw = pg->codec == SYN_CODEC_RAW16;
 	struct syn_loan *rec = &s->cfg.loan[loan];
 
 	memcpy(&s->cfg.sums[(size_t)loan * SYN_TILES_MAX],
@@ -97,10 +172,10 @@ static void loan_write(struct syn_session *s, uint32_t loan,
 		.src_frame = SYN_FRAME_INDEX(pg->host),
 		.dst_slot = pg->slot,
 		.window = l->window,
-		.bytes = space->page_bytes,
+		.bytes = mm->info[pg->space].bytes[pg->codec],
 		.codec = pg->codec,
 		.nr_sums = space->nr_tiles,
-		.tile_bytes = (uint32_t)space->tile_bytes,
+		.tile_bytes = raw ? (uint32_t)space->tile_bytes : 0,
 		.session = s->cfg.id,
 	};
 	/* Last: with the state the record is valid. */
@@ -116,22 +191,59 @@ static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
 	s->loans_out |= 1ull << loan;
 	s->loan_page[loan] = l->page;
 	syn_page_slot_take(mm, l->page, &s->window[l->window]);
-	syn_page_change(mm, l->page, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING, 0);
+	syn_page_change(mm, l->page, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING,
+			SYN_PAGE_F_WANTED);
 	loan_write(s, loan, l);
 	syn_page_publish(mm, l->page);
 	syn_extent_want(s, mm->extent[SYN_FRAME_EXTENT(pg->host)]);
 	s->faults++;
 	mm->count.faults++;
 	SYN_PROBE(load_begin, s->cfg.id, l->page, loan,
-		  mm->space[pg->space].page_bytes);
+		  mm->info[pg->space].bytes[pg->codec]);
 	return loan;
+}
+
+static uint32_t __attribute__((unused))
+fault_cause(const struct syn_rec_lessee *l, const struct syn_rec_page *pg)
+{
+	if (!(l->flags & SYN_LESSEE_FOUND))
+		return SYN_CAUSE_RECLAIM;
+	return pg->demotions || pg->loads ? SYN_CAUSE_FOUND : SYN_CAUSE_RESTART;
+}
+
+/* Once for each absent page, however often the request is tried. */
+static void batch_begin(struct syn_session *s, const struct fault_batch *b)
+{
+	struct syn_mm *mm = s->mm;
+	uint32_t i;
+
+	for (i = 0; i < b->nr; i++) {
+		struct syn_rec_lessee *l = &mm->lessee[b->lessee[i]];
+		const struct syn_rec_page *pg = &mm->page[l->page];
+
+		if (!page_absent(pg) || l->flags & SYN_LESSEE_TOLD)
+			continue;
+		l->flags |= SYN_LESSEE_TOLD;
+		SYN_PROBE(fault_begin, s->cfg.id, l->page,
+			  page_below(pg) ? SYN_TIER_NVME : SYN_TIER_HOST,
+			  fault_cause(l, pg));
+	}
+}
+
+static void fault_end(struct syn_session *s, struct syn_rec_lessee *l,
+		      int status)
+{
+	if (!(l->flags & SYN_LESSEE_TOLD))
+		return;
+	l->flags &= (uint8_t)~SYN_LESSEE_TOLD;
+	SYN_PROBE(fault_end, s->cfg.id, l->page, status);
 }
 
 static void fault_one(struct syn_session *s, uint32_t lessee,
 		      struct syn_vec_fault *ret)
 {
 	struct syn_mm *mm = s->mm;
-	const struct syn_rec_lessee *l = &mm->lessee[lessee];
+	struct syn_rec_lessee *l = &mm->lessee[lessee];
 	const struct syn_rec_page *pg = &mm->page[l->page];
 
 	*ret = (struct syn_vec_fault){ .res = SYN_FAULT_RESIDENT };
@@ -140,15 +252,26 @@ static void fault_one(struct syn_session *s, uint32_t lessee,
 	} else if (syn_page_is(pg, SYN_PAGE_F_FILLING)) {
 		ret->res = SYN_E_BUSY;
 	} else if (syn_page_is(pg, SYN_PAGE_F_HBM)) {
-		syn_page_touch(mm, l->page);
+		syn_lists_touch(mm, l->page);
+	} else if (page_below(pg)) {
+		ret->res = SYN_E_BUSY;
 	} else {
-		SYN_PROBE(fault_begin, s->cfg.id, l->page, SYN_TIER_HOST,
-			  SYN_CAUSE_RECLAIM);
 		ret->loan = loan_new(s, l);
 		ret->res = SYN_FAULT_LOAN;
 	}
+	l->flags &= (uint8_t)~SYN_LESSEE_FOUND;
 	if (ret->res != SYN_FAULT_LOAN)
-		SYN_PROBE(fault_end, s->cfg.id, l->page, ret->res);
+		fault_end(s, l, ret->res);
+}
+
+/* Refused: it may come again. */
+static void batch_end(struct syn_session *s, const struct fault_batch *b,
+		      int status)
+{
+	uint32_t i;
+
+	for (i = 0; i < b->nr; i++)
+		fault_end(s, &s->mm->lessee[b->lessee[i]], status);
 }
 
 static int batch_find(const struct syn_session *s, const uint64_t *handles,
@@ -180,10 +303,17 @@ int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 	if (r)
 		return r;
 	batch_hold(mm, &b);
+	batch_begin(session, &b);
 	r = batch_room(session, &b);
+	if (!r && b.nr_absent)
+		r = batch_bring(session, &b);
+	if (r != SYN_MM_E_WAIT)
+		batch_unwant(mm, &b);
 	for (i = 0; !r && i < nr; i++)
 		fault_one(session, b.lessee[i], &ret[i]);
 	batch_unhold(mm, &b);
+	if (r && r != SYN_MM_E_WAIT)
+		batch_end(session, &b, r);
 	if (r)
 		return syn_reclaim_refuse(session, r, SYN_OP_FAULT,
 					  ret_hint_ns);
@@ -206,7 +336,7 @@ static void loan_filled(struct syn_session *s, uint32_t page)
 {
 	struct syn_mm *mm = s->mm;
 	struct syn_rec_page *pg = &mm->page[page];
-	uint64_t bytes = mm->space[pg->space].page_bytes;
+	uint64_t bytes = mm->info[pg->space].bytes[pg->codec];
 
 	mm->tier[0].in_bytes += bytes;
 	mm->tier[1].out_bytes += bytes;
@@ -240,9 +370,11 @@ static void loan_void(struct syn_session *s, uint32_t page, bool lost)
 static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 {
 	uint32_t page = loan_end(s, loan, SYN_LOAN_FREE);
+	uint32_t lessee;
 
 	SYN_PROBE(load_end, s->cfg.id, page, loan, status);
-	SYN_PROBE(fault_end, s->cfg.id, page, status);
+	if (!syn_lease_find(s, s->cfg.loan[loan].handle, &lessee))
+		fault_end(s, &s->mm->lessee[lessee], status);
 	if (status)
 		loan_void(s, page, status == -EILSEQ);
 	else

@@ -9,7 +9,7 @@
 
 /* SYN_MISS_*; SYN_MISS_NONE and the page. */
 static uint64_t lookup_find(struct syn_session *s, const struct syn_window *w,
-			    uint64_t fidelity, const uint64_t key[2],
+			    uint64_t floor, const uint64_t key[2],
 			    uint32_t *ret_page)
 {
 	struct syn_mm *mm = s->mm;
@@ -23,7 +23,7 @@ static uint64_t lookup_find(struct syn_session *s, const struct syn_window *w,
 		return SYN_MISS_LOST;
 	if (!syn_page_ready(mm, page))
 		return SYN_MISS_NOT_READY;
-	if (fidelity > pg->fidelity)
+	if (floor > pg->fidelity)
 		return SYN_MISS_FIDELITY;
 	if (!syn_lease_room(s, 1))
 		return SYN_MISS_QUOTA;
@@ -32,18 +32,21 @@ static uint64_t lookup_find(struct syn_session *s, const struct syn_window *w,
 }
 
 static uint64_t lookup_lease(struct syn_session *s, struct syn_window *w,
-			     uint32_t page)
+			     uint64_t floor, uint32_t page)
 {
 	struct syn_mm *mm = s->mm;
 	const struct syn_rec_page *pg = &mm->page[page];
-	uint32_t l = syn_lease_new(s, page, (uint32_t)(w - s->window), 0);
+	bool resident = syn_page_is(pg, SYN_PAGE_F_HBM);
+	uint32_t l = syn_lease_new(
+		s, page, (uint32_t)(w - s->window),
+		(resident ? 0 : SYN_LESSEE_FOUND) |
+			(floor > SYN_FIDELITY_H4 ? SYN_LESSEE_EXACT : 0));
 
 	/* Nobody's slot is its first user's, within its guarantee. */
-	if (syn_page_is(pg, SYN_PAGE_F_HBM) && pg->charged == SYN_NONE16 &&
-	    w->charged < w->slots)
+	if (resident && pg->charged == SYN_NONE16 && w->charged < w->slots)
 		syn_page_charge(mm, page, (uint16_t)s->index);
 	syn_page_change(mm, page, 0, 0);
-	syn_page_touch(mm, page);
+	syn_lists_touch(mm, page);
 	SYN_PROBE(lease, s->cfg.id, page);
 	return syn_lease_handle(mm, l);
 }
@@ -53,6 +56,7 @@ int syn_mm_lookup(struct syn_session *session, uint64_t window,
 		  uint32_t nr, uint64_t *ret_handles, uint64_t *ret_miss)
 {
 	struct syn_mm *mm = session->mm;
+	uint64_t floor = fidelity ? fidelity : SYN_FIDELITY_RAW16;
 	uint64_t miss = SYN_MISS_NONE;
 	struct syn_window *w;
 	uint32_t page;
@@ -62,10 +66,10 @@ int syn_mm_lookup(struct syn_session *session, uint64_t window,
 		return -EINVAL;
 	w = &session->window[window];
 	for (i = 0; i < nr; i++) {
-		miss = lookup_find(session, w, fidelity, keys[i].key, &page);
+		miss = lookup_find(session, w, floor, keys[i].key, &page);
 		if (miss != SYN_MISS_NONE)
 			break;
-		ret_handles[i] = lookup_lease(session, w, page);
+		ret_handles[i] = lookup_lease(session, w, floor, page);
 	}
 	session->lookup_hits += i;
 	mm->count.lookup_hits += i;

@@ -3,8 +3,9 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, kept, space, extent, pool, index, page, lease, quarantine,
- * host, move, reclaim, load, session; then the files without a header.
+ * mm-internal, kept, space, extent, pool, index, lists, page, swap, lease,
+ * quarantine, host, move, reclaim, load, session; then the files without a
+ * header.
  *
  * Derived state only: all of it can be computed from the kept records and
  * the extents, and belongs to the control thread.
@@ -15,10 +16,12 @@
 #include "core/base/base.h"
 #include "core/base/list.h"
 #include "core/dev.h"
+#include "core/disk.h"
 #include "core/mm.h"
 #include "core/record.h"
 
 #define SYN_POOLS_MAX	    1024u
+#define SYN_TIERS	    3u /* HBM, host, NVMe */
 #define SYN_EXTENT_WORDS    (SYN_EXTENTS_MAX / 64u)
 #define SYN_DRAINS_MAX	    4u	/* drains of a session that wait at once */
 #define SYN_SUM_CLASSES	    6u	/* runs of 16, 32 ... 512 words */
@@ -28,6 +31,15 @@
 #define SYN_DRAIN_POLL_MAX  2000000u
 #define SYN_DRAIN_GIVE_UP   1000000000u
 #define SYN_COPY_BACKOFF_NS 10000000u
+#define SYN_SWAP_BACKOFF_NS 100000000u
+
+/* The lists of pages below HBM, by how a frame can be had. */
+#define SYN_LIST_NONE	0
+#define SYN_LIST_DUP	1 /* at once: the page is in a tier above, too */
+#define SYN_LIST_CLEAN	2 /* at once: it is in the swap file, too */
+#define SYN_LIST_COLD	3 /* by a write, or by dropping the page */
+#define SYN_LIST_LEASED 4 /* by a write */
+#define SYN_LISTS	5
 
 /* A doubly linked list of pages by index; @cold is looked at first. */
 struct syn_lru {
@@ -56,16 +68,20 @@ SYN_ABI_ASSERT(sizeof(struct syn_rec_lessee) + sizeof(uint32_t) <= 32,
  * @pool:	its pool.
  * @in_pool:	link in the pool's extents.
  * @in_free:	link in the pool's extents that have a free frame.
- * @ordinal:	HBM: slots begin at ordinal * frames of an extent.
+ * @ordinal:	HBM: slots begin at ordinal * frames of an extent.  NVMe: the
+ *		segment.
  * @nr_frames:	frames.
  * @nr_used:	of these in use.
  * @free:	first free frame.
  * @nr_told:	sessions that map it.
- * @retiring:	gives out no frame; freed when @nr_told is 0.
+ * @retiring:	gives out no frame; freed when @nr_told is 0.  NVMe: also until
+ *		its segment is cut.
+ * @seq:	NVMe: sequence of its segment.
  * @link:	of a free frame the next free one; of a used one in HBM its
- *		page or SYN_NONE; of one in the host tier the next page of the
- *		list it is on.
- * @back:	host: the page before on that list.
+ *		page or SYN_NONE; of one below HBM the next page of the list it
+ *		is on.
+ * @back:	below HBM: the page before on that list.
+ * @crc:	NVMe: of what was written into the slot.
  */
 struct syn_extent {
 	struct syn_mem mem;
@@ -78,16 +94,18 @@ struct syn_extent {
 	uint32_t free;
 	uint32_t nr_told;
 	bool retiring;
+	uint64_t seq;
 	uint32_t *link;
 	uint32_t *back;
+	uint32_t *crc;
 };
 
 /**
  * struct syn_pool - frames of one size.
  * @index:		in mm->pool.
  * @tier:		SYN_TIER_*.
- * @domain:		its domain.
- * @space:		HBM: its space.  Host: SYN_NONE.
+ * @domain:		its domain; NVMe: SYN_NONE, slots serve all.
+ * @space:		HBM: its space.  Below: SYN_NONE.
  * @frame_bytes:	bytes of a frame.
  * @extent_bytes:	bytes of an extent.
  * @extent_frames:	frames of an extent.
@@ -100,13 +118,15 @@ struct syn_extent {
  * @nr_frames:		frames of those that are not retiring.
  * @nr_free:		of these free.
  * @guaranteed:		HBM: sum of the open windows' slots.
- * @nr_users:		HBM: windows and pages.  Host: HBM pools.
+ * @nr_users:		HBM: windows and pages.  Below: HBM pools.
+ * @cutting:		NVMe: extents whose segments are being cut.
  * @going:		HBM: slots that come free without anybody's doing.
  * @moves:		moves of pages charged to nobody.
- * @host:		HBM: where its pages go.
+ * @below:		HBM: where its pages go, by tier and codec, see
+ *			syn_pool_below().
  * @cached:		HBM: resident pages charged to nobody.
- * @dup:		host: copies of pages that are resident.
- * @cold:		host: sealed pages that nobody leases.
+ * @list:		below HBM: pages by how their frame can be had, see
+ *			core/lists.h.
  */
 struct syn_pool {
 	uint32_t index;
@@ -126,12 +146,12 @@ struct syn_pool {
 	uint64_t nr_free;
 	uint64_t guaranteed;
 	uint64_t nr_users;
+	uint32_t cutting;
 	uint32_t going;
 	uint32_t moves;
-	struct syn_pool *host;
+	struct syn_pool *below[2][SYN_CODEC_NR];
 	struct syn_lru cached;
-	struct syn_lru dup;
-	struct syn_lru cold;
+	struct syn_lru list[SYN_LISTS];
 };
 
 /**
@@ -239,9 +259,34 @@ struct syn_tier_state {
 };
 
 /**
+ * struct syn_space_info - what is computed of a space.
+ * @coded:	its pages may be encoded.
+ * @layout:	then: how.
+ * @bytes:	stored bytes by codec; 0: it has no such form.
+ */
+struct syn_space_info {
+	bool coded;
+	struct syn_layout layout;
+	uint64_t bytes[SYN_CODEC_NR];
+};
+
+/**
+ * struct syn_move_result - what a copy tells of a page; written by the device.
+ * @sum:	of the tiles that were read.
+ * @stored:	of those that were written, when they were encoded ...
+ * @error:	... and what they lost.
+ */
+struct syn_move_result {
+	uint32_t sum[SYN_TILES_MAX];
+	uint32_t stored[SYN_TILES_MAX];
+	uint16_t error[SYN_TILES_MAX];
+};
+
+/**
  * struct syn_mm - the manager.
  * @progress:		something came free since the last poll.
  * @retry_ns:		no copy before this: the last one failed.
+ * @swap_retry_ns:	no write to the swap file before this: the same.
  * @drain_poll_ns:	how long the next look at timelines may wait.
  *
  * The other members are the records, what is derived of them, and counters.
@@ -249,8 +294,10 @@ struct syn_tier_state {
 struct syn_mm {
 	struct syn_mm_config cfg;
 	struct syn_dev *dev;
+	struct syn_disk *disk;
 	uint64_t now_ns;
 	uint64_t retry_ns;
+	uint64_t swap_retry_ns;
 	uint64_t drain_poll_ns;
 	bool progress;
 
@@ -259,16 +306,22 @@ struct syn_mm {
 	struct syn_rec_space *space;
 	struct syn_rec_session *rec_session;
 	struct syn_rec_move *move;
+	struct syn_rec_swap *swap;
 	struct syn_rec_quarantine *quarantine;
 	struct syn_rec_lessee *lessee;
 	struct syn_rec_page *page;
 	uint32_t *sums;
+	uint16_t *errors;
+	uint16_t (*errors_inline)[SYN_SUMS_INLINE];
 
 	struct syn_page_links *links;
 	uint32_t *bucket;
 	uint32_t bucket_mask;
 	uint32_t *quarantine_next;
-	uint32_t (*move_sums)[SYN_TILES_MAX];
+	struct syn_space_info *info;
+	struct syn_move_result *move_result;
+	struct syn_disk_head *swap_head;
+	uint8_t *segment_used;
 	uint64_t *move_since_ns;
 
 	struct syn_session **session;
@@ -288,20 +341,24 @@ struct syn_mm {
 	uint32_t move_free;
 	uint32_t move_next[SYN_MOVES_MAX];
 	uint32_t nr_draining_moves;
+	uint32_t swap_free;
+	uint32_t swap_next[SYN_SWAPS_MAX];
+	uint32_t nr_swaps;
+	uint64_t swap_sequence;
 	uint32_t sum_free[SYN_SUM_CLASSES];
 	uint32_t sum_used;
 
 	uint32_t nr_spaces;
 	uint32_t nr_sessions;
 	uint32_t extent_cursor;
-	struct syn_tier_state tier[2]; /* HBM, host */
+	struct syn_tier_state tier[SYN_TIERS];
 	struct syn_ctl_status count;
 };
 
 static inline struct syn_tier_state *syn_tier_of(struct syn_mm *mm,
 						 uint32_t tier)
 {
-	return &mm->tier[tier == SYN_TIER_HBM ? 0 : 1];
+	return &mm->tier[tier - SYN_TIER_HBM];
 }
 
 #endif

@@ -3,10 +3,12 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/extent.h"
+#include "core/host.h"
 #include "core/kept.h"
 #include "core/move.h"
 #include "core/pool.h"
 #include "core/reclaim.h"
+#include "core/swap.h"
 
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config)
 {
@@ -18,7 +20,10 @@ static void mm_release(struct syn_mm *mm)
 	free(mm->links);
 	free(mm->bucket);
 	free(mm->quarantine_next);
-	free(mm->move_sums);
+	free(mm->info);
+	free(mm->move_result);
+	free(mm->swap_head);
+	free(mm->segment_used);
 	free(mm->move_since_ns);
 	free(mm->session);
 	free(mm->extent);
@@ -41,18 +46,32 @@ static int mm_alloc(struct syn_mm *mm)
 	mm->bucket = syn_alloc(nr_buckets, sizeof(*mm->bucket));
 	mm->quarantine_next = syn_alloc((size_t)c->max_sessions * SYN_LOANS_MAX,
 					sizeof(*mm->quarantine_next));
-	mm->move_sums = syn_alloc(SYN_MOVES_MAX, sizeof(*mm->move_sums));
+	mm->info = syn_alloc(SYN_SPACES_MAX, sizeof(*mm->info));
+	mm->move_result = syn_alloc(SYN_MOVES_MAX, sizeof(*mm->move_result));
 	mm->move_since_ns =
 		syn_alloc(SYN_MOVES_MAX, sizeof(*mm->move_since_ns));
 	mm->session = syn_alloc(c->max_sessions, sizeof(struct syn_session *));
 	mm->extent = syn_alloc(SYN_EXTENTS_MAX, sizeof(struct syn_extent *));
 	mm->pool = syn_alloc(SYN_POOLS_MAX, sizeof(struct syn_pool *));
-	if (!mm->links || !mm->bucket || !mm->quarantine_next ||
-	    !mm->move_sums || !mm->move_since_ns || !mm->session ||
+	if (!mm->links || !mm->bucket || !mm->quarantine_next || !mm->info ||
+	    !mm->move_result || !mm->move_since_ns || !mm->session ||
 	    !mm->extent || !mm->pool)
 		return -ENOMEM;
 	mm->bucket_mask = nr_buckets - 1;
 	memset(mm->bucket, 0xff, nr_buckets * sizeof(*mm->bucket));
+	return 0;
+}
+
+static int mm_alloc_swap(struct syn_mm *mm)
+{
+	if (!mm->disk)
+		return 0;
+	mm->swap_head = syn_alloc(SYN_SWAPS_MAX, sizeof(*mm->swap_head));
+	mm->segment_used = syn_alloc(mm->disk->nr_segments, 1);
+	if (!mm->swap_head || !mm->segment_used)
+		return -ENOMEM;
+	mm->tier[2].budget_bytes =
+		mm->disk->nr_segments * mm->disk->segment_bytes;
 	return 0;
 }
 
@@ -68,6 +87,10 @@ static void mm_free_lists(struct syn_mm *mm)
 		mm->sum_free[i] = SYN_NONE;
 	for (i = SYN_MOVES_MAX; i--;)
 		syn_kept_move_free(mm, i);
+	mm->swap_free = SYN_NONE;
+	for (i = SYN_SWAPS_MAX; i--;)
+		syn_kept_swap_free(mm, i);
+	mm->nr_swaps = 0;
 	for (i = mm->head->max_quarantine; i--;)
 		syn_kept_quarantine_free(mm, i);
 }
@@ -79,14 +102,18 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 
 	if (!syn_kept_bytes(config) || config->low_permille > 1000 ||
 	    config->high_permille > 1000 ||
-	    config->low_permille > config->high_permille)
+	    config->low_permille > config->high_permille ||
+	    config->codec < SYN_CODEC_RAW16 || config->codec >= SYN_CODEC_NR)
 		return -EINVAL;
 	mm = syn_alloc(1, sizeof(*mm));
 	if (!mm)
 		return -ENOMEM;
 	mm->cfg = *config;
 	mm->dev = config->dev;
+	mm->disk = config->disk;
 	r = mm_alloc(mm);
+	if (!r)
+		r = mm_alloc_swap(mm);
 	if (r) {
 		mm_release(mm);
 		return r;
@@ -99,6 +126,11 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 	mm->tier[0].budget_bytes = config->hbm_bytes;
 	mm->tier[1].budget_bytes = config->host_bytes;
 	mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
+	r = syn_swap_start(mm);
+	if (r) {
+		(void)syn_mm_free(mm);
+		return r;
+	}
 	*ret = mm;
 	return 0;
 }
@@ -110,6 +142,7 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm)
 	if (!mm)
 		return NULL;
 	syn_move_quiesce(mm);
+	syn_swap_quiesce(mm);
 	for (i = 0; i < SYN_EXTENTS_MAX; i++)
 		if (mm->extent[i])
 			syn_extent_free(mm, mm->extent[i]);
@@ -155,10 +188,13 @@ bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)
 	bool moved;
 
 	mm->now_ns = now_ns;
-	moved = syn_move_poll(mm);
+	moved = syn_swap_poll(mm);
+	moved |= syn_move_poll(mm);
 	moved |= syn_reclaim_poll(mm);
 	moved |= mm->progress;
 	mm->progress = false;
+	if (moved)
+		(void)syn_host_poll(mm);
 	*ret_next_ns = mm_next(mm, moved);
 	return moved;
 }

@@ -36,9 +36,7 @@ struct syn_session;
  * @low_permille:	a client's free share below which reclaim starts ...
  * @high_permille:	... and at which it stops, in 1/1000 of its slots;
  *			also of the host tier's frames.
- * @host_codec:		SYN_CODEC_* of pages in the host tier ...
- * @nvme_codec:		... and in the NVMe tier, if their space allows it;
- *			never more precise than that of the tier above.
+ * @codec:		SYN_CODEC_* of pages below HBM, if their space allows it.
  * @kept:		kept memory of syn_mm_kept_bytes(), zeroed; outlives the
  *			manager: every record that must survive a worker.
  */
@@ -51,8 +49,7 @@ struct syn_mm_config {
 	uint32_t max_sessions;
 	uint32_t low_permille;
 	uint32_t high_permille;
-	uint32_t host_codec;
-	uint32_t nvme_codec;
+	uint32_t codec;
 	void *kept;
 };
 

@@ -12,12 +12,11 @@
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
+#include "core/space.h"
 
 #define MOVE_REAP 64u /* completions taken at once */
 
-/* For probes, which may be empty. */
-static uint32_t __attribute__((unused))
-charged_id(const struct syn_mm *mm, uint32_t page)
+static uint32_t charged_id(const struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_window *w = syn_page_window(mm, page);
 
@@ -149,8 +148,31 @@ static void move_tell(const struct syn_mm *mm, uint32_t page, int status)
 		  status);
 }
 
+static uint32_t __attribute__((unused))
+error_worst(const struct syn_mm *mm, uint32_t page, const uint16_t *error)
+{
+	uint32_t worst = 0;
+	uint32_t i;
+
+	for (i = 0; i < mm->space[mm->page[page].space].nr_tiles; i++)
+		worst = syn_max(worst, (uint32_t)error[i]);
+	return worst;
+}
+
+static void encode_tell(const struct syn_mm *mm, uint32_t move, int status)
+{
+	const struct syn_rec_move *mv = &mm->move[move];
+
+	if (mv->codec != SYN_CODEC_RAW16)
+		SYN_PROBE(encode_end, mv->page, status,
+			  status ? 0
+				 : error_worst(mm, mv->page,
+					       mm->move_result[move].error));
+}
+
 static void move_failed(struct syn_mm *mm, uint32_t move, int status)
 {
+	encode_tell(mm, move, status);
 	move_tell(mm, mm->move[move].page, status);
 	mm->retry_ns = mm->now_ns + SYN_COPY_BACKOFF_NS;
 	move_drop(mm, move);
@@ -162,6 +184,8 @@ static void move_copy(struct syn_mm *mm, uint32_t move)
 	const struct syn_rec_page *pg = &mm->page[mv->page];
 	const struct syn_rec_space *space = &mm->space[pg->space];
 	const struct syn_pool *pool = mm->pool[pg->pool];
+	const struct syn_extent *host = mm->extent[SYN_FRAME_EXTENT(mv->host)];
+	struct syn_move_result *result = &mm->move_result[move];
 	struct syn_copy copy;
 	uint32_t frame;
 	int r;
@@ -172,15 +196,21 @@ static void move_copy(struct syn_mm *mm, uint32_t move)
 	copy = (struct syn_copy){
 		.cookie = move,
 		.src = &syn_pool_slot(pool, pg->slot, &frame)->mem,
-		.dst = &mm->extent[SYN_FRAME_EXTENT(mv->host)]->mem,
-		.dst_off = SYN_FRAME_INDEX(mv->host) * pool->frame_bytes,
+		.dst = &host->mem,
+		.dst_off = SYN_FRAME_INDEX(mv->host) * host->pool->frame_bytes,
 		.bytes = space->page_bytes,
 		.tile_bytes = space->tile_bytes,
-		.sums = mm->move_sums[move],
+		.sums = result->sum,
 	};
 	copy.src_off = frame * pool->frame_bytes;
 	SYN_PROBE(demote_begin, charged_id(mm, mv->page), mv->page, pg->slot,
 		  copy.bytes);
+	if (mv->codec != SYN_CODEC_RAW16) {
+		copy.encode = &mm->info[pg->space].layout;
+		copy.stored_sums = result->stored;
+		copy.error = result->error;
+		SYN_PROBE(encode_begin, mv->page, copy.bytes);
+	}
 	r = mm->dev->ops->copy(mm->dev, &copy, 1);
 	if (r)
 		move_failed(mm, move, r);
@@ -198,26 +228,45 @@ static void move_mismatch(struct syn_mm *mm, uint32_t page, uint32_t host,
 	syn_page_lost(mm, page, tile, SYN_TIER_HBM);
 }
 
+/* From now on its sums are those of the encoded copy. */
+static void move_encoded(struct syn_mm *mm, uint32_t move)
+{
+	const struct syn_move_result *result = &mm->move_result[move];
+	uint32_t page = mm->move[move].page;
+	struct syn_rec_page *pg = &mm->page[page];
+	uint32_t nr = mm->space[pg->space].nr_tiles;
+
+	memcpy(syn_page_sums(mm, page), result->stored,
+	       nr * sizeof(result->stored[0]));
+	memcpy(syn_page_errors(mm, page), result->error,
+	       nr * sizeof(result->error[0]));
+	pg->codec = (uint8_t)mm->move[move].codec;
+	pg->fidelity = SYN_FIDELITY_H4;
+	mm->count.encoded++;
+}
+
 static void move_copied(struct syn_mm *mm, uint32_t move)
 {
 	uint32_t page = mm->move[move].page;
 	struct syn_rec_page *pg = &mm->page[page];
-	uint64_t bytes = mm->space[pg->space].page_bytes;
 	uint32_t tile = 0;
 	uint32_t host;
 
+	encode_tell(mm, move, 0);
 	if (syn_page_is(pg, SYN_PAGE_F_DYING) || pg->state == SYN_PAGE_LOST) {
 		move_tell(mm, page, -ECANCELED);
 		move_drop(mm, move);
 		return;
 	}
-	mm->tier[0].out_bytes += bytes;
-	mm->tier[1].in_bytes += bytes;
-	if (syn_page_verify(mm, page, mm->move_sums[move], &tile)) {
+	if (syn_page_verify(mm, page, mm->move_result[move].sum, &tile)) {
 		move_tell(mm, page, -EILSEQ);
 		move_mismatch(mm, page, move_end(mm, move), tile);
 		return;
 	}
+	if (mm->move[move].codec != SYN_CODEC_RAW16)
+		move_encoded(mm, move);
+	mm->tier[0].out_bytes += mm->info[pg->space].bytes[pg->codec];
+	mm->tier[1].in_bytes += mm->info[pg->space].bytes[pg->codec];
 	host = move_end(mm, move);
 	pg->host = host;
 	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
@@ -230,6 +279,18 @@ static void move_copied(struct syn_mm *mm, uint32_t move)
 	leave_finish(mm, page);
 }
 
+/* Not all of it is finite: raw from now on. */
+static void move_refused(struct syn_mm *mm, uint32_t move)
+{
+	uint32_t page = mm->move[move].page;
+
+	encode_tell(mm, move, -EDOM);
+	mm->page[page].advice |= SYN_PAGE_NOT_FINITE;
+	mm->count.raw_fallbacks++;
+	move_tell(mm, page, -EDOM);
+	move_drop(mm, move);
+}
+
 static bool moves_left(const struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_window *w = syn_page_window(mm, page);
@@ -239,7 +300,7 @@ static bool moves_left(const struct syn_mm *mm, uint32_t page)
 }
 
 static void move_start(struct syn_mm *mm, uint32_t page, uint32_t host,
-		       bool waits)
+		       uint32_t codec, bool waits)
 {
 	uint32_t move = syn_kept_move_new(mm);
 
@@ -248,6 +309,7 @@ static void move_start(struct syn_mm *mm, uint32_t page, uint32_t host,
 		.page = page,
 		.generation = mm->page[page].generation,
 		.host = host,
+		.codec = codec,
 	};
 	mm->move_since_ns[move] = mm->now_ns;
 	mm->nr_draining_moves++;
@@ -256,7 +318,8 @@ static void move_start(struct syn_mm *mm, uint32_t page, uint32_t host,
 		move_copy(mm, move);
 }
 
-static void move_leave(struct syn_mm *mm, uint32_t page, uint32_t host)
+static void move_leave(struct syn_mm *mm, uint32_t page, uint32_t host,
+		       uint32_t codec)
 {
 	bool waits = leave_drain(mm, page);
 
@@ -264,25 +327,56 @@ static void move_leave(struct syn_mm *mm, uint32_t page, uint32_t host)
 		mm->count.free_demotions++;
 		leave_finish(mm, page);
 	} else if (moves_left(mm, page)) {
-		move_start(mm, page, host, waits);
+		move_start(mm, page, host, codec, waits);
 	} else {
 		leave_undo(mm, page);
 	}
 }
 
+/* SYN_CODEC_* for a copy that is to be made. */
+static uint32_t move_codec(const struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	uint32_t i;
+
+	if (!mm->info[pg->space].coded || pg->advice & SYN_PAGE_NOT_FINITE ||
+	    pg->advice == SYN_ADVISE_ANCHOR)
+		return SYN_CODEC_RAW16;
+	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next)
+		if (mm->lessee[i].flags & SYN_LESSEE_EXACT)
+			return SYN_CODEC_RAW16;
+	return mm->cfg.codec;
+}
+
+/* A frame for a copy of @page with @codec; SYN_MOVE_E_* when there is none. */
+static int move_frame(struct syn_mm *mm, uint32_t page, uint32_t codec,
+		      uint32_t *ret)
+{
+	const struct syn_pool *pool = mm->pool[mm->page[page].pool];
+
+	if (mm->now_ns < mm->retry_ns || !moves_left(mm, page))
+		return SYN_MOVE_E_LATER;
+	*ret = syn_host_frame(mm, syn_pool_below(pool, SYN_TIER_HOST, codec),
+			      charged_id(mm, page));
+	if (*ret != SYN_NONE)
+		return 0;
+	return syn_host_coming(mm) ? SYN_MOVE_E_LATER : SYN_MOVE_E_FULL;
+}
+
 int syn_move_out(struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
+	uint32_t codec = SYN_CODEC_RAW16;
 	uint32_t host = SYN_NONE;
+	int r;
 
 	if (leave_haunted(mm, page))
 		return SYN_MOVE_E_PINNED;
-	if (!syn_page_is(pg, SYN_PAGE_F_HOST)) {
-		if (mm->now_ns < mm->retry_ns || !moves_left(mm, page))
-			return SYN_MOVE_E_LATER;
-		host = syn_host_frame(mm, mm->pool[pg->pool]->host);
-		if (host == SYN_NONE)
-			return SYN_MOVE_E_FULL;
+	if (!syn_page_is(pg, SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)) {
+		codec = move_codec(mm, page);
+		r = move_frame(mm, page, codec, &host);
+		if (r)
+			return r;
 	}
 	syn_page_change(mm, page, SYN_PAGE_F_LEAVING, 0);
 	syn_page_publish(mm, page);
@@ -293,11 +387,23 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 			syn_pool_frame_give(mm, host);
 		return SYN_MOVE_E_PINNED;
 	}
-	move_leave(mm, page, host);
+	move_leave(mm, page, host, codec);
 	if (syn_page_is(pg, SYN_PAGE_F_LEAVING) ||
 	    !syn_page_is(pg, SYN_PAGE_F_HBM))
 		return 0;
 	return SYN_MOVE_E_LATER;
+}
+
+int syn_move_copy(struct syn_mm *mm, uint32_t page)
+{
+	uint32_t codec = move_codec(mm, page);
+	uint32_t host;
+	int r;
+
+	r = move_frame(mm, page, codec, &host);
+	if (!r)
+		move_start(mm, page, host, codec, false);
+	return r;
 }
 
 /* ---- in the background -------------------------------------------------- */
@@ -355,7 +461,9 @@ static bool moves_reap(struct syn_mm *mm)
 		for (i = 0; i < nr; i++) {
 			uint32_t move = (uint32_t)done[i].cookie;
 
-			if (done[i].status)
+			if (done[i].status == -EDOM)
+				move_refused(mm, move);
+			else if (done[i].status)
 				move_failed(mm, move, done[i].status);
 			else
 				move_copied(mm, move);

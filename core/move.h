@@ -4,8 +4,8 @@
  *
  * First its entries show LEAVING, then the pin counts are read: any count, and
  * it is restored.  All zero: once the lessees' timelines have drained, a page
- * with a host copy just gives its slot up, another is copied to a host frame
- * and summed.  A page that was summed before must have the same sums, or it
+ * with a copy below just gives its slot up, another is copied to a host frame
+ * and summed, or encoded on the way.  A page that was summed before must have the same sums, or it
  * is lost.
  *
  * A fault that comes meanwhile takes LEAVING back: the copy only reads the
@@ -22,6 +22,9 @@
 
 /* 0: its slot is free or will be.  @page is on an LRU list. */
 int syn_move_out(struct syn_mm *mm, uint32_t page);
+
+/* Begins a copy into host memory; the page stays resident, as it is immutable. */
+int syn_move_copy(struct syn_mm *mm, uint32_t page);
 
 /* Takes LEAVING back: the page is resident as before. */
 void syn_move_cancel(struct syn_mm *mm, uint32_t page);

@@ -7,152 +7,15 @@
 #include "core/base/trace.h"
 #include "core/index.h"
 #include "core/kept.h"
+#include "core/lists.h"
 #include "core/pool.h"
+#include "core/space.h"
 
-#define PAGE_FIDELITY_RAW16 16
-#define PAGE_CHARGE_LOOK    16 /* lessees asked to take a charge over */
-
-/* ---- lists -------------------------------------------------------------- */
-
-/* The links of one kind: of pages, or in the extents of the host tier. */
-struct page_link {
-	uint32_t *prev;
-	uint32_t *next;
-};
-
-static struct page_link lru_link(const struct syn_mm *mm, uint32_t page)
-{
-	struct syn_page_links *links = &mm->links[page];
-
-	return (struct page_link){ &links->prev, &links->next };
-}
-
-static struct page_link host_link(const struct syn_mm *mm, uint32_t page)
-{
-	uint32_t code = mm->page[page].host;
-	struct syn_extent *ext = mm->extent[SYN_FRAME_EXTENT(code)];
-	uint32_t i = SYN_FRAME_INDEX(code);
-
-	return (struct page_link){ &ext->back[i], &ext->link[i] };
-}
-
-typedef struct page_link (*page_link_fn)(const struct syn_mm *, uint32_t);
-
-static void lru_add(const struct syn_mm *mm, struct syn_lru *lru, uint32_t page,
-		    page_link_fn link)
-{
-	struct page_link at = link(mm, page);
-
-	*at.prev = lru->hot;
-	*at.next = SYN_NONE;
-	if (lru->hot == SYN_NONE)
-		lru->cold = page;
-	else
-		*link(mm, lru->hot).next = page;
-	lru->hot = page;
-	lru->nr++;
-}
-
-static void lru_del(const struct syn_mm *mm, struct syn_lru *lru, uint32_t page,
-		    page_link_fn link)
-{
-	struct page_link at = link(mm, page);
-
-	if (*at.prev == SYN_NONE)
-		lru->cold = *at.next;
-	else
-		*link(mm, *at.prev).next = *at.next;
-	if (*at.next == SYN_NONE)
-		lru->hot = *at.prev;
-	else
-		*link(mm, *at.next).prev = *at.prev;
-	lru->nr--;
-}
+#define PAGE_CHARGE_LOOK 16 /* lessees asked to take a charge over */
 
 static struct syn_pool *page_pool(const struct syn_mm *mm, uint32_t page)
 {
 	return mm->pool[mm->page[page].pool];
-}
-
-struct syn_window *syn_page_window(const struct syn_mm *mm, uint32_t page)
-{
-	const struct syn_rec_page *pg = &mm->page[page];
-	struct syn_session *s;
-
-	if (pg->charged == SYN_NONE16)
-		return NULL;
-	s = mm->session[pg->charged];
-	return &s->window[s->window_of[pg->space]];
-}
-
-static struct syn_lru *page_lru(const struct syn_mm *mm, uint32_t page)
-{
-	struct syn_window *w = syn_page_window(mm, page);
-
-	return w ? &w->lru : &page_pool(mm, page)->cached;
-}
-
-/* May be chosen as a victim. */
-static bool page_wants_lru(const struct syn_rec_page *pg)
-{
-	return (pg->state == SYN_PAGE_FULL || pg->state == SYN_PAGE_SEALED) &&
-	       syn_page_is(pg, SYN_PAGE_F_HBM) &&
-	       !syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING |
-					SYN_PAGE_F_FILLING);
-}
-
-/* SYN_PAGE_F_DUP, SYN_PAGE_F_COLD or 0. */
-static uint32_t page_wants_host(const struct syn_rec_page *pg)
-{
-	if (!syn_page_is(pg, SYN_PAGE_F_HOST) ||
-	    syn_page_is(pg, SYN_PAGE_F_DYING | SYN_PAGE_F_FILLING |
-				    SYN_PAGE_F_MOVING | SYN_PAGE_F_LEAVING))
-		return 0;
-	if (syn_page_is(pg, SYN_PAGE_F_HBM))
-		return SYN_PAGE_F_DUP;
-	return syn_page_evictable(pg) ? SYN_PAGE_F_COLD : 0;
-}
-
-static void page_lru_update(struct syn_mm *mm, uint32_t page)
-{
-	struct syn_rec_page *pg = &mm->page[page];
-	bool want = page_wants_lru(pg);
-
-	if (want == syn_page_is(pg, SYN_PAGE_F_LRU))
-		return;
-	if (want)
-		lru_add(mm, page_lru(mm, page), page, lru_link);
-	else
-		lru_del(mm, page_lru(mm, page), page, lru_link);
-	pg->flags ^= SYN_PAGE_F_LRU;
-}
-
-static void page_host_update(struct syn_mm *mm, uint32_t page)
-{
-	struct syn_rec_page *pg = &mm->page[page];
-	struct syn_pool *host = page_pool(mm, page)->host;
-	uint32_t want = page_wants_host(pg);
-	uint32_t have = pg->flags & (SYN_PAGE_F_DUP | SYN_PAGE_F_COLD);
-
-	if (want == have)
-		return;
-	if (have)
-		lru_del(mm, have == SYN_PAGE_F_DUP ? &host->dup : &host->cold,
-			page, host_link);
-	if (want)
-		lru_add(mm, want == SYN_PAGE_F_DUP ? &host->dup : &host->cold,
-			page, host_link);
-	pg->flags = (uint16_t)((pg->flags ^ have) | want);
-}
-
-void syn_page_touch(struct syn_mm *mm, uint32_t page)
-{
-	struct syn_rec_page *pg = &mm->page[page];
-
-	if (syn_page_is(pg, SYN_PAGE_F_LRU)) {
-		lru_del(mm, page_lru(mm, page), page, lru_link);
-		lru_add(mm, page_lru(mm, page), page, lru_link);
-	}
 }
 
 /* ---- flags and charges -------------------------------------------------- */
@@ -194,8 +57,7 @@ void syn_page_change(struct syn_mm *mm, uint32_t page, uint32_t set,
 
 	pg->flags = (uint16_t)((pg->flags & ~clear) | set);
 	page_count(mm, page, page_going(pg) - going, page_moving(pg) - moving);
-	page_lru_update(mm, page);
-	page_host_update(mm, page);
+	syn_lists_update(mm, page);
 }
 
 void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
@@ -205,10 +67,7 @@ void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
 	uint32_t moving = page_moving(pg);
 	struct syn_window *w;
 
-	if (syn_page_is(pg, SYN_PAGE_F_LRU)) {
-		lru_del(mm, page_lru(mm, page), page, lru_link);
-		pg->flags ^= SYN_PAGE_F_LRU;
-	}
+	syn_lists_leave(mm, page);
 	page_count(mm, page, 0 - going, 0 - moving);
 	w = syn_page_window(mm, page);
 	if (w)
@@ -218,7 +77,7 @@ void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
 	if (w)
 		w->charged++;
 	page_count(mm, page, going, moving);
-	page_lru_update(mm, page);
+	syn_lists_update(mm, page);
 }
 
 static bool lessee_takes_charge(const struct syn_mm *mm,
@@ -354,6 +213,15 @@ uint32_t *syn_page_sums(struct syn_mm *mm, uint32_t page)
 	return &mm->sums[pg->sum_run];
 }
 
+uint16_t *syn_page_errors(const struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	if (mm->space[pg->space].nr_tiles <= SYN_SUMS_INLINE)
+		return mm->errors_inline[page];
+	return &mm->errors[pg->sum_run];
+}
+
 int syn_page_verify(struct syn_mm *mm, uint32_t page, const uint32_t *sums,
 		    uint32_t *ret_tile)
 {
@@ -377,10 +245,10 @@ int syn_page_verify(struct syn_mm *mm, uint32_t page, const uint32_t *sums,
 
 /* ---- life --------------------------------------------------------------- */
 
-uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window)
+/* A record with room for its sums; the caller sets its state last. */
+static uint32_t page_record(struct syn_mm *mm, const struct syn_pool *pool)
 {
-	const struct syn_session *s = window->session;
-	uint32_t nr_tiles = mm->space[window->pool->space].nr_tiles;
+	uint32_t nr_tiles = mm->space[pool->space].nr_tiles;
 	uint32_t run = SYN_NONE;
 	struct syn_rec_page *pg;
 	uint32_t page;
@@ -391,23 +259,68 @@ uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window)
 			return SYN_NONE;
 	}
 	page = syn_kept_page_new(mm);
+	if (page == SYN_NONE) {
+		if (run != SYN_NONE)
+			syn_kept_sums_free(mm, run, nr_tiles);
+		return SYN_NONE;
+	}
 	pg = &mm->page[page];
 	if (run != SYN_NONE)
 		pg->sum_run = run;
+	pg->slot = SYN_NONE;
 	pg->host = SYN_NONE;
 	pg->nvme = SYN_NONE;
 	pg->lessee = SYN_NONE;
-	pg->domain = s->cfg.domain;
-	pg->space = (uint16_t)window->pool->space;
-	pg->pool = (uint16_t)window->pool->index;
+	pg->domain = pool->domain;
+	pg->space = (uint16_t)pool->space;
+	pg->pool = (uint16_t)pool->index;
+	pg->charged = SYN_NONE16;
 	pg->ready_session = SYN_NONE16;
 	pg->codec = SYN_CODEC_RAW16;
-	pg->fidelity = PAGE_FIDELITY_RAW16;
+	pg->fidelity = SYN_FIDELITY_RAW16;
+	return page;
+}
+
+uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window)
+{
+	uint32_t page = page_record(mm, window->pool);
+	struct syn_rec_page *pg = &mm->page[page];
+
+	if (page == SYN_NONE)
+		return SYN_NONE;
 	pg->flags = SYN_PAGE_F_HBM;
 	syn_page_slot_take(mm, page, window);
 	/* Last: with the state the record is valid. */
 	pg->state = SYN_PAGE_OPEN;
 	window->pool->nr_users++;
+	return page;
+}
+
+uint32_t syn_page_restore(struct syn_mm *mm, struct syn_pool *pool,
+			  const struct syn_disk_head *head, uint32_t slot)
+{
+	uint32_t nr_tiles = mm->space[pool->space].nr_tiles;
+	uint32_t page = page_record(mm, pool);
+	struct syn_rec_page *pg = &mm->page[page];
+
+	if (page == SYN_NONE)
+		return SYN_NONE;
+	pg->key[0] = head->key[0];
+	pg->key[1] = head->key[1];
+	pg->ready_value = head->sequence;
+	pg->nvme = slot;
+	pg->tokens = head->tokens;
+	pg->codec = (uint8_t)head->codec;
+	pg->fidelity = (uint8_t)head->fidelity;
+	pg->flags = SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE | SYN_PAGE_F_KEYED |
+		    SYN_PAGE_F_SUMS | SYN_PAGE_F_READY;
+	memcpy(syn_page_sums(mm, page), head->sum, nr_tiles * sizeof(uint32_t));
+	memcpy(syn_page_errors(mm, page), head->error,
+	       nr_tiles * sizeof(uint16_t));
+	pg->state = SYN_PAGE_SEALED;
+	mm->count.nr_sealed++;
+	pool->nr_users++;
+	syn_index_add(mm, page);
 	return page;
 }
 
@@ -420,6 +333,15 @@ void syn_page_host_free(struct syn_mm *mm, uint32_t page)
 	pg->host = SYN_NONE;
 }
 
+void syn_page_nvme_free(struct syn_mm *mm, uint32_t page)
+{
+	struct syn_rec_page *pg = &mm->page[page];
+
+	syn_page_change(mm, page, 0, SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE);
+	syn_pool_frame_give(mm, pg->nvme);
+	pg->nvme = SYN_NONE;
+}
+
 void syn_page_unkey(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];
@@ -430,13 +352,6 @@ void syn_page_unkey(struct syn_mm *mm, uint32_t page)
 	syn_page_change(mm, page, 0, SYN_PAGE_F_KEYED);
 }
 
-bool syn_page_evictable(const struct syn_rec_page *pg)
-{
-	return pg->lessee == SYN_NONE && syn_page_is(pg, SYN_PAGE_F_KEYED) &&
-	       !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING |
-					SYN_PAGE_F_DYING);
-}
-
 static void page_free(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];
@@ -445,6 +360,8 @@ static void page_free(struct syn_mm *mm, uint32_t page)
 
 	if (syn_page_is(pg, SYN_PAGE_F_HOST))
 		syn_page_host_free(mm, page);
+	if (syn_page_is(pg, SYN_PAGE_F_NVME))
+		syn_page_nvme_free(mm, page);
 	if (syn_page_is(pg, SYN_PAGE_F_HBM))
 		syn_page_slot_free(mm, page);
 	if (nr_tiles > SYN_SUMS_INLINE)
@@ -477,7 +394,8 @@ static bool page_dies(const struct syn_rec_page *pg)
 static bool page_untouched(const struct syn_rec_page *pg)
 {
 	return pg->lessee == SYN_NONE &&
-	       !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING);
+	       !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING |
+					SYN_PAGE_F_IO);
 }
 
 bool syn_page_settle(struct syn_mm *mm, uint32_t page)
@@ -485,7 +403,7 @@ bool syn_page_settle(struct syn_mm *mm, uint32_t page)
 	struct syn_rec_page *pg = &mm->page[page];
 
 	if (!page_dies(pg)) {
-		page_host_update(mm, page);
+		syn_lists_update(mm, page);
 		return true;
 	}
 	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
@@ -500,11 +418,27 @@ bool syn_page_settle(struct syn_mm *mm, uint32_t page)
 	return true;
 }
 
-void syn_page_evict(struct syn_mm *mm, uint32_t page)
+void syn_page_evict(struct syn_mm *mm, uint32_t page, uint32_t why,
+		    uint32_t session)
 {
+	SYN_PROBE(evict, page, why, session);
 	mm->count.evictions++;
 	syn_page_unkey(mm, page);
 	(void)syn_page_settle(mm, page);
+}
+
+/* Copies that nobody reads or writes go at once, others when that ends. */
+static void page_drop_copies(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	if (syn_page_is(pg, SYN_PAGE_F_IO))
+		return;
+	if (syn_page_is(pg, SYN_PAGE_F_NVME))
+		syn_page_nvme_free(mm, page);
+	if (syn_page_is(pg, SYN_PAGE_F_HOST) &&
+	    !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))
+		syn_page_host_free(mm, page);
 }
 
 void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
@@ -521,9 +455,7 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
 	syn_page_change(mm, page, 0, 0);
 	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next)
 		mm->session[mm->lessee[i].session]->notices |= SYN_NOTICE_SUM;
-	if (syn_page_is(pg, SYN_PAGE_F_HOST) &&
-	    !syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))
-		syn_page_host_free(mm, page);
+	page_drop_copies(mm, page);
 	syn_page_publish(mm, page);
 	(void)syn_page_settle(mm, page);
 }

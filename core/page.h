@@ -3,8 +3,8 @@
  * Pages: where one is, whose account its slot is on, which lists it is in.
  *
  * Every change of a page's flags goes through syn_page_change(), which keeps
- * what is derived of them: LRU lists, the host tier's lists, and the counts of
- * slots that are about to come free.
+ * what is derived of them: lists, and the counts of slots that are about to
+ * come free.
  *
  * A resident page's slot is charged to one session that leases it, or to
  * nobody: then it is on its pool's list `cached` and may be taken for anyone
@@ -13,13 +13,20 @@
 #ifndef SYN_CORE_PAGE_H
 #define SYN_CORE_PAGE_H
 
-#include "core/mm-internal.h"
+#include "core/lists.h"
 
 /*
  * A fresh page of @window's space, OPEN and resident, charged to it.  The
  * caller has made sure of a record and a slot.  SYN_NONE: no room for sums.
  */
 uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window);
+
+/*
+ * A sealed page of @pool's space that @slot of the swap file holds; on no list
+ * yet.  SYN_NONE: no record left, or no room for its sums.
+ */
+uint32_t syn_page_restore(struct syn_mm *mm, struct syn_pool *pool,
+			  const struct syn_disk_head *head, uint32_t slot);
 
 void syn_page_change(struct syn_mm *mm, uint32_t page, uint32_t set,
 		     uint32_t clear);
@@ -40,20 +47,17 @@ uint32_t syn_page_slot_detach(struct syn_mm *mm, uint32_t page);
 void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session);
 /* The charged session has given up its lease: somebody else's, or nobody's. */
 void syn_page_recharge(struct syn_mm *mm, uint32_t page);
-/* The window the slot is charged to, or NULL. */
-struct syn_window *syn_page_window(const struct syn_mm *mm, uint32_t page);
-
-/* Moves it to the hot end of the list it is on. */
-void syn_page_touch(struct syn_mm *mm, uint32_t page);
-
 /* Its sums, space->nr_tiles of them. */
 uint32_t *syn_page_sums(struct syn_mm *mm, uint32_t page);
+/* What its tiles have lost, as many; nothing is there while it is raw. */
+uint16_t *syn_page_errors(const struct syn_mm *mm, uint32_t page);
 /* Stores @sums, or compares: -EILSEQ and the first bad tile. */
 int syn_page_verify(struct syn_mm *mm, uint32_t page, const uint32_t *sums,
 		    uint32_t *ret_tile);
 
-/* Frees its host frame. */
+/* Frees its host frame, its slot in the swap file. */
 void syn_page_host_free(struct syn_mm *mm, uint32_t page);
+void syn_page_nvme_free(struct syn_mm *mm, uint32_t page);
 /* Takes its key away. */
 void syn_page_unkey(struct syn_mm *mm, uint32_t page);
 
@@ -67,13 +71,11 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
  */
 bool syn_page_settle(struct syn_mm *mm, uint32_t page);
 
-/* Drops a keyed page that nobody leases and nobody can touch. */
-void syn_page_evict(struct syn_mm *mm, uint32_t page);
-bool syn_page_evictable(const struct syn_rec_page *pg);
-
-static inline bool syn_page_is(const struct syn_rec_page *pg, uint32_t flags)
-{
-	return pg->flags & flags;
-}
+/*
+ * Drops a page that is evictable.  @why: SYN_WHY_*; @session: id of the one for
+ * whom, or SYN_NONE.
+ */
+void syn_page_evict(struct syn_mm *mm, uint32_t page, uint32_t why,
+		    uint32_t session);
 
 #endif

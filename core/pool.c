@@ -6,6 +6,7 @@
 #include "core/base/fault.h"
 #include "core/base/trace.h"
 #include "core/extent.h"
+#include "core/lists.h"
 #include "core/space.h"
 
 #define POOL_EXTENT_MIN	 (2ull << 20)
@@ -14,13 +15,8 @@
 #define POOL_FRAMES_MAX	 65536u	      /* of an extent: SYN_FRAME() */
 #define POOL_SLOTS_MAX	 (1ull << 28) /* SYN_PTE() */
 
-void syn_lru_init(struct syn_lru *lru)
-{
-	*lru = (struct syn_lru){ .cold = SYN_NONE, .hot = SYN_NONE };
-}
-
 /* min(most, an eighth of the budget), whole granules, at least one frame. */
-static void pool_shape(struct syn_pool *pool, uint64_t budget_bytes)
+static void pool_shape_memory(struct syn_pool *pool, uint64_t budget_bytes)
 {
 	uint64_t most =
 		pool->tier == SYN_TIER_HBM ? POOL_EXTENT_HBM : POOL_EXTENT_HOST;
@@ -37,6 +33,20 @@ static void pool_shape(struct syn_pool *pool, uint64_t budget_bytes)
 			  POOL_SLOTS_MAX / pool->extent_frames);
 	pool->max_extents =
 		(uint32_t)syn_min(extents, (uint64_t)SYN_EXTENTS_MAX);
+}
+
+static void pool_shape(struct syn_mm *mm, struct syn_pool *pool)
+{
+	const struct syn_disk *disk = mm->disk;
+
+	if (pool->tier != SYN_TIER_NVME) {
+		pool_shape_memory(pool,
+				  syn_tier_of(mm, pool->tier)->budget_bytes);
+		return;
+	}
+	pool->extent_bytes = disk->segment_bytes;
+	pool->extent_frames = syn_disk_frames(disk, pool->frame_bytes);
+	pool->max_extents = disk->nr_segments;
 }
 
 static struct syn_pool *pool_find(const struct syn_mm *mm, uint32_t tier,
@@ -59,12 +69,13 @@ static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
 				   uint64_t frame_bytes)
 {
 	struct syn_pool *pool = syn_alloc(1, sizeof(*pool));
+	uint32_t i;
 
 	if (!pool)
 		return NULL;
 	pool->tier = tier;
 	pool->frame_bytes = frame_bytes;
-	pool_shape(pool, syn_tier_of(mm, tier)->budget_bytes);
+	pool_shape(mm, pool);
 	if (tier == SYN_TIER_HBM) {
 		pool->ordinal = syn_alloc(syn_max(pool->max_extents, 1u),
 					  sizeof(struct syn_extent *));
@@ -77,8 +88,8 @@ static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
 	syn_list_init(&pool->with_free);
 	syn_list_init(&pool->shrinking);
 	syn_lru_init(&pool->cached);
-	syn_lru_init(&pool->dup);
-	syn_lru_init(&pool->cold);
+	for (i = 0; i < SYN_LISTS; i++)
+		syn_lru_init(&pool->list[i]);
 	return pool;
 }
 
@@ -115,28 +126,78 @@ static int pool_find_or_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
 	return 0;
 }
 
+int syn_pool_nvme(struct syn_mm *mm, uint64_t frame_bytes,
+		  struct syn_pool **ret)
+{
+	return pool_find_or_new(mm, SYN_TIER_NVME, SYN_NONE, SYN_NONE,
+				frame_bytes, ret);
+}
+
+static void pool_link(struct syn_pool *pool, struct syn_pool *below,
+		      uint32_t codec)
+{
+	struct syn_pool **at = &pool->below[below->tier - SYN_TIER_HOST][codec];
+
+	if (*at)
+		return;
+	*at = below;
+	below->nr_users++;
+}
+
+static int pool_get_below(struct syn_mm *mm, struct syn_pool *pool,
+			  uint32_t codec)
+{
+	uint64_t bytes = syn_space_frame_bytes(mm, pool->space, codec);
+	struct syn_pool *below;
+	int r;
+
+	if (!bytes)
+		return 0;
+	r = pool_find_or_new(mm, SYN_TIER_HOST, pool->domain, SYN_NONE, bytes,
+			     &below);
+	if (r)
+		return r;
+	pool_link(pool, below, codec);
+	if (!mm->disk || !syn_disk_frames(mm->disk, bytes))
+		return 0;
+	r = syn_pool_nvme(mm, bytes, &below);
+	if (!r)
+		pool_link(pool, below, codec);
+	return r;
+}
+
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 		 struct syn_pool **ret)
 {
-	uint64_t bytes = syn_space_frame_bytes(&mm->space[space]);
-	struct syn_pool *host;
 	struct syn_pool *pool;
+	uint32_t codec;
 	int r;
 
-	r = pool_find_or_new(mm, SYN_TIER_HOST, domain, SYN_NONE, bytes, &host);
+	r = pool_find_or_new(mm, SYN_TIER_HBM, domain, space,
+			     syn_space_frame_bytes(mm, space, SYN_CODEC_RAW16),
+			     &pool);
 	if (r)
 		return r;
-	r = pool_find_or_new(mm, SYN_TIER_HBM, domain, space, bytes, &pool);
-	if (r) {
-		syn_pool_reap(mm);
-		return r;
-	}
-	if (!pool->host) {
-		pool->host = host;
-		host->nr_users++;
+	for (codec = SYN_CODEC_RAW16; codec < SYN_CODEC_NR; codec++) {
+		r = pool_get_below(mm, pool, codec);
+		if (r) {
+			syn_pool_reap(mm);
+			return r;
+		}
 	}
 	*ret = pool;
 	return 0;
+}
+
+static void pool_unlink(struct syn_pool *pool)
+{
+	uint32_t tier;
+	uint32_t codec;
+
+	for (tier = 0; tier < 2; tier++)
+		for (codec = 0; codec < SYN_CODEC_NR; codec++)
+			if (pool->below[tier][codec])
+				pool->below[tier][codec]->nr_users--;
 }
 
 static void pool_reap(struct syn_mm *mm, uint32_t tier)
@@ -149,8 +210,7 @@ static void pool_reap(struct syn_mm *mm, uint32_t tier)
 		if (!pool || pool->tier != tier || pool->nr_users ||
 		    pool->nr_extents)
 			continue;
-		if (pool->host)
-			pool->host->nr_users--;
+		pool_unlink(pool);
 		mm->pool[i] = NULL;
 		syn_list_del(&pool->shrinking);
 		free(pool->ordinal);
@@ -167,6 +227,7 @@ void syn_pool_reap(struct syn_mm *mm)
 		if (mm->pool[i] && !mm->pool[i]->nr_users)
 			syn_pool_trim(mm, mm->pool[i]);
 	pool_reap(mm, SYN_TIER_HOST);
+	pool_reap(mm, SYN_TIER_NVME);
 }
 
 static uint32_t pool_ordinal(const struct syn_pool *pool)
@@ -306,6 +367,7 @@ static uint32_t extent_take(struct syn_mm *mm, struct syn_extent *ext)
 	return frame;
 }
 
+/* In an empty segment what is written next lies together again. */
 static void extent_give(struct syn_mm *mm, struct syn_extent *ext,
 			uint32_t frame)
 {
@@ -315,8 +377,11 @@ static void extent_give(struct syn_mm *mm, struct syn_extent *ext,
 		syn_list_add_tail(&pool->with_free, &ext->in_free);
 	ext->link[frame] = ext->free;
 	ext->free = frame;
-	if (!--ext->nr_used)
+	if (!--ext->nr_used) {
 		syn_tier_of(mm, pool->tier)->nr_empty++;
+		if (pool->tier == SYN_TIER_NVME)
+			syn_extent_relink(ext);
+	}
 	pool->nr_free++;
 	syn_tier_of(mm, pool->tier)->used_bytes -= pool->frame_bytes;
 	mm->progress = true;
@@ -382,6 +447,8 @@ uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool)
 	struct syn_extent *ext;
 	int r = 0;
 
+	if (!pool->nr_free && pool->tier == SYN_TIER_NVME)
+		return SYN_NONE;
 	if (!pool->nr_free) {
 		r = pool_grow(mm, pool);
 		if (r == -EDQUOT && mm->tier[1].nr_empty) {

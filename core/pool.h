@@ -7,13 +7,16 @@
  * opens, so that it always holds the sum of the guarantees.
  *
  * Host: one pool per (domain, frame size), grown when a page needs a frame.
+ *
+ * NVMe: one pool per frame size for all domains, whose extents are segments of
+ * the swap file; core/swap.h grows it.
  */
 #ifndef SYN_CORE_POOL_H
 #define SYN_CORE_POOL_H
 
 #include "core/mm-internal.h"
 
-/* The pool of a space in a domain; made, with its host pool, if missing. */
+/* The pool of a space in a domain; made, with those below it, if missing. */
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 		 struct syn_pool **ret);
 /* Frees every pool that has neither users nor extents. */
@@ -47,10 +50,21 @@ void syn_pool_slot_detach(const struct syn_pool *pool, uint32_t slot);
 void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
 			  uint32_t session, uint32_t slot, bool enter);
 
-/* A frame of the host tier, or SYN_NONE: no free one and no room to grow. */
+/* NVMe: the pool of a frame size, made if missing. */
+int syn_pool_nvme(struct syn_mm *mm, uint64_t frame_bytes,
+		  struct syn_pool **ret);
+
+/* Where pages of the HBM pool @pool go, stored with @codec; may be NULL. */
+static inline struct syn_pool *syn_pool_below(const struct syn_pool *pool,
+					      uint32_t tier, uint32_t codec)
+{
+	return pool->below[tier - SYN_TIER_HOST][codec];
+}
+
+/*
+ * A frame below HBM, or SYN_NONE: no free one and (host) no room to grow.
+ */
 uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool);
 void syn_pool_frame_give(struct syn_mm *mm, uint32_t frame);
-
-void syn_lru_init(struct syn_lru *lru);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/host.h"
 #include "core/lease.h"
 #include "core/move.h"
 #include "core/page.h"
@@ -50,7 +51,7 @@ static int reclaim_one(struct syn_mm *mm, uint32_t page)
 
 	if (r != SYN_MOVE_E_FULL || !syn_page_evictable(&mm->page[page]))
 		return r;
-	syn_page_evict(mm, page);
+	syn_page_evict(mm, page, SYN_WHY_EVICTED, SYN_NONE);
 	return 0;
 }
 
@@ -79,7 +80,7 @@ static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
 		if (r == SYN_MOVE_E_FULL || r == SYN_MOVE_E_LATER)
 			break;
 		if (r)
-			syn_page_touch(mm, page);
+			syn_lists_touch(mm, page);
 		else
 			taken++;
 	}
@@ -108,7 +109,8 @@ static int room_window(struct syn_window *w, uint32_t nr)
 		(void)reclaim_window(w, over - w->going);
 	if (w->charged + nr <= w->slots)
 		return 0;
-	return w->going ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
+	return w->going || syn_host_coming(w->session->mm) ? SYN_MM_E_WAIT
+							   : SYN_E_BACKPRESSURE;
 }
 
 /* The pool holds all guarantees: what is missing is charged to nobody. */
@@ -126,7 +128,8 @@ static int room_pool(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
 	}
 	if (pool->nr_free >= nr)
 		return 0;
-	return pool->going ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
+	return pool->going || syn_host_coming(mm) ? SYN_MM_E_WAIT
+						  : SYN_E_BACKPRESSURE;
 }
 
 int syn_reclaim_room(struct syn_window *window, uint32_t nr)
@@ -200,45 +203,56 @@ bool syn_reclaim_poll(struct syn_mm *mm)
 			taken = reclaim_window(w,
 					       syn_min(wanted, SYN_BATCH_MAX));
 		moved |= taken;
-		if (taken == wanted || (!taken && mm->now_ns >= mm->retry_ns))
+		if (taken == wanted || (!taken && mm->now_ns >= mm->retry_ns &&
+					!syn_host_coming(mm)))
 			syn_list_del(&w->pressed);
 	}
 	return moved;
 }
 
-static uint64_t evict_list(struct syn_mm *mm, struct syn_lru *lru, uint64_t max)
+/* For whom pages are dropped, and how many still. */
+struct evict {
+	struct syn_mm *mm;
+	uint64_t left;
+	uint32_t why;
+	uint32_t session;
+};
+
+static void evict_list(struct evict *e, struct syn_lru *lru)
 {
 	uint64_t look = lru->nr;
-	uint64_t nr = 0;
 
-	while (nr < max && look--) {
+	while (e->left && look-- && lru->cold != SYN_NONE) {
 		uint32_t page = lru->cold;
 
-		if (syn_page_evictable(&mm->page[page])) {
-			syn_page_evict(mm, page);
-			nr++;
+		if (syn_page_evictable(&e->mm->page[page])) {
+			syn_page_evict(e->mm, page, e->why, e->session);
+			e->left--;
 		} else {
-			syn_page_touch(mm, page);
+			syn_lists_touch(e->mm, page);
 		}
 	}
-	return nr;
 }
 
-uint64_t syn_reclaim_evict(struct syn_mm *mm, uint64_t max)
+uint64_t syn_reclaim_evict(struct syn_mm *mm, uint64_t max, uint32_t why,
+			   uint32_t session)
 {
-	uint64_t nr = 0;
+	struct evict e = { mm, max, why, session };
 	uint32_t i;
 
-	for (i = 0; i < SYN_POOLS_MAX && nr < max; i++)
+	for (i = 0; i < SYN_POOLS_MAX && e.left; i++) {
+		if (!mm->pool[i])
+			continue;
+		evict_list(&e, &mm->pool[i]->list[SYN_LIST_COLD]);
+		evict_list(&e, &mm->pool[i]->list[SYN_LIST_CLEAN]);
+	}
+	for (i = 0; i < SYN_POOLS_MAX && e.left; i++)
 		if (mm->pool[i])
-			nr += evict_list(mm, &mm->pool[i]->cold, max - nr);
-	for (i = 0; i < SYN_POOLS_MAX && nr < max; i++)
-		if (mm->pool[i])
-			nr += evict_list(mm, &mm->pool[i]->cached, max - nr);
-	return nr;
+			evict_list(&e, &mm->pool[i]->cached);
+	return max - e.left;
 }
 
 uint64_t syn_mm_evict(struct syn_mm *mm, uint64_t max)
 {
-	return syn_reclaim_evict(mm, max);
+	return syn_reclaim_evict(mm, max, SYN_WHY_ORDERED, SYN_NONE);
 }

@@ -27,8 +27,12 @@ int syn_reclaim_room(struct syn_window *window, uint32_t nr);
 void syn_reclaim_balance(struct syn_window *window);
 bool syn_reclaim_poll(struct syn_mm *mm);
 
-/* Drops at most @max keyed pages that nobody leases; returns how many. */
-uint64_t syn_reclaim_evict(struct syn_mm *mm, uint64_t max);
+/*
+ * Drops at most @max keyed pages that nobody leases; returns how many.  @why and
+ * @session as for syn_page_evict().
+ */
+uint64_t syn_reclaim_evict(struct syn_mm *mm, uint64_t max, uint32_t why,
+			   uint32_t session);
 
 /* What every request for slots does with a refusal. */
 int syn_reclaim_refuse(struct syn_session *session, int r, uint16_t op,

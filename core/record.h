@@ -3,7 +3,7 @@
  * Kept records: what a worker writes down so that another can go on.
  *
  * They live in kept memory in this order: head, extents, spaces, sessions,
- * moves, quarantine, lessees, pages, sums.  Records refer to each other by
+ * moves, swaps, quarantine, lessees, pages, sums, errors.  Records refer to each other by
  * index, never by pointer, and nothing here can be computed from the rest:
  * free lists, hash chains, LRU order and charges per window are derived and
  * live on the heap.
@@ -24,7 +24,7 @@
 #include <synapse/abi.h>
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 1u
+#define SYN_KEPT_VERSION 2u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -32,6 +32,7 @@
 #define SYN_SPACES_MAX	  256u
 #define SYN_EXTENTS_MAX	  4096u
 #define SYN_MOVES_MAX	  256u
+#define SYN_SWAPS_MAX	  256u
 #define SYN_SESSIONS_MAX  4096u
 #define SYN_SUMS_INLINE	  8u
 #define SYN_LEASES_A_PAGE 2u   /* lessee records for each page record */
@@ -55,7 +56,10 @@ SYN_ABI_SIZE(struct syn_rec_head, 56);
 #define SYN_EXTENT_LIVE	    1
 #define SYN_EXTENT_RETIRING 2
 
-/* @space: SYN_NONE for host extents; @ordinal: place in its pool's slots. */
+/*
+ * @space: SYN_NONE below HBM; @ordinal: HBM: place in its pool's slots, NVMe: the
+ * segment of the swap file.
+ */
 struct syn_rec_extent {
 	uint32_t state;
 	uint32_t tier;
@@ -75,12 +79,14 @@ struct syn_rec_space {
 	uint32_t layers_per_page;
 	uint32_t nr_components;
 	uint32_t nr_tiles;
+	uint32_t raw_head;
+	uint32_t raw_tail;
 	struct syn_component component[SYN_COMPONENTS_MAX];
 	uint64_t page_bytes;
 	uint64_t identity;
 	uint64_t tile_bytes;
 };
-SYN_ABI_SIZE(struct syn_rec_space, 184);
+SYN_ABI_SIZE(struct syn_rec_space, 192);
 
 #define SYN_SESSION_FREE  0
 #define SYN_SESSION_LIVE  1
@@ -109,14 +115,37 @@ SYN_ABI_SIZE(struct syn_rec_session, 192);
 #define SYN_MOVE_DRAIN 1 /* the page leaves; timelines have not drained */
 #define SYN_MOVE_COPY  2 /* given to the device */
 
-/* @host: frame that is written, SYN_NONE when the page has a host copy. */
+/*
+ * @host: frame that is written, SYN_NONE when the page has a copy below.
+ * @codec: SYN_CODEC_* of what is written.
+ */
 struct syn_rec_move {
 	uint32_t state;
 	uint32_t page;
 	uint32_t generation;
 	uint32_t host;
+	uint32_t codec;
 };
-SYN_ABI_SIZE(struct syn_rec_move, 16);
+SYN_ABI_SIZE(struct syn_rec_move, 20);
+
+#define SYN_SWAP_FREE	0
+#define SYN_SWAP_READ	1
+#define SYN_SWAP_WRITE	2
+#define SYN_SWAP_FORMAT 3
+
+/*
+ * One request to the swap file, written down before it is submitted: it may
+ * outlive the worker.  FORMAT: @slot is the extent's first, @page SYN_NONE.
+ */
+struct syn_rec_swap {
+	uint32_t state;
+	uint32_t page;
+	uint32_t generation;
+	uint32_t host; /* frame that is read or written */
+	uint32_t slot; /* of the swap file, SYN_FRAME() */
+	uint32_t durable;
+};
+SYN_ABI_SIZE(struct syn_rec_swap, 24);
 
 #define SYN_QUARANTINE_FREE 0
 #define SYN_QUARANTINE_HELD 1
@@ -139,8 +168,11 @@ SYN_ABI_SIZE(struct syn_rec_quarantine, 24);
 #define SYN_LESSEE_WRITE 2u /* the exclusive lease of an unsealed page */
 /* Released or orphaned; stays until its session can not touch the page. */
 #define SYN_LESSEE_GONE	 4u
-#define SYN_LESSEE_WAIT	 8u  /* its page leaves; @epoch is to pass first */
-#define SYN_LESSEE_BATCH 16u /* seen in the batch at hand */
+#define SYN_LESSEE_WAIT	 8u   /* its page leaves; @epoch is to pass first */
+#define SYN_LESSEE_BATCH 16u  /* seen in the batch at hand */
+#define SYN_LESSEE_FOUND 32u  /* by a lookup, and never loaded since */
+#define SYN_LESSEE_EXACT 64u  /* nothing may be lost while it lasts */
+#define SYN_LESSEE_TOLD	 128u /* its fault has begun, for probes */
 
 /*
  * One lease.  @next and @prev link the lessees of a page, SYN_NONE ends.
@@ -167,14 +199,22 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
 #define SYN_PAGE_F_SUMS	   0x0100u /* its sums are known */
 #define SYN_PAGE_F_READY   0x0200u /* its ready point was seen to pass */
 #define SYN_PAGE_F_HELD	   0x0400u /* in the batch at hand: no victim */
-/* Derived, kept here because there is room: where the page is linked. */
-#define SYN_PAGE_F_LRU	  0x0800u
-#define SYN_PAGE_F_DUP	  0x1000u
-#define SYN_PAGE_F_COLD	  0x2000u
+#define SYN_PAGE_F_WANTED  0x1000u /* read in for a fault that waits for more */
+#define SYN_PAGE_F_DURABLE 0x2000u /* its slot survives a power cut */
+#define SYN_PAGE_F_IO	   0x8000u /* the swap file reads or writes its frame */
+/* Derived, kept here because there is room. */
+#define SYN_PAGE_F_LRU	  0x0800u /* on a list of what may leave HBM */
 #define SYN_PAGE_F_WAITS  0x4000u /* counted as quarantined */
 #define SYN_PAGE_F_PUBLIC 0x003fu /* those of the wire */
 
-/* A host frame is {extent:16, frame:16}; an extent has at most 65536. */
+/* Beside SYN_ADVISE_* in @advice: not all of its numbers are finite. */
+#define SYN_PAGE_NOT_FINITE 0x80u
+
+/* Bits of precision of a copy. */
+#define SYN_FIDELITY_RAW16 16u
+#define SYN_FIDELITY_H4	   4u
+
+/* A frame below HBM is {extent:16, frame:16}; an extent has at most 65536. */
 #define SYN_FRAME(extent, frame)                                               \
 	(((uint32_t)(extent) << 16) | (uint32_t)(frame))
 #define SYN_FRAME_EXTENT(code) ((code) >> 16)
@@ -184,12 +224,14 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
  * struct syn_rec_page - one page.
  * @key:		0 while it has none.
  * @ready_value:	done of the ready timeline from which it is visible.
- * @sum:		its sums, if the space has at most SYN_SUMS_INLINE tiles.
+ * @sum:		its sums, if the space has at most SYN_SUMS_INLINE tiles:
+ *			of the canonical bytes, or with another codec of those
+ *			that are stored.
  * @sum_run:		else the first word of its run in the sums area.
  * @generation:		of the record; grows when it is freed.
  * @slot:		in its HBM pool, with SYN_PAGE_F_HBM.
  * @host:		host frame, with SYN_PAGE_F_HOST.
- * @nvme:		slot of the swap file; unused, SYN_NONE.
+ * @nvme:		slot of the swap file, with SYN_PAGE_F_NVME.
  * @lessee:		first lessee.  Of a free record: next free one.
  * @nr_lessees:		leases, without those that are GONE.
  * @tokens:		final tokens.
@@ -203,11 +245,11 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
  * @demotions:		times it moved down; stops at the top.
  * @loads:		times it was brought back; stops at the top.
  * @state:		SYN_PAGE_*.
- * @codec:		of the copy in the lower tier.
- * @fidelity:		bits of the best copy.
+ * @codec:		of the copies in lower tiers.
+ * @fidelity:		bits of the best copy that stays.
  * @ready_timeline:	of the ready point.
- * @advice:		SYN_ADVISE_*.
- * @pad0:		zero.
+ * @advice:		SYN_ADVISE_*, SYN_PAGE_NOT_FINITE.
+ * @below:		derived: the lists it is on below HBM, see core/lists.h.
  */
 struct syn_rec_page {
 	uint64_t key[2];
@@ -237,7 +279,7 @@ struct syn_rec_page {
 	uint8_t fidelity;
 	uint8_t ready_timeline;
 	uint8_t advice;
-	uint8_t pad0;
+	uint8_t below;
 };
 SYN_ABI_SIZE(struct syn_rec_page, 112);
 

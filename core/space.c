@@ -9,9 +9,10 @@
 
 #define SPACE_FRAME_ALIGN 4096u
 
-uint64_t syn_space_frame_bytes(const struct syn_rec_space *space)
+uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
+			       uint32_t codec)
 {
-	return syn_align_up(space->page_bytes, SPACE_FRAME_ALIGN);
+	return syn_align_up(mm->info[space].bytes[codec], SPACE_FRAME_ALIGN);
 }
 
 static uint32_t dtype_bytes(uint16_t dtype)
@@ -34,7 +35,7 @@ static const char *component_check(const struct syn_component *c)
 		return "a component has an unknown dtype";
 	if (!c->heads || !c->dim)
 		return "a component has no heads or no dim";
-	if (c->codec != SYN_CODEC_RAW16)
+	if (c->codec != SYN_CODEC_RAW16 && c->codec != SYN_CODEC_H4)
 		return "a component wants an unknown codec";
 	if (c->pad0)
 		return "a component's padding is not zero";
@@ -137,6 +138,38 @@ static uint64_t space_identity(const struct syn_rec_space *space)
 	return XXH3_64bits(space, offsetof(struct syn_rec_space, page_bytes));
 }
 
+static bool space_coded(const struct syn_rec_space *space)
+{
+	uint32_t i;
+
+	for (i = 0; i < space->nr_components; i++)
+		if (space->component[i].codec == SYN_CODEC_H4)
+			return true;
+	return false;
+}
+
+static int space_layout(const struct syn_rec_space *space,
+			struct syn_layout *ret)
+{
+	return syn_layout_init(ret, space->tokens, space->layers_per_page,
+			       space->nr_components, space->component,
+			       (uint8_t)space->raw_head,
+			       (uint8_t)space->raw_tail);
+}
+
+static void space_inform(struct syn_mm *mm, uint32_t id)
+{
+	const struct syn_rec_space *space = &mm->space[id];
+	struct syn_space_info *info = &mm->info[id];
+
+	*info = (struct syn_space_info){ .coded = space_coded(space) };
+	info->bytes[SYN_CODEC_RAW16] = space->page_bytes;
+	if (!info->coded)
+		return;
+	(void)space_layout(space, &info->layout);
+	info->bytes[SYN_CODEC_H4] = syn_layout_bytes(&info->layout);
+}
+
 static bool space_equal(const struct syn_rec_space *a,
 			const struct syn_rec_space *b)
 {
@@ -155,14 +188,14 @@ static void space_reply(const struct syn_mm *mm, uint32_t id,
 }
 
 static int space_add(struct syn_mm *mm, const struct syn_rec_space *space,
-		     struct syn_msg_space_reply *ret, const char **ret_why)
+		     uint32_t *ret, const char **ret_why)
 {
 	uint32_t id;
 
 	for (id = 0; id < mm->nr_spaces; id++) {
 		if (!space_equal(&mm->space[id], space))
 			continue;
-		space_reply(mm, id, ret);
+		*ret = id;
 		return 0;
 	}
 	if (id == SYN_SPACES_MAX) {
@@ -170,36 +203,77 @@ static int space_add(struct syn_mm *mm, const struct syn_rec_space *space,
 		return -ENOSPC;
 	}
 	mm->space[id] = *space;
+	space_inform(mm, id);
 	mm->nr_spaces++;
-	space_reply(mm, id, ret);
+	*ret = id;
 	return 0;
+}
+
+/* What is asked for, complete, if it makes sense; else why not. */
+static const char *space_make(const struct syn_msg_space *msg,
+			      struct syn_rec_space *ret)
+{
+	const char *why = msg_check(msg);
+	struct syn_layout layout;
+
+	if (why)
+		return why;
+	*ret = (struct syn_rec_space){
+		.model = { msg->model[0], msg->model[1] },
+		.tokens = msg->tokens,
+		.layers_per_page = msg->layers_per_page,
+		.nr_components = msg->nr_components,
+		.raw_head = msg->raw_head,
+		.raw_tail = msg->raw_tail,
+		.page_bytes = page_bytes(msg),
+	};
+	if (!ret->page_bytes)
+		return "a page would be larger than 64 MiB";
+	if (ret->page_bytes % sizeof(uint32_t))
+		return "the bytes of a page are not a multiple of 4";
+	memcpy(ret->component, msg->component, sizeof(ret->component));
+	if (space_coded(ret) && space_layout(ret, &layout))
+		return "its pages cannot be encoded: see synapse/codec.h";
+	if (!space_coded(ret) && (msg->raw_head || msg->raw_tail))
+		return "layers are kept raw, but no component may be encoded";
+	ret->nr_tiles = tile_count(msg, ret->page_bytes);
+	ret->tile_bytes = ret->page_bytes / ret->nr_tiles;
+	ret->identity = space_identity(ret);
+	return NULL;
 }
 
 int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
 			struct syn_msg_space_reply *ret, const char **ret_why)
 {
-	struct syn_rec_space space = {
-		.model = { msg->model[0], msg->model[1] },
-		.tokens = msg->tokens,
-		.layers_per_page = msg->layers_per_page,
-		.nr_components = msg->nr_components,
-	};
-	const char *why = msg_check(msg);
+	struct syn_rec_space space;
+	uint32_t id;
+	int r;
 
-	if (!why) {
-		space.page_bytes = page_bytes(msg);
-		if (!space.page_bytes)
-			why = "a page would be larger than 64 MiB";
-		else if (space.page_bytes % sizeof(uint32_t))
-			why = "the bytes of a page are not a multiple of 4";
-	}
-	if (why) {
-		*ret_why = why;
+	*ret_why = space_make(msg, &space);
+	if (*ret_why)
 		return -EINVAL;
-	}
-	memcpy(space.component, msg->component, sizeof(space.component));
-	space.nr_tiles = tile_count(msg, space.page_bytes);
-	space.tile_bytes = space.page_bytes / space.nr_tiles;
-	space.identity = space_identity(&space);
-	return space_add(mm, &space, ret, ret_why);
+	r = space_add(mm, &space, &id, ret_why);
+	if (!r)
+		space_reply(mm, id, ret);
+	return r;
+}
+
+int syn_space_restore(struct syn_mm *mm, const struct syn_disk_head *head,
+		      uint32_t *ret)
+{
+	struct syn_msg_space msg = {
+		.model = { head->model[0], head->model[1] },
+		.tokens = head->tokens,
+		.layers_per_page = head->layers_per_page,
+		.nr_components = head->nr_components,
+		.raw_head = head->raw_head,
+		.raw_tail = head->raw_tail,
+		.flags = head->space_flags,
+	};
+	struct syn_rec_space space;
+	const char *why;
+
+	memcpy(msg.component, head->component, sizeof(msg.component));
+	why = space_make(&msg, &space);
+	return why ? -EINVAL : space_add(mm, &space, ret, &why);
 }

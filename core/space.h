@@ -5,7 +5,15 @@
 
 #include "core/mm-internal.h"
 
-/* Bytes from one frame to the next in every tier. */
-uint64_t syn_space_frame_bytes(const struct syn_rec_space *space);
+/* Bytes from one frame to the next, of pages stored with @codec. */
+uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
+			       uint32_t codec);
+
+/*
+ * The space that @head names, made if it is missing.  -EINVAL: it makes no
+ * sense.  -ENOSPC: the daemon holds no more.
+ */
+int syn_space_restore(struct syn_mm *mm, const struct syn_disk_head *head,
+		      uint32_t *ret);
 
 #endif

@@ -16,14 +16,14 @@ void syn_mm_stat(const struct syn_mm *mm, struct syn_ctl_status *ret)
 unsigned int syn_mm_stat_tiers(const struct syn_mm *mm,
 			       struct syn_ctl_tier *ret, unsigned int max)
 {
-	unsigned int nr = syn_min(max, 2u);
+	unsigned int nr = syn_min(max, mm->disk ? SYN_TIERS : SYN_TIERS - 1);
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		const struct syn_tier_state *tier = &mm->tier[i];
 
 		ret[i] = (struct syn_ctl_tier){
-			.tier = i ? SYN_TIER_HOST : SYN_TIER_HBM,
+			.tier = SYN_TIER_HBM + i,
 			.nr_extents = tier->nr_extents,
 			.budget_bytes = tier->budget_bytes,
 			.extent_bytes = tier->extent_bytes,
@@ -48,7 +48,7 @@ static void stat_leases(const struct syn_session *s, struct syn_ctl_client *ret)
 
 		ret->nr_pinned += !!SYN_PIN_COUNT(syn_lease_pins(mm, l));
 		if (syn_page_is(pg, SYN_PAGE_F_HOST))
-			ret->host_bytes += mm->space[pg->space].page_bytes;
+			ret->host_bytes += mm->info[pg->space].bytes[pg->codec];
 	}
 }
 
@@ -92,6 +92,24 @@ static uint32_t stat_session(const struct syn_mm *mm, uint32_t page)
 	return SYN_NONE;
 }
 
+/* What its tiles have lost: the worst and the mean. */
+static void stat_error(const struct syn_mm *mm, uint32_t page,
+		       struct syn_ctl_page *ret)
+{
+	const uint16_t *error = syn_page_errors(mm, page);
+	uint32_t nr = mm->space[mm->page[page].space].nr_tiles;
+	uint64_t sum = 0;
+	uint32_t i;
+
+	if (mm->page[page].codec == SYN_CODEC_RAW16)
+		return;
+	for (i = 0; i < nr; i++) {
+		ret->error = syn_max(ret->error, (uint32_t)error[i]);
+		sum += error[i];
+	}
+	ret->error_mean = (uint32_t)(sum / nr);
+}
+
 static void stat_page(const struct syn_mm *mm, uint32_t page,
 		      struct syn_ctl_page *ret)
 {
@@ -114,7 +132,9 @@ static void stat_page(const struct syn_mm *mm, uint32_t page,
 		.loads = pg->loads,
 		.share = pg->share,
 		.session = stat_session(mm, page),
+		.advice = pg->advice & ~SYN_PAGE_NOT_FINITE,
 	};
+	stat_error(mm, page, ret);
 }
 
 unsigned int syn_mm_stat_pages(const struct syn_mm *mm, uint64_t cursor,

@@ -13,8 +13,7 @@
 struct audit {
 	const struct syn_mm *mm;
 	uint64_t in_lru;
-	uint64_t in_dup;
-	uint64_t in_cold;
+	uint64_t below[SYN_LISTS];
 	uint64_t waits;
 	uint64_t sealed;
 	uint64_t pages;
@@ -57,44 +56,61 @@ static void audit_page(struct audit *a, uint32_t page)
 
 	a->pages++;
 	a->in_lru += syn_page_is(pg, SYN_PAGE_F_LRU);
-	a->in_dup += syn_page_is(pg, SYN_PAGE_F_DUP);
-	a->in_cold += syn_page_is(pg, SYN_PAGE_F_COLD);
+	a->below[pg->below & 15u]++;
+	a->below[pg->below >> 4]++;
 	a->waits += syn_page_is(pg, SYN_PAGE_F_WAITS);
 	a->sealed += pg->state == SYN_PAGE_SEALED;
 	assert_false(syn_page_is(pg, SYN_PAGE_F_HELD));
 	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM) ||
 		    pg->charged == SYN_NONE16);
-	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_HOST) ||
+	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_HOST |
+					    SYN_PAGE_F_NVME) ||
 		    pg->state == SYN_PAGE_LOST);
 	assert_true(syn_page_is(pg, SYN_PAGE_F_HOST) == (pg->host != SYN_NONE));
+	assert_true(syn_page_is(pg, SYN_PAGE_F_NVME) == (pg->nvme != SYN_NONE));
+	assert_true(syn_page_is(pg, SYN_PAGE_F_NVME) ||
+		    !syn_page_is(pg, SYN_PAGE_F_DURABLE));
 	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
 		assert_int_equal(
 			syn_index_find(mm, pg->domain, pg->space, pg->key),
 			page);
 	/* Alive for a reason. */
-	assert_true(
-		pg->nr_lessees || syn_page_is(pg, SYN_PAGE_F_KEYED) ||
-		(syn_page_is(pg, SYN_PAGE_F_DYING) &&
-		 (pg->lessee != SYN_NONE ||
-		  syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING))));
+	assert_true(pg->nr_lessees || syn_page_is(pg, SYN_PAGE_F_KEYED) ||
+		    (syn_page_is(pg, SYN_PAGE_F_DYING) &&
+		     (pg->lessee != SYN_NONE ||
+		      syn_page_is(pg, SYN_PAGE_F_MOVING | SYN_PAGE_F_FILLING |
+					      SYN_PAGE_F_IO))));
 	audit_lessees(a, page);
 }
 
-static uint64_t count_host(const struct audit *a, const struct syn_pool *host)
+static bool frame_in(const struct syn_mm *mm, uint32_t frame,
+		     const struct syn_pool *pool)
+{
+	return frame != SYN_NONE &&
+	       mm->extent[SYN_FRAME_EXTENT(frame)]->pool == pool;
+}
+
+/* Frames that pages have, and those on their way to or from one. */
+static uint64_t count_below(const struct audit *a, const struct syn_pool *pool)
 {
 	const struct syn_mm *mm = a->mm;
+	bool host = pool->tier == SYN_TIER_HOST;
 	uint64_t nr = 0;
 	uint32_t i;
 
 	for (i = 0; i < mm->page_used; i++)
 		nr += mm->page[i].state != SYN_PAGE_FREE &&
-		      syn_page_is(&mm->page[i], SYN_PAGE_F_HOST) &&
-		      mm->pool[mm->page[i].pool]->host == host;
+		      frame_in(mm, host ? mm->page[i].host : mm->page[i].nvme,
+			       pool);
 	for (i = 0; i < SYN_MOVES_MAX; i++)
 		nr += mm->move[i].state != SYN_MOVE_FREE &&
-		      mm->move[i].host != SYN_NONE &&
-		      mm->extent[SYN_FRAME_EXTENT(mm->move[i].host)]->pool ==
-			      host;
+		      frame_in(mm, mm->move[i].host, pool);
+	for (i = 0; i < SYN_SWAPS_MAX; i++) {
+		const struct syn_rec_swap *s = &mm->swap[i];
+
+		nr += s->state == SYN_SWAP_READ && frame_in(mm, s->host, pool);
+		nr += s->state == SYN_SWAP_WRITE && frame_in(mm, s->slot, pool);
+	}
 	return nr;
 }
 
@@ -153,7 +169,12 @@ static void audit_pool(const struct audit *a, const struct syn_pool *pool)
 	assert_int_equal(frames, pool->nr_frames);
 	assert_int_equal(free_frames, pool->nr_free);
 	if (pool->tier == SYN_TIER_HOST) {
-		assert_int_equal(count_host(a, pool), used);
+		assert_int_equal(count_below(a, pool), used);
+		return;
+	}
+	if (pool->tier == SYN_TIER_NVME) {
+		/* Retired slots stay used. */
+		assert_true(count_below(a, pool) <= used);
 		return;
 	}
 	assert_true(pool->nr_frames >= pool->guaranteed);
@@ -198,10 +219,10 @@ static void audit_totals(const struct audit *a)
 {
 	const struct syn_mm *mm = a->mm;
 	uint64_t lru = 0;
-	uint64_t dup = 0;
-	uint64_t cold = 0;
+	uint64_t below[SYN_LISTS] = { 0 };
 	uint64_t waits = 0;
 	uint32_t i;
+	uint32_t l;
 	uint32_t w;
 
 	for (i = 0; i < SYN_POOLS_MAX; i++) {
@@ -209,8 +230,8 @@ static void audit_totals(const struct audit *a)
 			continue;
 		audit_pool(a, mm->pool[i]);
 		lru += mm->pool[i]->cached.nr;
-		dup += mm->pool[i]->dup.nr;
-		cold += mm->pool[i]->cold.nr;
+		for (l = SYN_LIST_NONE + 1; l < SYN_LISTS; l++)
+			below[l] += mm->pool[i]->list[l].nr;
 	}
 	for (i = 0; i < mm->cfg.max_sessions; i++) {
 		const struct syn_session *s = mm->session[i];
@@ -224,17 +245,17 @@ static void audit_totals(const struct audit *a)
 		}
 	}
 	assert_int_equal(lru, a->in_lru);
-	assert_int_equal(dup, a->in_dup);
-	assert_int_equal(cold, a->in_cold);
+	for (l = SYN_LIST_NONE + 1; l < SYN_LISTS; l++)
+		assert_int_equal(below[l], a->below[l]);
 	assert_int_equal(waits + a->waits, mm->count.nr_quarantined);
 }
 
 static void audit_tiers(const struct syn_mm *mm)
 {
-	uint64_t bytes[2] = { 0 };
-	uint64_t used[2] = { 0 };
-	uint32_t empty[2] = { 0 };
-	uint32_t nr[2] = { 0 };
+	uint64_t bytes[SYN_TIERS] = { 0 };
+	uint64_t used[SYN_TIERS] = { 0 };
+	uint32_t empty[SYN_TIERS] = { 0 };
+	uint32_t nr[SYN_TIERS] = { 0 };
 	uint32_t i;
 
 	for (i = 0; i < SYN_EXTENTS_MAX; i++) {
@@ -245,13 +266,13 @@ static void audit_tiers(const struct syn_mm *mm)
 				 mm->rec_extent[i].state != SYN_EXTENT_FREE);
 		if (!ext)
 			continue;
-		t = ext->pool->tier == SYN_TIER_HOST;
+		t = ext->pool->tier - SYN_TIER_HBM;
 		nr[t]++;
 		bytes[t] += ext->mem.bytes;
 		used[t] += ext->nr_used * ext->pool->frame_bytes;
 		empty[t] += !ext->nr_used && !ext->retiring;
 	}
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < SYN_TIERS; i++) {
 		assert_int_equal(bytes[i], mm->tier[i].extent_bytes);
 		assert_int_equal(used[i], mm->tier[i].used_bytes);
 		assert_int_equal(nr[i], mm->tier[i].nr_extents);

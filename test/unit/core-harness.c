@@ -26,6 +26,7 @@ void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 		.max_sessions = 8,
 		.low_permille = low,
 		.high_permille = high,
+		.codec = SYN_CODEC_RAW16,
 	};
 
 	*w = (struct world){ .now_ns = 1000000000, .next_id = 1 };

@@ -471,6 +471,7 @@ static void test_new_fails(void **state)
 		.host_bytes = 16 * MIB,
 		.max_pages = 64,
 		.max_sessions = 2,
+		.codec = SYN_CODEC_RAW16,
 	};
 	unsigned int n = 0;
 	int r;

@@ -80,6 +80,7 @@ int syn_bench_record(struct syn_bench *bench)
 		.max_sessions = 16,
 		.low_permille = 50,
 		.high_permille = 100,
+		.codec = SYN_CODEC_RAW16,
 	};
 	int r;
 

@@ -57,6 +57,7 @@ static void mm_config_set(struct syn_mm_config *to,
 		.max_sessions = (uint32_t)config->max_sessions,
 		.low_permille = (uint32_t)config->low_permille,
 		.high_permille = (uint32_t)config->high_permille,
+		.codec = SYN_CODEC_RAW16,
 	};
 }
 

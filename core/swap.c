@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The swap file: pages go out from host frames and come in to host frames. */
+#include "core/swap.h"
+
+#include <sched.h>
+
+#include "core/base/base.h"
+#include "core/base/trace.h"
+#include "core/extent.h"
+#include "core/index.h"
+#include "core/kept.h"
+#include "core/lists.h"
+#include "core/page.h"
+#include "core/pool.h"
+#include "core/space.h"
+
+#define SWAP_REAP 64u /* completions taken at once */
+
+static struct syn_extent *slot_extent(const struct syn_mm *mm, uint32_t slot)
+{
+	return mm->extent[SYN_FRAME_EXTENT(slot)];
+}
+
+/* For people and probes: {segment, slot in it}. */
+static uint32_t __attribute__((unused))
+slot_name(const struct syn_mm *mm, uint32_t slot)
+{
+	return SYN_FRAME(slot_extent(mm, slot)->ordinal, SYN_FRAME_INDEX(slot));
+}
+
+/* ---- requests ----------------------------------------------------------- */
+
+/* Where the slot and the frame of a request are. */
+static void swap_place(const struct syn_mm *mm, const struct syn_rec_swap *swap,
+		       struct syn_disk_io *ret)
+{
+	const struct syn_extent *ext = slot_extent(mm, swap->slot);
+	const struct syn_extent *host;
+
+	ret->segment = ext->ordinal;
+	ret->frame_bytes = (uint32_t)ext->pool->frame_bytes;
+	ret->segment_seq = ext->seq;
+	if (swap->state == SYN_SWAP_FORMAT) {
+		ret->frame = ext->nr_frames;
+		return;
+	}
+	ret->frame = SYN_FRAME_INDEX(swap->slot);
+	host = mm->extent[SYN_FRAME_EXTENT(swap->host)];
+	ret->mem = &host->mem;
+	ret->mem_off = SYN_FRAME_INDEX(swap->host) * host->pool->frame_bytes;
+}
+
+static uint64_t stored_bytes(const struct syn_mm *mm,
+			     const struct syn_rec_page *pg)
+{
+	return mm->info[pg->space].bytes[pg->codec];
+}
+
+/* The record is complete; it goes if the disk does not take the request. */
+static int swap_submit(struct syn_mm *mm, uint32_t i)
+{
+	const struct syn_rec_swap *swap = &mm->swap[i];
+	struct syn_disk_io io = { .cookie = i };
+
+	swap_place(mm, swap, &io);
+	switch (swap->state) {
+	case SYN_SWAP_READ:
+		io.op = SYN_DISK_READ;
+		io.crc = slot_extent(mm, swap->slot)->crc[io.frame];
+		io.bytes = stored_bytes(mm, &mm->page[swap->page]);
+		break;
+	case SYN_SWAP_WRITE:
+		io.op = SYN_DISK_WRITE;
+		io.bytes = stored_bytes(mm, &mm->page[swap->page]);
+		io.head = &mm->swap_head[i];
+		break;
+	default:
+		io.op = SYN_DISK_FORMAT;
+		break;
+	}
+	io.durable = swap->durable;
+	return mm->disk->ops->submit(mm->disk, &io, 1);
+}
+
+static uint32_t swap_record(struct syn_mm *mm, const struct syn_rec_swap *what)
+{
+	uint32_t i = syn_kept_swap_new(mm);
+
+	if (i != SYN_NONE)
+		mm->swap[i] = *what;
+	return i;
+}
+
+/* ---- segments ----------------------------------------------------------- */
+
+/* Others' empty segments come free. */
+static void segments_trim(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++)
+		if (mm->pool[i] && mm->pool[i]->tier == SYN_TIER_NVME)
+			syn_pool_trim(mm, mm->pool[i]);
+}
+
+static uint32_t segment_find(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < mm->disk->nr_segments; i++)
+		if (!mm->segment_used[i])
+			return i;
+	return SYN_NONE;
+}
+
+static int segment_new(struct syn_mm *mm, struct syn_pool *pool,
+		       uint32_t segment, uint64_t seq, struct syn_extent **ret)
+{
+	int r = syn_extent_new(mm, pool, segment, ret);
+
+	if (r)
+		return r;
+	(*ret)->seq = seq;
+	mm->segment_used[segment] = 1;
+	return 0;
+}
+
+/* Its slots can be had once it has been cut. */
+static int segment_cut(struct syn_mm *mm, struct syn_pool *pool)
+{
+	uint32_t segment = segment_find(mm);
+	struct syn_rec_swap what = { .state = SYN_SWAP_FORMAT,
+				     .page = SYN_NONE,
+				     .host = SYN_NONE,
+				     .durable = 1 };
+	struct syn_extent *ext;
+	uint32_t i;
+
+	if (segment == SYN_NONE && mm->tier[2].nr_empty) {
+		segments_trim(mm);
+		segment = segment_find(mm);
+	}
+	if (segment == SYN_NONE)
+		return SYN_SWAP_E_FULL;
+	if (segment_new(mm, pool, segment, ++mm->swap_sequence, &ext))
+		return SYN_SWAP_E_FULL;
+	what.slot = SYN_FRAME(ext->mem.id, 0);
+	i = swap_record(mm, &what);
+	if (i == SYN_NONE) {
+		syn_extent_free(mm, ext);
+		return SYN_SWAP_E_LATER;
+	}
+	pool->cutting++;
+	if (!swap_submit(mm, i))
+		return SYN_SWAP_E_LATER;
+	pool->cutting--;
+	syn_kept_swap_free(mm, i);
+	syn_extent_free(mm, ext);
+	return SYN_SWAP_E_LATER;
+}
+
+static void segment_cut_done(struct syn_mm *mm, uint32_t slot, int status)
+{
+	struct syn_extent *ext = slot_extent(mm, slot);
+
+	ext->pool->cutting--;
+	if (!status) {
+		syn_extent_open(mm, ext);
+		return;
+	}
+	SYN_PROBE(slot_retire, slot_name(mm, slot), status);
+	mm->swap_retry_ns = mm->now_ns + SYN_SWAP_BACKOFF_NS;
+	syn_extent_free(mm, ext);
+}
+
+/* ---- slots -------------------------------------------------------------- */
+
+/* What is above too, then what nobody leases. */
+static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool)
+{
+	uint32_t dup = pool->list[SYN_LIST_DUP].cold;
+	uint32_t cold = pool->list[SYN_LIST_COLD].cold;
+
+	if (dup != SYN_NONE)
+		syn_page_nvme_free(mm, dup);
+	else if (cold != SYN_NONE)
+		syn_page_evict(mm, cold, SYN_WHY_EVICTED, SYN_NONE);
+	else
+		return false;
+	return true;
+}
+
+static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t *ret)
+{
+	int r;
+
+	*ret = syn_pool_frame_take(mm, pool);
+	if (*ret != SYN_NONE)
+		return 0;
+	if (pool->cutting)
+		return SYN_SWAP_E_LATER;
+	r = segment_cut(mm, pool);
+	if (r != SYN_SWAP_E_FULL || !slot_reclaim(mm, pool))
+		return r;
+	*ret = syn_pool_frame_take(mm, pool);
+	return *ret == SYN_NONE ? SYN_SWAP_E_FULL : 0;
+}
+
+/* The medium failed there: it stays in use, by nobody. */
+static void slot_retire(struct syn_mm *mm, uint32_t slot, int status)
+{
+	SYN_PROBE(slot_retire, slot_name(mm, slot), status);
+	mm->count.swap_retired++;
+}
+
+/* ---- out ---------------------------------------------------------------- */
+
+static void head_fill(struct syn_mm *mm, uint32_t page,
+		      struct syn_disk_head *ret)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	const struct syn_rec_space *space = &mm->space[pg->space];
+	bool sealed = pg->state == SYN_PAGE_SEALED &&
+		      syn_page_is(pg, SYN_PAGE_F_KEYED) &&
+		      syn_page_is(pg, SYN_PAGE_F_READY);
+
+	*ret = (struct syn_disk_head){
+		.flags = sealed ? SYN_DISK_HEAD_SEALED : 0,
+		.sequence = ++mm->swap_sequence,
+		.key = { pg->key[0], pg->key[1] },
+		.domain = { pg->domain },
+		.model = { space->model[0], space->model[1] },
+		.tokens = space->tokens,
+		.layers_per_page = space->layers_per_page,
+		.nr_components = space->nr_components,
+		.raw_head = (uint8_t)space->raw_head,
+		.raw_tail = (uint8_t)space->raw_tail,
+		.bytes = stored_bytes(mm, pg),
+		.codec = pg->codec,
+		.fidelity = pg->fidelity,
+		.nr_tiles = space->nr_tiles,
+	};
+	memcpy(ret->component, space->component, sizeof(ret->component));
+	memcpy(ret->sum, syn_page_sums(mm, page),
+	       space->nr_tiles * sizeof(ret->sum[0]));
+	if (pg->codec != SYN_CODEC_RAW16)
+		memcpy(ret->error, syn_page_errors(mm, page),
+		       space->nr_tiles * sizeof(ret->error[0]));
+}
+
+int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	struct syn_pool *pool =
+		syn_pool_below(mm->pool[pg->pool], SYN_TIER_NVME, pg->codec);
+	struct syn_rec_swap what = { .state = SYN_SWAP_WRITE,
+				     .page = page,
+				     .generation = pg->generation,
+				     .host = pg->host,
+				     .durable = durable };
+	uint32_t i;
+	int r;
+
+	if (!pool)
+		return SYN_SWAP_E_FULL;
+	if (mm->now_ns < mm->swap_retry_ns || mm->swap_free == SYN_NONE)
+		return SYN_SWAP_E_LATER;
+	/* First, so that making room does not take its copy away. */
+	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
+	r = slot_take(mm, pool, &what.slot);
+	i = r ? SYN_NONE : swap_record(mm, &what);
+	if (r || i == SYN_NONE) {
+		if (!r)
+			syn_pool_frame_give(mm, what.slot);
+		syn_page_change(mm, page, 0, SYN_PAGE_F_IO);
+		return r ? r : SYN_SWAP_E_LATER;
+	}
+	head_fill(mm, page, &mm->swap_head[i]);
+	SYN_PROBE(swap_out_begin, page, slot_name(mm, what.slot),
+		  stored_bytes(mm, pg));
+	if (!swap_submit(mm, i))
+		return 0;
+	SYN_PROBE(swap_out_end, page, slot_name(mm, what.slot), -EAGAIN);
+	syn_kept_swap_free(mm, i);
+	syn_pool_frame_give(mm, what.slot);
+	syn_page_change(mm, page, 0, SYN_PAGE_F_IO);
+	return SYN_SWAP_E_LATER;
+}
+
+static void swap_out_failed(struct syn_mm *mm, uint32_t slot, int status)
+{
+	mm->swap_retry_ns = mm->now_ns + SYN_SWAP_BACKOFF_NS;
+	if (status == -EIO)
+		slot_retire(mm, slot, status);
+	else
+		syn_pool_frame_give(mm, slot);
+}
+
+static void swap_out_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
+			  const struct syn_disk_head *head,
+			  const struct syn_disk_done *done)
+{
+	struct syn_rec_page *pg = &mm->page[swap->page];
+	bool dead =
+		pg->state == SYN_PAGE_LOST || syn_page_is(pg, SYN_PAGE_F_DYING);
+	uint32_t set = SYN_PAGE_F_NVME;
+
+	SYN_PROBE(swap_out_end, swap->page, slot_name(mm, swap->slot),
+		  done->status);
+	if (done->status || dead) {
+		if (done->status)
+			swap_out_failed(mm, swap->slot, done->status);
+		else
+			syn_pool_frame_give(mm, swap->slot);
+		syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO);
+		return;
+	}
+	mm->tier[1].out_bytes += head->bytes;
+	mm->tier[2].in_bytes += head->bytes;
+	slot_extent(mm, swap->slot)->crc[SYN_FRAME_INDEX(swap->slot)] =
+		done->crc;
+	if (syn_page_is(pg, SYN_PAGE_F_NVME))
+		syn_page_nvme_free(mm, swap->page);
+	pg->nvme = swap->slot;
+	if (swap->durable && head->flags & SYN_DISK_HEAD_SEALED)
+		set |= SYN_PAGE_F_DURABLE;
+	syn_page_change(mm, swap->page, set, SYN_PAGE_F_IO);
+}
+
+/* ---- in ----------------------------------------------------------------- */
+
+int syn_swap_in(struct syn_mm *mm, uint32_t page, uint32_t frame,
+		uint32_t session)
+{
+	struct syn_rec_page *pg = &mm->page[page];
+	uint32_t i = swap_record(mm, &(struct syn_rec_swap){
+					     .state = SYN_SWAP_READ,
+					     .page = page,
+					     .generation = pg->generation,
+					     .host = frame,
+					     .slot = pg->nvme,
+				     });
+
+	if (i == SYN_NONE)
+		return SYN_SWAP_E_LATER;
+	SYN_PROBE(swap_in_begin, session, page, slot_name(mm, pg->nvme),
+		  stored_bytes(mm, pg));
+	if (swap_submit(mm, i)) {
+		SYN_PROBE(swap_in_end, session, page, slot_name(mm, pg->nvme),
+			  -EAGAIN);
+		syn_kept_swap_free(mm, i);
+		return SYN_SWAP_E_LATER;
+	}
+	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
+	return 0;
+}
+
+static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
+			 int status)
+{
+	struct syn_rec_page *pg = &mm->page[swap->page];
+	uint64_t bytes = stored_bytes(mm, pg);
+
+	SYN_PROBE(swap_in_end, SYN_NONE, swap->page, slot_name(mm, swap->slot),
+		  status);
+	if (!status && pg->state != SYN_PAGE_LOST &&
+	    !syn_page_is(pg, SYN_PAGE_F_DYING)) {
+		mm->tier[2].out_bytes += bytes;
+		mm->tier[1].in_bytes += bytes;
+		pg->host = swap->host;
+		syn_page_change(mm, swap->page, SYN_PAGE_F_HOST, SYN_PAGE_F_IO);
+		return;
+	}
+	syn_pool_frame_give(mm, swap->host);
+	if (status) {
+		slot_retire(mm, swap->slot, status);
+		syn_page_change(mm, swap->page, 0,
+				SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE);
+		pg->nvme = SYN_NONE;
+	}
+	syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO | SYN_PAGE_F_WANTED);
+	if (status && pg->state != SYN_PAGE_LOST)
+		syn_page_lost(mm, swap->page, SYN_NONE, SYN_TIER_NVME);
+}
+
+/* ---- in the background -------------------------------------------------- */
+
+static void swap_done(struct syn_mm *mm, const struct syn_disk_done *done)
+{
+	uint32_t i = (uint32_t)done->cookie;
+	const struct syn_rec_swap swap = mm->swap[i];
+	uint32_t generation;
+
+	mm->progress = true;
+	if (swap.state == SYN_SWAP_FORMAT) {
+		syn_kept_swap_free(mm, i);
+		segment_cut_done(mm, swap.slot, done->status);
+		return;
+	}
+	generation = mm->page[swap.page].generation;
+	if (swap.state == SYN_SWAP_WRITE)
+		swap_out_done(mm, &swap, &mm->swap_head[i], done);
+	else
+		swap_in_done(mm, &swap, done->status);
+	syn_kept_swap_free(mm, i);
+	/* Losing a page may have freed it. */
+	if (mm->page[swap.page].generation == generation)
+		(void)syn_page_settle(mm, swap.page);
+}
+
+bool syn_swap_poll(struct syn_mm *mm)
+{
+	struct syn_disk_done done[SWAP_REAP];
+	bool moved = false;
+	unsigned int nr;
+	unsigned int i;
+
+	if (!mm->disk)
+		return false;
+	do {
+		nr = mm->disk->ops->reap(mm->disk, done, SWAP_REAP);
+		for (i = 0; i < nr; i++)
+			swap_done(mm, &done[i]);
+		moved |= nr;
+	} while (nr == SWAP_REAP);
+	return moved;
+}
+
+uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
+{
+	static const uint8_t lists[] = { SYN_LIST_COLD, SYN_LIST_LEASED };
+	uint32_t begun = 0;
+	uint32_t i;
+
+	if (!mm->disk)
+		return 0;
+	for (i = 0; i < syn_array_size(lists); i++) {
+		struct syn_lru *lru = &pool->list[lists[i]];
+
+		while (begun < nr && lru->cold != SYN_NONE) {
+			if (syn_swap_out(mm, lru->cold, false))
+				return begun;
+			begun++;
+		}
+	}
+	return begun;
+}
+
+void syn_swap_quiesce(struct syn_mm *mm)
+{
+	while (mm->nr_swaps)
+		if (!syn_swap_poll(mm))
+			(void)sched_yield();
+}
+
+/* ---- at the start ------------------------------------------------------- */
+
+/* Heads come by segment and mostly of one space: the last of both. */
+struct scan {
+	struct syn_mm *mm;
+	struct syn_extent *ext;
+	struct syn_pool *pool;
+};
+
+static int found_segment(void *ctx, uint32_t segment, uint32_t nr_frames,
+			 uint32_t frame_bytes, uint64_t segment_seq)
+{
+	struct scan *scan = ctx;
+	struct syn_mm *mm = scan->mm;
+	struct syn_pool *pool;
+	int r;
+
+	scan->ext = NULL;
+	if (segment >= mm->disk->nr_segments || mm->segment_used[segment] ||
+	    !frame_bytes || frame_bytes % SYN_DISK_BLOCK ||
+	    nr_frames != syn_disk_frames(mm->disk, frame_bytes))
+		return 0;
+	r = syn_pool_nvme(mm, frame_bytes, &pool);
+	if (r == -EDQUOT)
+		return 0;
+	if (!r)
+		r = segment_new(mm, pool, segment, segment_seq, &scan->ext);
+	mm->swap_sequence = syn_max(mm->swap_sequence, segment_seq);
+	return r;
+}
+
+/* What the head says is what a page of that space looks like. */
+static bool found_fits(const struct syn_mm *mm, const struct syn_extent *ext,
+		       uint32_t space, const struct syn_disk_head *head)
+{
+	return head->flags & SYN_DISK_HEAD_SEALED &&
+	       (head->key[0] || head->key[1]) && head->frame < ext->nr_frames &&
+	       head->codec < SYN_CODEC_NR &&
+	       mm->info[space].bytes[head->codec] &&
+	       head->bytes == mm->info[space].bytes[head->codec] &&
+	       head->bytes <= ext->pool->frame_bytes &&
+	       head->nr_tiles == mm->space[space].nr_tiles &&
+	       head->fidelity == (head->codec == SYN_CODEC_RAW16
+					  ? SYN_FIDELITY_RAW16
+					  : SYN_FIDELITY_H4);
+}
+
+/* Of two with one key the younger stays; true: @head's. */
+static bool found_younger(struct syn_mm *mm, uint32_t domain, uint32_t space,
+			  const struct syn_disk_head *head)
+{
+	uint32_t other = syn_index_find(mm, domain, space, head->key);
+
+	if (other == SYN_NONE)
+		return true;
+	if (mm->page[other].ready_value > head->sequence)
+		return false;
+	mm->page[other].flags |= SYN_PAGE_F_DYING;
+	syn_page_unkey(mm, other);
+	return true;
+}
+
+static int found_pool(struct scan *scan, uint32_t domain, uint32_t space)
+{
+	const struct syn_pool *pool = scan->pool;
+
+	if (pool && pool->domain == domain && pool->space == space)
+		return 0;
+	return syn_pool_get(scan->mm, domain, space, &scan->pool);
+}
+
+static int found_head(void *ctx, const struct syn_disk_head *head)
+{
+	struct scan *scan = ctx;
+	struct syn_mm *mm = scan->mm;
+	struct syn_extent *ext = scan->ext;
+	uint32_t domain = (uint32_t)head->domain[0];
+	uint32_t space;
+	uint32_t page;
+
+	if (!ext || ext->ordinal != head->segment ||
+	    syn_space_restore(mm, head, &space) ||
+	    !found_fits(mm, ext, space, head))
+		return 0;
+	mm->swap_sequence = syn_max(mm->swap_sequence, head->sequence);
+	if (!found_younger(mm, domain, space, head) ||
+	    found_pool(scan, domain, space) ||
+	    !syn_extent_use(mm, ext, head->frame))
+		return 0;
+	page = syn_page_restore(mm, scan->pool, head,
+				SYN_FRAME(ext->mem.id, head->frame));
+	if (page == SYN_NONE)
+		return -ENOSPC;
+	ext->crc[head->frame] = head->data_crc;
+	return 0;
+}
+
+/* Pages that a younger one replaced go; the others take their places. */
+static void found_settle(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_EXTENTS_MAX; i++)
+		if (mm->extent[i])
+			syn_extent_open(mm, mm->extent[i]);
+	for (i = 0; i < mm->page_used; i++) {
+		if (mm->page[i].state == SYN_PAGE_FREE)
+			continue;
+		mm->page[i].ready_value = 0;
+		syn_lists_update(mm, i);
+		(void)syn_page_settle(mm, i);
+	}
+}
+
+int syn_swap_start(struct syn_mm *mm)
+{
+	struct scan scan = { .mm = mm };
+	int r;
+
+	if (!mm->disk)
+		return 0;
+	r = mm->disk->ops->scan(mm->disk, found_segment, found_head, &scan);
+	/* More pages than records: those that fit are served. */
+	if (r && r != -ENOSPC)
+		return r;
+	found_settle(mm);
+	return 0;
+}
