@@ -42,6 +42,9 @@ static const struct syn_column status_columns[] = {
 	STATUS(attaches, "attaches", COUNT),
 	STATUS(detaches, "detaches", COUNT),
 	STATUS(reaped, "reaped", COUNT),
+	STATUS(swap_retired, "retired slots", COUNT),
+	STATUS(encoded, "encoded", COUNT),
+	STATUS(raw_fallbacks, "kept raw, not finite", COUNT),
 };
 
 #define TIER(member, title, form) COLUMN(syn_ctl_tier, member, title, form)
@@ -94,6 +97,9 @@ static const struct syn_column page_columns[] = {
 	PAGE(demotions, "DOWN", COUNT),
 	PAGE(loads, "UP", COUNT),
 	PAGE(share, "SHARE", SHARE),
+	PAGE(error, NULL, COUNT),
+	PAGE(error_mean, NULL, COUNT),
+	PAGE(advice, NULL, COUNT),
 };
 
 #define RECORD_TYPE(id, question, type, list)                                  \
@@ -132,7 +138,7 @@ static const char *const tier_words[] = { NULL,	  "hbm",  "host",
 static const char *const client_words[] = { NULL, "live", "quarantine" };
 static const char *const page_words[] = { "free", "open", "full", "sealed",
 					  "lost" };
-static const char *const codec_words[] = { NULL, "raw16" };
+static const char *const codec_words[] = { NULL, "raw16", "h4" };
 /* Indexed by bit. */
 static const char *const flag_words[] = { "hbm",   "host",   "nvme",
 					  "keyed", "moving", "filling" };
