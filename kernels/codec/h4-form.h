@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the forms of codec h4 share, and how a test gets at each of them.
+ *
+ * Documentation/arithmetic.rst is the definition; the constants are explained
+ * there.  Levels are odd integers, so that the transform of a coded token is
+ * an exact integer in any order of operations, and even: half of it has 13
+ * bits, and its product with a scale of 11 bits is exact in fp32.
+ */
+#ifndef SYN_KERNELS_CODEC_H4_FORM_H
+#define SYN_KERNELS_CODEC_H4_FORM_H
+
+#include <stdint.h>
+
+#include <synapse/codec.h>
+
+#define H4_DIM_MAX 128u
+
+/* Units of a level: 39.125 to the root mean square of a token. */
+#define H4_LEVELS     5, 15, 25, 37, 49, 63, 81, 107
+#define H4_THRESHOLDS 10, 20, 31, 43, 56, 72, 94
+
+/* Elements are compared in units of a level, and summed in 32nds of one. */
+#define H4_FRACTION 5
+#define H4_GAIN	    1252.0f /* 32 * 39.125 */
+
+/* A token below this sum of squares has no scale that fp16 can hold. */
+#define H4_TINY 0x1p-60f
+
+/* A stored scale is in units of 2^-9 of a level. */
+#define H4_SCALE     512.0f
+#define H4_SCALE_INV 0x1p-9f
+
+/* Bit i: channel i is negated.  The first outputs of splitmix64 from seed 0. */
+#define H4_SIGNS_0 0xe220a8397b1dcdafu
+#define H4_SIGNS_1 0x6e789e6aa1b965f4u
+
+#define H4_F16_MAX 65504.0f
+
+/**
+ * struct syn_h4_form - one way to compute the same bits.
+ * @name:	plain, avx2, avx512.
+ * @encode:	as syn_h4_encode().
+ * @decode:	as syn_h4_decode().
+ */
+struct syn_h4_form {
+	const char *name;
+	int (*encode)(void *dst, const void *src, const struct syn_component *c,
+		      uint16_t *ret_error);
+	void (*decode)(void *dst, const void *src,
+		       const struct syn_component *c);
+};
+
+extern const struct syn_h4_form syn_h4_plain;
+
+#define SYN_H4_FORMS_MAX 3u
+
+/* Those that this CPU can run, the slowest first; returns how many. */
+unsigned int syn_h4_forms(const struct syn_h4_form **ret);
+
+#endif

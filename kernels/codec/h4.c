@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Codec h4: which form runs. */
+#include "kernels/codec/h4.h"
+
+#include "core/base/base.h"
+#include "kernels/codec/h4-form.h"
+
+unsigned int syn_h4_forms(const struct syn_h4_form **ret)
+{
+	unsigned int nr = 0;
+
+	ret[nr++] = &syn_h4_plain;
+	return nr;
+}
+
+static const struct syn_h4_form *h4_pick(void)
+{
+	const struct syn_h4_form *forms[SYN_H4_FORMS_MAX];
+
+	return forms[syn_h4_forms(forms) - 1];
+}
+
+int syn_h4_encode(void *dst, const void *src, const struct syn_component *c,
+		  uint16_t *ret_error)
+{
+	return h4_pick()->encode(dst, src, c, ret_error);
+}
+
+void syn_h4_decode(void *dst, const void *src, const struct syn_component *c)
+{
+	h4_pick()->decode(dst, src, c);
+}
