@@ -1,74 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host-emulated device: extents from memfds, one thread that copies. */
+/* The host-emulated device: extents from memfds, workers that copy. */
 #include "kernels/dev-host.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
+#include <sched.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <synapse/abi.h>
 
+#include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/base/list.h"
 #include "core/dev.h"
 #include "kernels/codec/sum.h"
+#include "kernels/workers.h"
 #include "numa/hostmem.h"
 
-/* Copies submitted and not yet reaped, a power of two. */
+/* Copies submitted and not yet reaped. */
 #define HOST_QUEUE 1024u
+
+/* What one task copies, about: enough to hide what handing it out costs. */
+#define TASK_BYTES (256u << 10)
 
 /**
  * struct host_job - one copy; resolved when it is submitted.
+ * @job:	what the workers see.
+ * @host:	the device.
  * @dst:	first byte to write.
  * @src:	first byte to read.
  * @copy:	as submitted.
+ * @task_tiles:	tiles of a task.
  * @fail:	ends with -EIO, by order of a test.
- * @status:	valid once it is done.
+ * @delay_ns:	least time of the copy.
  */
 struct host_job {
+	struct syn_job job;
+	const struct dev_host *host;
 	char *dst;
 	const char *src;
 	struct syn_copy copy;
+	uint32_t task_tiles;
 	bool fail;
-	int status;
+	uint64_t delay_ns;
 };
 
 /**
  * struct dev_host - the device.
  * @dev:	what core sees.
  * @config:	as opened.
- * @event:	eventfd, readable exactly while completions wait.
- * @thread:	the copy thread.
- * @lock:	guards everything below.
- * @work:	the copy thread sleeps here.
- * @job:	ring: [@reaped, @done) completed, [@done, @queued) to do.
- * @reaped:	free-running, as the two below.
- * @done:	moved by the copy thread only.
- * @queued:	moved by the caller only.
- * @stop:	the thread ends once the queue is empty.
+ * @workers:	who copies.
  * @delay_ns:	least time of a copy.
  * @fail_in:	the copy that fails, counted from 1; 0: none.
- * @lost:	nothing succeeds any more.
+ * @lost:	nothing succeeds any more; workers read it, too.
+ * @nr_free:	jobs that are not in use, ...
+ * @free:	... each; the last to be used is the first to be used again.
+ * @job:	all of them.
  */
 struct dev_host {
 	struct syn_dev dev;
 	struct syn_dev_host_config config;
-	int event;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t work;
-	struct host_job job[HOST_QUEUE];
-	uint32_t reaped;
-	uint32_t done;
-	uint32_t queued;
-	bool stop;
+	struct syn_workers *workers;
 	uint64_t delay_ns;
 	unsigned int fail_in;
 	bool lost;
+	unsigned int nr_free;
+	struct host_job *free[HOST_QUEUE];
+	struct host_job job[HOST_QUEUE];
 };
 
 static struct dev_host *dev_host_of(struct syn_dev *dev)
@@ -76,25 +75,9 @@ static struct dev_host *dev_host_of(struct syn_dev *dev)
 	return syn_container_of(dev, struct dev_host, dev);
 }
 
-static struct host_job *dev_host_job(struct dev_host *host, uint32_t index)
+static struct host_job *host_job_of(struct syn_job *job)
 {
-	return &host->job[index % HOST_QUEUE];
-}
-
-/* The waiter's level: raised with the first completion, lowered by reap. */
-static void dev_host_raise(struct dev_host *host)
-{
-	const uint64_t one = 1;
-
-	/* Fails only at the top of the counter, where it is readable anyway. */
-	(void)!write(host->event, &one, sizeof(one));
-}
-
-static void dev_host_lower(struct dev_host *host)
-{
-	uint64_t count;
-
-	(void)!read(host->event, &count, sizeof(count));
+	return syn_container_of(job, struct host_job, job);
 }
 
 static void dev_host_sleep_until(uint64_t when_ns)
@@ -109,61 +92,43 @@ static void dev_host_sleep_until(uint64_t when_ns)
 		;
 }
 
-static void host_job_run(const struct host_job *job, uint64_t delay_ns)
+/* Tiles [@first, @first + @nr). */
+static int host_job_tiles(struct host_job *job, uint32_t first, uint32_t nr)
 {
-	uint64_t until_ns = delay_ns ? syn_now_ns() + delay_ns : 0;
+	const struct syn_copy *copy = &job->copy;
+	uint64_t at = first * copy->tile_bytes;
 
-	syn_sum_copy(job->dst, job->src, job->copy.bytes, job->copy.tile_bytes,
-		     job->copy.sums);
-	if (delay_ns)
-		dev_host_sleep_until(until_ns);
+	syn_sum_copy(job->dst + at, job->src + at, nr * copy->tile_bytes,
+		     copy->tile_bytes, copy->sums + first);
+	return 0;
 }
 
-/*
- * The lock is dropped around each copy.  The job stays put meanwhile: its
- * place in the ring is taken until it is reaped, which needs it to be done.
- */
-static void *dev_host_main(void *arg)
+static uint32_t copy_tiles(const struct syn_copy *copy)
 {
-	struct dev_host *host = arg;
+	return (uint32_t)(copy->bytes / copy->tile_bytes);
+}
 
-	(void)pthread_mutex_lock(&host->lock);
-	for (;;) {
-		struct host_job *job = dev_host_job(host, host->done);
-		uint64_t delay_ns = host->delay_ns;
-		bool fail;
+static int host_job_run(struct syn_job *base, uint32_t task)
+{
+	struct host_job *job = host_job_of(base);
+	uint64_t until_ns = job->delay_ns ? syn_now_ns() + job->delay_ns : 0;
+	uint32_t first = task * job->task_tiles;
+	uint32_t nr = syn_min(job->task_tiles, copy_tiles(&job->copy) - first);
+	int r;
 
-		if (host->done == host->queued) {
-			if (host->stop)
-				break;
-			(void)pthread_cond_wait(&host->work, &host->lock);
-			continue;
-		}
-		fail = job->fail || host->lost;
-		(void)pthread_mutex_unlock(&host->lock);
-		if (!fail)
-			host_job_run(job, delay_ns);
-		(void)pthread_mutex_lock(&host->lock);
-		job->status = fail ? -EIO : 0;
-		if (host->done++ == host->reaped)
-			dev_host_raise(host);
-	}
-	(void)pthread_mutex_unlock(&host->lock);
-	return NULL;
+	if (job->fail || syn_load_relaxed(&job->host->lost))
+		return -EIO;
+	r = host_job_tiles(job, first, nr);
+	if (job->delay_ns)
+		dev_host_sleep_until(until_ns);
+	return r;
 }
 
 static void dev_host_close(struct syn_dev *dev)
 {
 	struct dev_host *host = dev_host_of(dev);
 
-	(void)pthread_mutex_lock(&host->lock);
-	host->stop = true;
-	(void)pthread_cond_signal(&host->work);
-	(void)pthread_mutex_unlock(&host->lock);
-	(void)pthread_join(host->thread, NULL);
-	(void)pthread_cond_destroy(&host->work);
-	(void)pthread_mutex_destroy(&host->lock);
-	(void)syn_close(host->event);
+	syn_workers_close(host->workers);
 	free(host);
 }
 
@@ -230,37 +195,46 @@ static void dev_host_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 
 static bool copy_is_sane(const struct syn_copy *copy)
 {
-	return copy->tile_bytes && copy->bytes % copy->tile_bytes == 0 &&
-	       copy->tile_bytes % sizeof(uint32_t) == 0 &&
-	       copy->src_off <= copy->src->bytes &&
+	uint64_t written;
+
+	if (!copy->bytes || !copy->tile_bytes ||
+	    copy->bytes % copy->tile_bytes ||
+	    copy->bytes / copy->tile_bytes > UINT32_MAX ||
+	    copy->tile_bytes % sizeof(uint32_t) || copy->encode)
+		return false;
+	written = copy->bytes;
+	return copy->src_off <= copy->src->bytes &&
 	       copy->bytes <= copy->src->bytes - copy->src_off &&
 	       copy->dst_off <= copy->dst->bytes &&
-	       copy->bytes <= copy->dst->bytes - copy->dst_off;
+	       written <= copy->dst->bytes - copy->dst_off;
 }
 
-static void host_job_init(struct host_job *job, const struct syn_copy *copy)
+/* Equal tasks of whole tiles; a copy that a test delays is one. */
+static void host_job_cut(struct host_job *job)
+{
+	uint32_t tiles = copy_tiles(&job->copy);
+	uint64_t tasks = job->delay_ns ? 1 : job->copy.bytes / TASK_BYTES;
+
+	tasks = syn_min(tasks, (uint64_t)tiles);
+	tasks = syn_max(tasks, (uint64_t)1);
+	job->task_tiles = (uint32_t)syn_div_up(tiles, tasks);
+	job->job.nr_tasks = (uint32_t)syn_div_up(tiles, job->task_tiles);
+}
+
+static struct host_job *host_job_new(struct dev_host *host,
+				     const struct syn_copy *copy)
 {
 	const struct syn_hostmem *dst = copy->dst->priv;
 	const struct syn_hostmem *src = copy->src->priv;
+	struct host_job *job = host->free[--host->nr_free];
 
 	job->dst = (char *)dst->addr + copy->dst_off;
 	job->src = (const char *)src->addr + copy->src_off;
 	job->copy = *copy;
-	job->fail = false;
-}
-
-static void dev_host_queue(struct dev_host *host, const struct syn_copy *vec,
-			   unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++) {
-		struct host_job *job = dev_host_job(host, host->queued + i);
-
-		host_job_init(job, &vec[i]);
-		if (host->fail_in && --host->fail_in == 0)
-			job->fail = true;
-	}
-	host->queued += nr;
-	(void)pthread_cond_signal(&host->work);
+	job->delay_ns = host->delay_ns;
+	job->fail = host->fail_in && --host->fail_in == 0;
+	host_job_cut(job);
+	return job;
 }
 
 /* -EAGAIN: too many copies wait to be reaped. */
@@ -268,45 +242,43 @@ static int dev_host_copy(struct syn_dev *dev, const struct syn_copy *vec,
 			 unsigned int nr)
 {
 	struct dev_host *host = dev_host_of(dev);
-	int r = 0;
+	struct syn_list jobs;
 
 	for (unsigned int i = 0; i < nr; i++)
 		if (!copy_is_sane(&vec[i]))
 			return -EINVAL;
-	if (syn_fault())
+	if (syn_fault() || nr > host->nr_free)
 		return -EAGAIN;
-	(void)pthread_mutex_lock(&host->lock);
-	if (nr > HOST_QUEUE - (host->queued - host->reaped))
-		r = -EAGAIN;
-	else
-		dev_host_queue(host, vec, nr);
-	(void)pthread_mutex_unlock(&host->lock);
-	return r;
+	syn_list_init(&jobs);
+	for (unsigned int i = 0; i < nr; i++)
+		syn_list_add_tail(&jobs,
+				  &host_job_new(host, &vec[i])->job.link);
+	syn_workers_submit(host->workers, &jobs);
+	return 0;
 }
 
 static unsigned int dev_host_reap(struct syn_dev *dev,
 				  struct syn_copy_done *ret, unsigned int max)
 {
 	struct dev_host *host = dev_host_of(dev);
+	struct host_job *job;
+	struct syn_list jobs;
 	unsigned int nr = 0;
 
-	(void)pthread_mutex_lock(&host->lock);
-	while (nr < max && host->reaped != host->done) {
-		const struct host_job *job = dev_host_job(host, host->reaped++);
-
+	syn_list_init(&jobs);
+	syn_workers_reap(host->workers, max, &jobs);
+	syn_list_for_each (job, &jobs, job.link) {
 		ret[nr].cookie = job->copy.cookie;
-		ret[nr].status = job->status;
+		ret[nr].status = job->job.status;
+		host->free[host->nr_free++] = job;
 		nr++;
 	}
-	if (nr && host->reaped == host->done)
-		dev_host_lower(host);
-	(void)pthread_mutex_unlock(&host->lock);
 	return nr;
 }
 
 static int dev_host_event_fd(struct syn_dev *dev)
 {
-	return dev_host_of(dev)->event;
+	return syn_workers_event_fd(dev_host_of(dev)->workers);
 }
 
 static const struct syn_dev_ops dev_host_ops = {
@@ -319,80 +291,56 @@ static const struct syn_dev_ops dev_host_ops = {
 	.event_fd = dev_host_event_fd,
 };
 
-/* Signals are the control thread's business. */
-static int dev_host_start(struct dev_host *host)
+/* The CPUs that this thread, and so the workers, may use. */
+static unsigned int cpus_usable(void)
 {
-	sigset_t all;
-	sigset_t old;
-	int r = EAGAIN;
+	cpu_set_t set;
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!syn_fault())
-		r = pthread_create(&host->thread, NULL, dev_host_main, host);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return -r;
-	(void)pthread_setname_np(host->thread, "syn-copy");
-	return 0;
+	/* The one reason to fail is a machine of more CPUs than the set has. */
+	if (syn_fault() || sched_getaffinity(0, sizeof(set), &set) < 0)
+		return SYN_WORKERS_MAX;
+	return (unsigned int)CPU_COUNT(&set);
 }
 
 int syn_dev_host_open(struct syn_dev **ret,
 		      const struct syn_dev_host_config *config)
 {
 	struct dev_host *host = syn_alloc(1, sizeof(*host));
+	unsigned int nr;
 	int r;
 
 	if (!host)
 		return -ENOMEM;
 	host->dev.ops = &dev_host_ops;
 	host->config = *config;
-	host->event = syn_fault() ? (errno = EMFILE, -1)
-				  : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (host->event < 0) {
-		r = -errno;
-		goto free_host;
+	nr = config->workers ? config->workers : cpus_usable();
+	r = syn_workers_open(&host->workers, nr);
+	if (r) {
+		free(host);
+		return r;
 	}
-	(void)pthread_mutex_init(&host->lock, NULL);
-	(void)pthread_cond_init(&host->work, NULL);
-	r = dev_host_start(host);
-	if (r)
-		goto close_event;
+	for (; host->nr_free < HOST_QUEUE; host->nr_free++) {
+		struct host_job *job = &host->job[host->nr_free];
+
+		job->host = host;
+		job->job.run = host_job_run;
+		host->free[host->nr_free] = job;
+	}
 	*ret = &host->dev;
 	return 0;
-
-close_event:
-	(void)pthread_cond_destroy(&host->work);
-	(void)pthread_mutex_destroy(&host->lock);
-	(void)syn_close(host->event);
-free_host:
-	free(host);
-	return r;
 }
 
 void syn_dev_host_set_delay(struct syn_dev *dev, uint64_t delay_ns)
 {
-	struct dev_host *host = dev_host_of(dev);
-
-	(void)pthread_mutex_lock(&host->lock);
-	host->delay_ns = delay_ns;
-	(void)pthread_mutex_unlock(&host->lock);
+	dev_host_of(dev)->delay_ns = delay_ns;
 }
 
 void syn_dev_host_fail_copy(struct syn_dev *dev, unsigned int nth)
 {
-	struct dev_host *host = dev_host_of(dev);
-
-	(void)pthread_mutex_lock(&host->lock);
-	host->fail_in = nth;
-	(void)pthread_mutex_unlock(&host->lock);
+	dev_host_of(dev)->fail_in = nth;
 }
 
 void syn_dev_host_lose(struct syn_dev *dev)
 {
-	struct dev_host *host = dev_host_of(dev);
-
-	(void)pthread_mutex_lock(&host->lock);
-	host->lost = true;
-	(void)pthread_mutex_unlock(&host->lock);
+	syn_store_relaxed(&dev_host_of(dev)->lost, true);
 }

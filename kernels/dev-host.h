@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host-emulated device: both tiers are memfds, one thread copies.
+ * The host-emulated device: both tiers are memfds, workers copy.
  *
  * A full backend, on which the daemon runs where there is no GPU and which
  * every test runs on.  On request it delays, fails or loses the device.
@@ -18,6 +18,8 @@ struct syn_dev;
  * @lock_memory:	mlock host extents; -ENOMEM is forwarded.
  * @huge_pages:		use huge pages for host extents when the system has
  *			them.
+ * @workers:		threads that copy and encode, at most SYN_WORKERS_MAX; 0:
+ *			one for each CPU of the node this process may use.
  * @keep:		the keeper takes a duplicate of @fd under @id and has
  *			acknowledged it on return.  NULL: nobody keeps.
  * @drop:		the keeper may close it.
@@ -26,6 +28,7 @@ struct syn_dev;
 struct syn_dev_host_config {
 	bool lock_memory;
 	bool huge_pages;
+	unsigned int workers;
 	int (*keep)(void *ctx, uint32_t id, int fd);
 	void (*drop)(void *ctx, uint32_t id);
 	void *keep_ctx;
@@ -33,6 +36,8 @@ struct syn_dev_host_config {
 
 int syn_dev_host_open(struct syn_dev **ret,
 		      const struct syn_dev_host_config *config);
+
+/* For tests; called as the device's own calls. */
 
 /* Every copy from now on takes at least @delay_ns. */
 void syn_dev_host_set_delay(struct syn_dev *dev, uint64_t delay_ns);
