@@ -7,6 +7,8 @@
 
 #include "core/base/atomic.h"
 #include "core/dev.h"
+#include "core/disk.h"
+#include "kernels/codec/page.h"
 #include "kernels/codec/sum.h"
 
 #define STEP_NS	   3000000u
@@ -18,7 +20,6 @@
 void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 		uint32_t max_pages, uint32_t low, uint32_t high)
 {
-	struct syn_dev_host_config dev_config = { 0 };
 	struct syn_mm_config config = {
 		.hbm_bytes = hbm_bytes,
 		.host_bytes = host_bytes,
@@ -29,13 +30,24 @@ void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 		.codec = SYN_CODEC_RAW16,
 	};
 
+	world_open_swap(w, &config, NULL);
+}
+
+void world_open_swap(struct world *w, struct syn_mm_config *config,
+		     struct syn_simdisk *sim)
+{
+	struct syn_dev_host_config dev_config = { 0 };
+
 	*w = (struct world){ .now_ns = 1000000000, .next_id = 1 };
 	assert_int_equal(syn_dev_host_open(&w->dev, &dev_config), 0);
-	w->kept = calloc(1, syn_mm_kept_bytes(&config));
+	if (sim)
+		assert_int_equal(syn_simdisk_open(sim, &w->disk), 0);
+	w->kept = calloc(1, syn_mm_kept_bytes(config));
 	assert_non_null(w->kept);
-	config.kept = w->kept;
-	config.dev = w->dev;
-	assert_int_equal(syn_mm_new(&w->mm, &config), 0);
+	config->kept = w->kept;
+	config->dev = w->dev;
+	config->disk = w->disk;
+	assert_int_equal(syn_mm_new(&w->mm, config), 0);
 }
 
 void world_close(struct world *w)
@@ -47,6 +59,8 @@ void world_close(struct world *w)
 	assert_int_equal(w->mm->nr_lessees, 0);
 	assert_null(syn_mm_free(w->mm));
 	w->dev->ops->close(w->dev);
+	if (w->disk)
+		w->disk->ops->close(w->disk);
 	free(w->kept);
 }
 
@@ -65,7 +79,7 @@ static bool world_busy(const struct world *w)
 	for (i = 0; i < SYN_MOVES_MAX; i++)
 		if (w->mm->move[i].state == SYN_MOVE_COPY)
 			return true;
-	return false;
+	return w->mm->nr_swaps;
 }
 
 void world_settle(struct world *w)
@@ -93,10 +107,11 @@ struct syn_ctl_status world_stat(const struct world *w)
 
 struct syn_ctl_tier world_tier(const struct world *w, uint32_t tier)
 {
-	struct syn_ctl_tier tiers[2];
+	struct syn_ctl_tier tiers[SYN_TIERS];
 
-	assert_int_equal(syn_mm_stat_tiers(w->mm, tiers, 2), 2);
-	return tiers[tier == SYN_TIER_HBM ? 0 : 1];
+	assert_int_equal(syn_mm_stat_tiers(w->mm, tiers, SYN_TIERS),
+			 w->disk ? 3 : 2);
+	return tiers[tier - SYN_TIER_HBM];
 }
 
 void space_fill(struct syn_msg_space *msg, uint32_t tokens, uint32_t heads,
@@ -379,12 +394,28 @@ void client_unpin(struct client *c, uint64_t handle)
 	(void)syn_fetch_sub_release(&c->pin[SYN_HANDLE_INDEX(handle)], 1);
 }
 
+static int client_decode(struct client *c, uint32_t loan)
+{
+	const struct syn_loan *l = &c->loan[loan];
+	const struct syn_mm *mm = c->world->mm;
+	uint32_t space = c->session->window[l->window].pool->space;
+	const struct syn_layout *layout = &mm->info[space].layout;
+	uint32_t tile;
+
+	assert_int_equal(syn_layout_bytes(layout), l->bytes);
+	return syn_page_decode(client_slot(c, l->window, l->dst_slot),
+			       client_frame(c, l), layout, 0, l->nr_sums,
+			       &c->sums[(size_t)loan * SYN_TILES_MAX], &tile);
+}
+
 int client_execute(struct client *c, uint32_t loan)
 {
 	const struct syn_loan *l = &c->loan[loan];
 	uint32_t sums[SYN_TILES_MAX];
 
 	assert_int_equal(l->state, SYN_LOAN_OUT);
+	if (l->codec == SYN_CODEC_H4)
+		return client_decode(c, loan);
 	assert_int_equal((uint64_t)l->nr_sums * l->tile_bytes, l->bytes);
 	syn_sum_copy(client_slot(c, l->window, l->dst_slot), client_frame(c, l),
 		     l->bytes, l->tile_bytes, sums);

@@ -10,6 +10,7 @@
 
 #include <synapse/abi.h>
 
+#include "core/io/simdisk.h"
 #include "core/mm-internal.h"
 #include "core/mm.h"
 #include "kernels/dev-host.h"
@@ -19,9 +20,10 @@
 #define CLIENT_LINES   4u /* timelines */
 #define CLIENT_EXTENTS 64u
 
-/* One world: a device, kept memory and a manager. */
+/* One world: a device, perhaps a disk, kept memory and a manager. */
 struct world {
 	struct syn_dev *dev;
+	struct syn_disk *disk;
 	struct syn_mm *mm;
 	void *kept;
 	uint64_t now_ns;
@@ -48,6 +50,9 @@ struct client {
 
 void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 		uint32_t max_pages, uint32_t low, uint32_t high);
+/* The same with a swap file on @sim, and the ladder's codec. */
+void world_open_swap(struct world *w, struct syn_mm_config *config,
+		     struct syn_simdisk *sim);
 /* Audits, frees, and sees that nothing is left. */
 void world_close(struct world *w);
 

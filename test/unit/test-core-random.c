@@ -293,17 +293,34 @@ static void walk_end(struct walk *k)
 	assert_int_equal(world_stat(&k->world).nr_pages, 0);
 	assert_int_equal(world_tier(&k->world, SYN_TIER_HBM).used_bytes, 0);
 	assert_int_equal(world_tier(&k->world, SYN_TIER_HOST).used_bytes, 0);
+	if (k->world.disk)
+		assert_int_equal(
+			world_tier(&k->world, SYN_TIER_NVME).used_bytes, 0);
 	world_close(&k->world);
 }
 
-static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes)
+static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes,
+		     uint32_t nr_segments)
 {
 	static struct walk walk;
+	struct syn_mm_config config = {
+		.hbm_bytes = 16 * MIB,
+		.host_bytes = host_bytes,
+		.max_pages = 512,
+		.max_sessions = 8,
+		.low_permille = 100,
+		.high_permille = 250,
+		.codec = SYN_CODEC_RAW16,
+	};
+	struct syn_simdisk *sim = NULL;
 	struct syn_ctl_status stat;
 	uint32_t i;
 
 	walk = (struct walk){ .random = seed };
-	world_open(&walk.world, 16 * MIB, host_bytes, 512, 100, 250);
+	if (nr_segments)
+		assert_int_equal(
+			syn_simdisk_new(&sim, 2 * MIB, nr_segments, seed), 0);
+	world_open_swap(&walk.world, &config, sim);
 	/* 32 KiB a page: 64 frames in an extent. */
 	walk.space = world_space(&walk.world, WALK_TOKENS, 2, 64);
 	for (i = 0; i < WALK_KEYS; i++)
@@ -322,18 +339,33 @@ static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes)
 		      (unsigned long long)walk.deaths);
 	assert_true(stat.demotions && stat.loads && walk.found && walk.deaths);
 	assert_int_equal(stat.sum_failures, 0);
+	if (sim)
+		assert_true(world_tier(&walk.world, SYN_TIER_NVME).out_bytes);
 	walk_end(&walk);
+	assert_null(syn_simdisk_free(sim));
 }
 
 static void test_walk(void **state)
 {
-	walk_run(0x9e3779b97f4a7c15, WALK_OPS / 2, 32 * MIB);
+	walk_run(0x9e3779b97f4a7c15, WALK_OPS / 2, 32 * MIB, 0);
 }
 
 /* The host tier holds less than the clients want. */
 static void test_walk_short(void **state)
 {
-	walk_run(0x2545f4914f6cdd1d, WALK_OPS / 2, 2 * MIB);
+	walk_run(0x2545f4914f6cdd1d, WALK_OPS / 2, 2 * MIB, 0);
+}
+
+/* What it does not hold goes to the swap file. */
+static void test_walk_swap(void **state)
+{
+	walk_run(0xda942042e4dd58b5, WALK_OPS / 2, 2 * MIB, 8);
+}
+
+/* That is short, too. */
+static void test_walk_swap_short(void **state)
+{
+	walk_run(0x853c49e6748fea9b, WALK_OPS / 2, 2 * MIB, 1);
 }
 
 /* Other walks each time, under the setup that asks for it. */
@@ -345,7 +377,8 @@ static void test_walk_more(void **state)
 	if (!getenv("SYN_TEST_STRESS"))
 		skip();
 	for (i = 0; i < 40; i++)
-		walk_run(seed + 2ull * i, WALK_OPS / 2, (2 + i % 4) * MIB);
+		walk_run(seed + 2ull * i, WALK_OPS / 2, (2 + i % 4) * MIB,
+			 i % 5);
 }
 
 int main(void)
@@ -353,6 +386,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_walk_short),
+		cmocka_unit_test(test_walk_swap),
+		cmocka_unit_test(test_walk_swap_short),
 		cmocka_unit_test(test_walk_more),
 	};
 

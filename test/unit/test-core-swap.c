@@ -1,0 +1,730 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pages in the swap file: out, in, found again, lost; and encoded ones. */
+#include "test/unit/core-harness.h"
+
+#include <errno.h>
+
+#include "core/disk.h"
+#include "core/page.h"
+
+#define PAGES 200u
+#define SLOTS 16u
+
+struct swap_world {
+	struct syn_simdisk *sim;
+	struct world world;
+	struct client client;
+	uint32_t space;
+	uint32_t codec;
+	uint32_t nr_segments;
+};
+
+static void swap_join(struct swap_world *s)
+{
+	struct syn_mm_config config = {
+		.hbm_bytes = 4 * MIB,
+		.host_bytes = 2 * MIB,
+		.max_pages = 512,
+		.max_sessions = 4,
+		.low_permille = 100,
+		.high_permille = 250,
+		.codec = s->codec,
+	};
+
+	world_open_swap(&s->world, &config, s->sim);
+	/* 32 KiB a page: 64 frames of host memory, 56 slots in a segment. */
+	s->space = world_space(&s->world, 64, 2, 64);
+	client_open(&s->client, &s->world, 1);
+	(void)client_window(&s->client, s->space, SLOTS);
+}
+
+static void swap_leave(struct swap_world *s)
+{
+	client_close(&s->client);
+	world_close(&s->world);
+}
+
+static int setup(void **state)
+{
+	struct swap_world *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	s->codec = SYN_CODEC_RAW16;
+	s->nr_segments = 8;
+	assert_int_equal(syn_simdisk_new(&s->sim, 2 * MIB, 8, 7), 0);
+	swap_join(s);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct swap_world *s = *state;
+
+	swap_leave(s);
+	assert_null(syn_simdisk_free(s->sim));
+	free(s);
+	return 0;
+}
+
+/* While the disk is left alone after a failure, refusals are right. */
+static uint64_t full_at_last(struct client *c, uint32_t seed)
+{
+	uint64_t handle;
+	uint32_t n = 0;
+	int r;
+
+	while ((r = client_lease(c, 0, 1, &handle)) == SYN_E_BACKPRESSURE) {
+		assert_true(n++ < 1000);
+		(void)world_poll(c->world);
+	}
+	assert_int_equal(r, 0);
+	client_write(c, handle, seed);
+	assert_int_equal(client_commit(c, handle, 64), 0);
+	return handle;
+}
+
+static int check_at_last(struct client *c, uint64_t handle, uint32_t seed)
+{
+	uint32_t n = 0;
+	int r;
+
+	while ((r = client_check(c, handle, seed)) == SYN_E_BACKPRESSURE) {
+		assert_true(n++ < 1000);
+		(void)world_poll(c->world);
+	}
+	return r;
+}
+
+static int persist(struct client *c, uint64_t handle)
+{
+	uint32_t n;
+	int r = SYN_MM_E_WAIT;
+
+	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
+		r = syn_mm_persist(c->session, &handle, 1);
+		(void)world_poll(c->world);
+	}
+	return r;
+}
+
+/* ---- out and in --------------------------------------------------------- */
+
+/* More than HBM and host memory together: every byte comes back. */
+static void test_out_and_in(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle[PAGES];
+	uint32_t turn;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = client_full(&s->client, 0, i * 77);
+	world_audit(&s->world);
+	assert_true(world_tier(&s->world, SYN_TIER_NVME).in_bytes);
+	for (turn = 0; turn < 3; turn++)
+		for (i = 0; i < PAGES; i++)
+			assert_int_equal(
+				client_check(&s->client, handle[i], i * 77), 0);
+	world_audit(&s->world);
+	assert_true(world_tier(&s->world, SYN_TIER_NVME).out_bytes >=
+		    2 * (PAGES - 100) * 32768ull);
+}
+
+/* Read back from the file, a page is not written again. */
+static void test_clean(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle[PAGES];
+	uint64_t written;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = client_full(&s->client, 0, i);
+	for (i = 0; i < 2 * PAGES; i++)
+		assert_int_equal(
+			client_check(&s->client, handle[i % PAGES], i % PAGES),
+			0);
+	world_settle(&s->world);
+	written = world_tier(&s->world, SYN_TIER_NVME).in_bytes;
+	assert_true(written && written <= PAGES * 32768ull);
+}
+
+static void test_released_is_free(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle[PAGES];
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = client_full(&s->client, 0, i);
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(client_release(&s->client, handle[i]), 0);
+	world_settle(&s->world);
+	assert_int_equal(world_stat(&s->world).nr_pages, 0);
+	assert_int_equal(world_tier(&s->world, SYN_TIER_NVME).used_bytes, 0);
+}
+
+/* A batch that wants more than host memory holds gets what there is. */
+static void test_batch_larger_than_host(void **state)
+{
+	struct swap_world *s = *state;
+	struct syn_vec_fault answer[SLOTS];
+	uint64_t handle[PAGES];
+	uint32_t loans = 0;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = client_full(&s->client, 0, i);
+	assert_int_equal(client_fault(&s->client, handle, SLOTS, answer), 0);
+	for (i = 0; i < SLOTS; i++) {
+		if (answer[i].res != SYN_FAULT_LOAN)
+			continue;
+		loans++;
+		assert_int_equal(client_execute(&s->client, answer[i].loan), 0);
+		assert_int_equal(client_loaded(&s->client, answer[i].loan, 0),
+				 0);
+	}
+	assert_true(loans);
+}
+
+/* ---- after a restart ---------------------------------------------------- */
+
+static void test_found_again(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle;
+	uint64_t miss;
+	uint32_t i;
+
+	for (i = 0; i < 40; i++) {
+		handle = client_sealed(&s->client, 0, i * 3, i + 1);
+		if (i % 2)
+			assert_int_equal(persist(&s->client, handle), 0);
+	}
+	swap_leave(s);
+	swap_join(s);
+	for (i = 0; i < 40; i++) {
+		int r = client_lookup(&s->client, 0, i + 1, &handle, &miss);
+
+		if (i % 2) {
+			assert_int_equal(r, 1);
+			assert_int_equal(
+				client_check(&s->client, handle, i * 3), 0);
+		}
+	}
+	world_audit(&s->world);
+}
+
+static void test_other_domain_finds_nothing(void **state)
+{
+	struct swap_world *s = *state;
+	struct client other;
+	uint64_t handle = client_sealed(&s->client, 0, 5, 1);
+	uint64_t miss;
+
+	assert_int_equal(persist(&s->client, handle), 0);
+	swap_leave(s);
+	swap_join(s);
+	client_open(&other, &s->world, 2);
+	(void)client_window(&other, s->space, 4);
+	assert_int_equal(client_lookup(&other, 0, 1, &handle, &miss), 0);
+	assert_int_equal(miss, SYN_MISS_NEVER);
+	client_close(&other);
+	assert_int_equal(client_lookup(&s->client, 0, 1, &handle, &miss), 1);
+}
+
+/* Durable pages outlive a power cut, whatever else it takes. */
+static void test_power_cut(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle;
+	uint64_t miss;
+	uint32_t turn;
+	uint32_t i;
+
+	for (turn = 0; turn < 20; turn++) {
+		uint32_t key = 1000 * turn;
+
+		for (i = 0; i < PAGES; i++)
+			(void)client_full(&s->client, 0, i);
+		for (i = 0; i < 8; i++) {
+			handle = client_sealed(&s->client, 0, key + i,
+					       key + i + 1);
+			assert_int_equal(persist(&s->client, handle), 0);
+		}
+		syn_simdisk_cut(s->sim);
+		client_close(&s->client);
+		/* What is under way never ends. */
+		s->world.mm->nr_swaps = 0;
+		assert_null(syn_mm_free(s->world.mm));
+		s->world.dev->ops->close(s->world.dev);
+		s->world.disk->ops->close(s->world.disk);
+		free(s->world.kept);
+		swap_join(s);
+		for (i = 0; i < 8; i++) {
+			assert_int_equal(client_lookup(&s->client, 0,
+						       key + i + 1, &handle,
+						       &miss),
+					 1);
+			assert_int_equal(
+				client_check(&s->client, handle, key + i), 0);
+		}
+		(void)syn_mm_evict(s->world.mm, UINT64_MAX);
+	}
+}
+
+static void test_persist_refusals(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t full = client_full(&s->client, 0, 1);
+	uint64_t one = client_sealed(&s->client, 0, 2, 9);
+	uint64_t dup = client_full(&s->client, 0, 2);
+	struct syn_disk *disk = s->world.mm->disk;
+
+	assert_int_equal(client_seal(&s->client, dup, 9, 0), SYN_E_DUP);
+	assert_int_equal(persist(&s->client, full), -ENOKEY);
+	assert_int_equal(persist(&s->client, dup), -ENOKEY);
+	assert_int_equal(persist(&s->client, one + (1ull << 32)), -ESTALE);
+	s->world.mm->disk = NULL;
+	assert_int_equal(persist(&s->client, one), -ENODEV);
+	s->world.mm->disk = disk;
+	assert_int_equal(syn_mm_persist(s->client.session, &one, 0), -EINVAL);
+	assert_int_equal(
+		syn_mm_persist(s->client.session, &one, SYN_BATCH_MAX + 1),
+		-EINVAL);
+	assert_int_equal(persist(&s->client, one), 0);
+}
+
+/* Pinned, it is resident all the while. */
+static void test_persist_pinned(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle = client_sealed(&s->client, 0, 4, 1);
+	uint32_t *at;
+
+	assert_int_equal(client_pin(&s->client, handle, &at), 0);
+	assert_int_equal(persist(&s->client, handle), 0);
+	assert_int_equal(client_state(&s->client, handle), SYN_PTE_RESIDENT);
+	assert_int_equal(*at, 4);
+	client_unpin(&s->client, handle);
+}
+
+/* ---- a disk that fails -------------------------------------------------- */
+
+/* Whichever write fails: no page is lost, and a slot that failed is retired. */
+static void test_write_fails(void **state)
+{
+	struct swap_world *s = *state;
+	uint32_t nth;
+	uint32_t i;
+
+	for (nth = 1; nth < 60; nth++) {
+		uint64_t handle[PAGES];
+
+		syn_simdisk_fail(s->sim, nth, nth % 2 ? -EIO : -ENOSPC);
+		for (i = 0; i < PAGES; i++)
+			handle[i] = full_at_last(&s->client, i + nth);
+		syn_simdisk_fail(s->sim, 0, 0);
+		for (i = 0; i < PAGES; i++) {
+			assert_int_equal(
+				check_at_last(&s->client, handle[i], i + nth),
+				0);
+			assert_int_equal(client_release(&s->client, handle[i]),
+					 0);
+		}
+		world_settle(&s->world);
+		world_audit(&s->world);
+	}
+	assert_true(world_stat(&s->world).swap_retired);
+	assert_int_equal(world_stat(&s->world).sum_failures, 0);
+}
+
+static uint64_t swapped_page(struct swap_world *s, uint64_t key)
+{
+	uint64_t handle = client_sealed(&s->client, 0, 123, key);
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(client_release(&s->client,
+						client_full(&s->client, 0, i)),
+				 0);
+	for (i = 0; i < PAGES; i++)
+		(void)client_full(&s->client, 0, i);
+	world_settle(&s->world);
+	assert_true(
+		syn_page_is(client_page(&s->client, handle), SYN_PAGE_F_NVME));
+	assert_false(syn_page_is(client_page(&s->client, handle),
+				 SYN_PAGE_F_HBM | SYN_PAGE_F_HOST));
+	return handle;
+}
+
+/* A read that fails is a miss, once; the slot is not used again. */
+static void test_read_fails(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle = swapped_page(s, 5);
+	uint64_t miss;
+
+	world_settle(&s->world);
+	syn_simdisk_fail(s->sim, 1, -EIO);
+	assert_int_equal(client_check(&s->client, handle, 123), SYN_E_LOST);
+	assert_int_equal(world_stat(&s->world).swap_retired, 1);
+	assert_int_equal(client_lookup(&s->client, 0, 5, &handle, &miss), 0);
+	assert_int_equal(miss, SYN_MISS_LOST);
+}
+
+/* Whatever bit flips: what is read is right, or it is a miss. */
+static void test_flips(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t random = 88172645463325252u;
+	uint32_t turn;
+	uint32_t lost = 0;
+	uint32_t gone = 0;
+
+	for (turn = 0; turn < 60; turn++) {
+		uint64_t handle;
+		uint64_t miss;
+		uint32_t i;
+
+		for (i = 0; i < 20; i++) {
+			handle = client_sealed(&s->client, 0, turn + i, i + 1);
+			assert_int_equal(persist(&s->client, handle), 0);
+		}
+		swap_leave(s);
+		for (i = 0; i < 200; i++) {
+			random ^= random << 13;
+			random ^= random >> 7;
+			random ^= random << 17;
+			syn_simdisk_flip(s->sim, random % (8 * 2 * MIB) +
+							 8 * SYN_DISK_BLOCK);
+		}
+		swap_join(s);
+		for (i = 0; i < 20; i++) {
+			int r;
+
+			if (client_lookup(&s->client, 0, i + 1, &handle,
+					  &miss) != 1) {
+				gone++;
+				continue;
+			}
+			r = client_check(&s->client, handle, turn + i);
+			assert_true(!r || r == SYN_E_LOST);
+			lost += r == SYN_E_LOST;
+		}
+		client_close(&s->client);
+		(void)syn_mm_evict(s->world.mm, UINT64_MAX);
+		client_open(&s->client, &s->world, 1);
+		(void)client_window(&s->client, s->space, SLOTS);
+	}
+	print_message("%u lost, %u gone\n", lost, gone);
+	assert_true(lost);
+}
+
+/* Everything is full: refusals, no loss, and room again afterwards. */
+static void test_all_full(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle[1000];
+	uint32_t nr = 0;
+	uint32_t i;
+	int r = 0;
+
+	while (nr < syn_array_size(handle)) {
+		r = client_lease(&s->client, 0, 1, &handle[nr]);
+		if (r)
+			break;
+		client_write(&s->client, handle[nr], nr);
+		assert_int_equal(client_commit(&s->client, handle[nr], 64), 0);
+		nr++;
+	}
+	assert_true(r == SYN_E_BACKPRESSURE || r == -EDQUOT);
+	/* HBM, host memory and seven or eight segments of 56. */
+	assert_true(nr > 450);
+	world_audit(&s->world);
+	assert_int_equal(client_release(&s->client, handle[0]), 0);
+	for (i = 1; i < nr; i++) {
+		r = client_check(&s->client, handle[i], i);
+		assert_true(!r || r == SYN_E_BACKPRESSURE);
+		assert_int_equal(client_release(&s->client, handle[i]), 0);
+	}
+	world_settle(&s->world);
+	assert_int_equal(world_stat(&s->world).nr_pages, 0);
+}
+
+/* ---- encoded pages ------------------------------------------------------ */
+
+#define H4_PAGES 40u
+
+struct h4_world {
+	struct syn_simdisk *sim;
+	struct world world;
+	struct client client;
+	uint32_t space;
+};
+
+static void h4_join(struct h4_world *h)
+{
+	struct syn_mm_config config = {
+		.hbm_bytes = 4 * MIB,
+		.host_bytes = 4 * MIB,
+		.max_pages = 512,
+		.max_sessions = 4,
+		.low_permille = 100,
+		.high_permille = 250,
+		.codec = SYN_CODEC_H4,
+	};
+	struct syn_msg_space_reply reply;
+	struct syn_msg_space msg;
+	const char *why = "";
+
+	world_open_swap(&h->world, &config, h->sim);
+	/* 128 KiB a page, 34 KiB encoded. */
+	space_fill(&msg, 128, 2, 128);
+	msg.component[0].codec = SYN_CODEC_H4;
+	msg.component[1].codec = SYN_CODEC_H4;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 0);
+	h->space = reply.space;
+	client_open(&h->client, &h->world, 1);
+	(void)client_window(&h->client, h->space, 8);
+}
+
+static int h4_setup(void **state)
+{
+	struct h4_world *h = calloc(1, sizeof(*h));
+
+	assert_non_null(h);
+	assert_int_equal(syn_simdisk_new(&h->sim, 2 * MIB, 8, 7), 0);
+	h4_join(h);
+	*state = h;
+	return 0;
+}
+
+static int h4_teardown(void **state)
+{
+	struct h4_world *h = *state;
+
+	client_close(&h->client);
+	world_close(&h->world);
+	assert_null(syn_simdisk_free(h->sim));
+	free(h);
+	return 0;
+}
+
+/* Small finite numbers of both signs: fp16 between 2^-2 and 2. */
+static uint16_t h4_number(uint32_t seed, uint32_t i)
+{
+	uint32_t x = (seed + i) * 2654435761u;
+
+	return (uint16_t)((x >> 31 << 15) | (0x3400 + (x >> 16) % 0xc00));
+}
+
+static uint64_t h4_page(struct h4_world *h, uint32_t seed, bool nan)
+{
+	uint16_t *number;
+	uint32_t *at;
+	uint64_t handle;
+	uint32_t i;
+
+	assert_int_equal(client_lease(&h->client, 0, 1, &handle), 0);
+	assert_int_equal(client_pin(&h->client, handle, &at), 0);
+	number = (uint16_t *)at;
+	for (i = 0; i < 65536; i++)
+		number[i] = h4_number(seed, i);
+	if (nan)
+		number[40000] = 0x7e00;
+	client_unpin(&h->client, handle);
+	assert_int_equal(client_commit(&h->client, handle, 128), 0);
+	return handle;
+}
+
+/* How many numbers of the page differ from what was written. */
+static uint32_t h4_differ(struct h4_world *h, uint64_t handle, uint32_t seed)
+{
+	const uint16_t *number;
+	uint32_t differ = 0;
+	uint32_t *at;
+	uint32_t i;
+
+	assert_int_equal(client_load(&h->client, handle, &at), 0);
+	number = (const uint16_t *)at;
+	for (i = 0; i < 65536; i++)
+		differ += number[i] != h4_number(seed, i);
+	client_unpin(&h->client, handle);
+	return differ;
+}
+
+static void h4_push(struct h4_world *h)
+{
+	uint32_t i;
+
+	for (i = 0; i < H4_PAGES; i++)
+		(void)h4_page(h, 1000 + i, false);
+	world_settle(&h->world);
+}
+
+/* What leaves HBM is encoded once, and then stays as it is. */
+static void test_h4_leaves(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	uint32_t sums[4];
+	struct syn_rec_page *pg;
+
+	h4_push(h);
+	pg = client_page(&h->client, handle);
+	assert_int_equal(pg->codec, SYN_CODEC_H4);
+	assert_int_equal(pg->fidelity, 4);
+	memcpy(sums, pg->sum, sizeof(sums));
+	assert_true(syn_page_errors(h->world.mm, 0)[0]);
+	assert_true(h4_differ(h, handle, 1) > 60000);
+	h4_push(h);
+	assert_memory_equal(sums, pg->sum, sizeof(sums));
+	assert_true(h4_differ(h, handle, 1) > 60000);
+	assert_int_equal(world_stat(&h->world).sum_failures, 0);
+	world_audit(&h->world);
+}
+
+static void test_h4_anchor_stays_raw(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	struct syn_vec_advise advise = { .handle = handle,
+					 .advice = SYN_ADVISE_ANCHOR };
+
+	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
+	h4_push(h);
+	assert_int_equal(client_page(&h->client, handle)->codec,
+			 SYN_CODEC_RAW16);
+	assert_int_equal(h4_differ(h, handle, 1), 0);
+	advise.advice = SYN_ADVISE_COLD + 1;
+	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), -EINVAL);
+}
+
+static void test_h4_not_finite_stays_raw(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, true);
+
+	h4_push(h);
+	assert_int_equal(client_page(&h->client, handle)->codec,
+			 SYN_CODEC_RAW16);
+	assert_int_equal(world_stat(&h->world).raw_fallbacks, 1);
+	assert_int_equal(h4_differ(h, handle, 1), 1);
+}
+
+/* Sealed after it was encoded: the sums of its canonical bytes are no matter. */
+static void test_h4_sealed_late(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	uint64_t miss;
+
+	h4_push(h);
+	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
+	h4_push(h);
+	assert_true(h4_differ(h, handle, 1) > 60000);
+	assert_int_equal(client_lookup(&h->client, 0, 6, &handle, &miss), 0);
+	assert_int_equal(miss, SYN_MISS_FIDELITY);
+}
+
+/* Who asked for every bit keeps it, as long as the lease lasts. */
+static void test_h4_exact_lease(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	uint64_t exact;
+	uint64_t miss;
+
+	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
+	assert_int_equal(client_lookup(&h->client, 0, 6, &exact, &miss), 1);
+	h4_push(h);
+	assert_int_equal(h4_differ(h, exact, 1), 0);
+	assert_int_equal(client_release(&h->client, exact), 0);
+	world_settle(&h->world);
+}
+
+static void test_h4_found_again(void **state)
+{
+	struct h4_world *h = *state;
+	struct syn_vec_key key = { .key = { 6, ~6ull } };
+	uint64_t handle = h4_page(h, 1, false);
+	uint64_t miss;
+
+	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
+	assert_int_equal(persist(&h->client, handle), 0);
+	client_close(&h->client);
+	world_close(&h->world);
+	h4_join(h);
+	assert_int_equal(client_lookup(&h->client, 0, 6, &handle, &miss), 0);
+	assert_int_equal(miss, SYN_MISS_FIDELITY);
+	assert_int_equal(
+		syn_mm_lookup(h->client.session, 0, 4, &key, 1, &handle, &miss),
+		1);
+	assert_true(h4_differ(h, handle, 1) > 60000);
+	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
+}
+
+static void test_h4_spaces(void **state)
+{
+	struct h4_world *h = *state;
+	struct syn_msg_space_reply reply;
+	struct syn_msg_space msg;
+	const char *why = "";
+
+	space_fill(&msg, 64, 2, 128);
+	msg.component[0].codec = SYN_CODEC_H4;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 -EINVAL);
+	space_fill(&msg, 128, 2, 96);
+	msg.component[0].codec = SYN_CODEC_H4;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 -EINVAL);
+	space_fill(&msg, 128, 2, 128);
+	msg.raw_head = 1;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 -EINVAL);
+	msg.component[0].codec = SYN_CODEC_H4;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 0);
+	msg.raw_tail = 2;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 -EINVAL);
+	msg.component[0].codec = SYN_CODEC_NR;
+	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
+			 -EINVAL);
+}
+
+#define SWAP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define H4_TEST(name)                                                          \
+	cmocka_unit_test_setup_teardown(name, h4_setup, h4_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SWAP_TEST(test_out_and_in),
+		SWAP_TEST(test_clean),
+		SWAP_TEST(test_released_is_free),
+		SWAP_TEST(test_batch_larger_than_host),
+		SWAP_TEST(test_found_again),
+		SWAP_TEST(test_other_domain_finds_nothing),
+		SWAP_TEST(test_power_cut),
+		SWAP_TEST(test_persist_refusals),
+		SWAP_TEST(test_persist_pinned),
+		SWAP_TEST(test_write_fails),
+		SWAP_TEST(test_read_fails),
+		SWAP_TEST(test_flips),
+		SWAP_TEST(test_all_full),
+		H4_TEST(test_h4_leaves),
+		H4_TEST(test_h4_anchor_stays_raw),
+		H4_TEST(test_h4_not_finite_stays_raw),
+		H4_TEST(test_h4_sealed_late),
+		H4_TEST(test_h4_exact_lease),
+		H4_TEST(test_h4_found_again),
+		H4_TEST(test_h4_spaces),
+	};
+
+	return test_main(tests);
+}
