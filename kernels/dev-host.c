@@ -14,6 +14,7 @@
 #include "core/base/fault.h"
 #include "core/base/list.h"
 #include "core/dev.h"
+#include "kernels/codec/page.h"
 #include "kernels/codec/sum.h"
 #include "kernels/workers.h"
 #include "numa/hostmem.h"
@@ -98,6 +99,10 @@ static int host_job_tiles(struct host_job *job, uint32_t first, uint32_t nr)
 	const struct syn_copy *copy = &job->copy;
 	uint64_t at = first * copy->tile_bytes;
 
+	if (copy->encode)
+		return syn_page_encode(job->dst, job->src, copy->encode, first,
+				       nr, copy->sums, copy->stored_sums,
+				       copy->error);
 	syn_sum_copy(job->dst + at, job->src + at, nr * copy->tile_bytes,
 		     copy->tile_bytes, copy->sums + first);
 	return 0;
@@ -193,6 +198,16 @@ static void dev_host_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 		config->drop(config->keep_ctx, mem->id);
 }
 
+/* The layout is of the page that is read. */
+static bool encode_is_sane(const struct syn_copy *copy)
+{
+	const struct syn_layout *l = copy->encode;
+
+	return copy->stored_sums && copy->error &&
+	       copy->tile_bytes == syn_tile_raw_bytes(&l->component[0]) &&
+	       copy->bytes == syn_layout_tiles(l) * copy->tile_bytes;
+}
+
 static bool copy_is_sane(const struct syn_copy *copy)
 {
 	uint64_t written;
@@ -200,9 +215,10 @@ static bool copy_is_sane(const struct syn_copy *copy)
 	if (!copy->bytes || !copy->tile_bytes ||
 	    copy->bytes % copy->tile_bytes ||
 	    copy->bytes / copy->tile_bytes > UINT32_MAX ||
-	    copy->tile_bytes % sizeof(uint32_t) || copy->encode)
+	    copy->tile_bytes % sizeof(uint32_t) ||
+	    (copy->encode && !encode_is_sane(copy)))
 		return false;
-	written = copy->bytes;
+	written = copy->encode ? syn_layout_bytes(copy->encode) : copy->bytes;
 	return copy->src_off <= copy->src->bytes &&
 	       copy->bytes <= copy->src->bytes - copy->src_off &&
 	       copy->dst_off <= copy->dst->bytes &&

@@ -26,10 +26,10 @@ static inline void test_watchdog(void)
 	(void)alarm(longer_s ? (unsigned int)atoi(longer_s) : TEST_WATCHDOG_S);
 }
 
-/* The descriptors this process holds, without the one that counts them. */
-static inline int test_count_fds(void)
+/* Without "." and "..". */
+static inline int test_count_entries(const char *path)
 {
-	DIR *dir = opendir("/proc/self/fd");
+	DIR *dir = opendir(path);
 	int nr = 0;
 
 	if (!dir)
@@ -37,7 +37,19 @@ static inline int test_count_fds(void)
 	while (readdir(dir))
 		nr++;
 	(void)closedir(dir);
-	return nr - 3; /* ".", ".." and the directory itself */
+	return nr - 2;
+}
+
+/* The descriptors this process holds, without the one that counts them. */
+static inline int test_count_fds(void)
+{
+	return test_count_entries("/proc/self/fd") - 1;
+}
+
+/* A thread that was joined may count for a moment. */
+static inline int test_count_threads(void)
+{
+	return test_count_entries("/proc/self/task");
 }
 
 /* The last line of main(): runs the group under the watchdog. */

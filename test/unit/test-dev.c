@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -16,96 +17,15 @@
 #include "core/base/fault.h"
 #include "core/dev.h"
 #include "kernels/codec/sum.h"
+#include "kernels/workers.h"
 #include "numa/hostmem.h"
 #include "test/test.h"
+#include "test/unit/dev-bench.h"
 
-#define EXTENT_BYTES (1u << 20)
-#define PAGE_BYTES   (64u << 10)
-#define TILE_BYTES   (16u << 10)
-#define PAGES	     (EXTENT_BYTES / PAGE_BYTES)
-#define TILES	     (PAGE_BYTES / TILE_BYTES)
-
-struct keeper {
-	unsigned int nr_kept;
-	unsigned int nr_dropped;
-	uint32_t last_id;
-	int error;
-};
-
-struct bench {
-	struct syn_dev *dev;
-	struct syn_mem hbm;
-	struct syn_mem host;
-	struct keeper keeper;
-	int nr_fds;
-};
-
-static struct bench bench;
-
-static int keep(void *ctx, uint32_t id, int fd)
-{
-	struct keeper *keeper = ctx;
-
-	if (keeper->error)
-		return keeper->error;
-	assert_true(fcntl(fd, F_GETFD) >= 0);
-	keeper->nr_kept++;
-	keeper->last_id = id;
-	return 0;
-}
-
-static void drop(void *ctx, uint32_t id)
-{
-	struct keeper *keeper = ctx;
-
-	keeper->nr_dropped++;
-	keeper->last_id = id;
-}
-
-static const struct syn_dev_host_config config = {
-	.keep = keep,
-	.drop = drop,
-	.keep_ctx = &bench.keeper,
-};
-
-static int setup(void **state)
-{
-	memset(&bench, 0, sizeof(bench));
-	bench.nr_fds = test_count_fds();
-	if (syn_dev_host_open(&bench.dev, &config))
-		return -1;
-	if (bench.dev->ops->mem_new(bench.dev, 1, SYN_TIER_HBM, EXTENT_BYTES,
-				    &bench.hbm))
-		return -1;
-	return bench.dev->ops->mem_new(bench.dev, 2, SYN_TIER_HOST,
-				       EXTENT_BYTES, &bench.host);
-}
-
-static int teardown(void **state)
-{
-	bench.dev->ops->mem_free(bench.dev, &bench.hbm);
-	bench.dev->ops->mem_free(bench.dev, &bench.host);
-	bench.dev->ops->close(bench.dev);
-	return test_count_fds() == bench.nr_fds &&
-			       bench.keeper.nr_kept == bench.keeper.nr_dropped
-		       ? 0
-		       : -1;
-}
-
-static unsigned char *bytes_of(const struct syn_mem *mem)
-{
-	const struct syn_hostmem *host = mem->priv;
-
-	return host->addr;
-}
-
-static void fill(unsigned char *to, size_t bytes, unsigned int seed)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		seed = seed * 1664525u + 1013904223u;
-		to[i] = (unsigned char)(seed >> 24);
-	}
-}
+#define PAGE_BYTES (64u << 10)
+#define TILE_BYTES (16u << 10)
+#define PAGES	   (EXTENT_BYTES / PAGE_BYTES)
+#define TILES	   (PAGE_BYTES / TILE_BYTES)
 
 static struct syn_copy copy_page(unsigned int page, uint32_t *sums)
 {
@@ -119,25 +39,6 @@ static struct syn_copy copy_page(unsigned int page, uint32_t *sums)
 		.tile_bytes = TILE_BYTES,
 		.sums = sums,
 	};
-}
-
-static bool event_is_up(int timeout_ms)
-{
-	struct pollfd fd = { .fd = bench.dev->ops->event_fd(bench.dev),
-			     .events = POLLIN };
-
-	return poll(&fd, 1, timeout_ms) == 1;
-}
-
-static void reap_exactly(struct syn_copy_done *done, unsigned int nr)
-{
-	unsigned int got = 0;
-
-	while (got < nr) {
-		assert_true(event_is_up(-1));
-		got += bench.dev->ops->reap(bench.dev, done + got, nr - got);
-	}
-	assert_false(event_is_up(0));
 }
 
 /* They end in any order, each once. */
@@ -322,6 +223,60 @@ static void test_close_waits(void **state)
 	bench.dev->ops->mem_free(bench.dev, &mem);
 }
 
+/* Copies that are cut and shared are whole when close returns, too. */
+static void test_close_while_busy(void **state)
+{
+	static const struct syn_dev_host_config four = { .workers = 4 };
+	static uint32_t sums[32][EXTENT_BYTES / TILE_BYTES];
+	struct syn_copy vec[32];
+	struct syn_mem mem;
+	struct syn_dev *dev;
+
+	fill(bytes_of(&bench.hbm), EXTENT_BYTES, 11);
+	assert_int_equal(syn_dev_host_open(&dev, &four), 0);
+	assert_int_equal(bench.dev->ops->mem_new(bench.dev, 3, SYN_TIER_HOST,
+						 32 * EXTENT_BYTES, &mem),
+			 0);
+	for (unsigned int i = 0; i < 32; i++)
+		vec[i] = (struct syn_copy){ .src = &bench.hbm,
+					    .dst = &mem,
+					    .dst_off = i * EXTENT_BYTES,
+					    .bytes = EXTENT_BYTES,
+					    .tile_bytes = TILE_BYTES,
+					    .sums = sums[i] };
+	assert_int_equal(dev->ops->copy(dev, vec, 32), 0);
+	dev->ops->close(dev);
+	for (unsigned int i = 0; i < 32; i++) {
+		assert_memory_equal(bytes_of(&mem) + i * EXTENT_BYTES,
+				    bytes_of(&bench.hbm), EXTENT_BYTES);
+		assert_memory_equal(sums[i], sums[0], sizeof(sums[0]));
+	}
+	bench.dev->ops->mem_free(bench.dev, &mem);
+}
+
+static void test_number_of_workers(void **state)
+{
+	struct syn_dev_host_config some = { 0 };
+	cpu_set_t cpus;
+	struct syn_dev *dev;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	for (unsigned int nr = 0; nr < 4; nr++) {
+		int want = nr ? (int)nr
+			      : syn_min(CPU_COUNT(&cpus), (int)SYN_WORKERS_MAX);
+		int before;
+
+		/* Those of the last turn may be in /proc still. */
+		do
+			before = test_count_threads();
+		while (usleep(1000), before != test_count_threads());
+		some.workers = nr;
+		assert_int_equal(syn_dev_host_open(&dev, &some), 0);
+		assert_int_equal(test_count_threads(), before + want);
+		dev->ops->close(dev);
+	}
+}
+
 static void test_extents_are_zeroed_sealed_and_private(void **state)
 {
 	static const unsigned char zero[EXTENT_BYTES];
@@ -390,6 +345,7 @@ static int open_and_use(void)
 	static const struct syn_dev_host_config plain = {
 		.lock_memory = true,
 		.huge_pages = true,
+		.workers = 3,
 	};
 	struct syn_copy_done done;
 	struct syn_dev *dev;
@@ -436,10 +392,8 @@ static void test_fail_nth(void **state)
 		nr_failed += r < 0;
 		assert_int_equal(test_count_fds(), before);
 	} while (hit);
-	assert_true(nr_failed >= 5);
+	assert_true(nr_failed >= 8);
 }
-
-#define dev_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
@@ -452,6 +406,8 @@ int main(void)
 		dev_test(test_bounded_queue),
 		dev_test(test_copies_stay_inside),
 		dev_test(test_close_waits),
+		dev_test(test_close_while_busy),
+		dev_test(test_number_of_workers),
 		dev_test(test_extents_are_zeroed_sealed_and_private),
 		dev_test(test_keeper_may_refuse),
 		cmocka_unit_test(test_huge_pages_are_optional),

@@ -270,36 +270,23 @@ static void test_name_and_signals(void **state)
 	assert_false(sigismember(&mine, SIGTERM));
 }
 
-static int count_threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	int nr = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		nr++;
-	(void)closedir(dir);
-	return nr - 2; /* "." and ".." */
-}
-
-/* A thread that was joined may be in /proc for a moment. */
 static void threads_wait(int nr)
 {
-	while (count_threads() != nr)
+	while (test_count_threads() != nr)
 		(void)usleep(100);
 }
 
 static void test_threads_and_no_more(void **state)
 {
-	int before = count_threads();
+	int before = test_count_threads();
 	struct syn_workers *workers;
 
 	assert_int_equal(syn_workers_open(&workers, 3), 0);
-	assert_int_equal(count_threads(), before + 3);
+	assert_int_equal(test_count_threads(), before + 3);
 	syn_workers_close(workers);
 	threads_wait(before);
 	assert_int_equal(syn_workers_open(&workers, 1000), 0);
-	assert_int_equal(count_threads(), before + (int)SYN_WORKERS_MAX);
+	assert_int_equal(test_count_threads(), before + (int)SYN_WORKERS_MAX);
 	syn_workers_close(workers);
 	threads_wait(before);
 }
@@ -308,7 +295,7 @@ static void test_threads_and_no_more(void **state)
 static void test_fail_nth(void **state)
 {
 	const int errors[] = { -ENOMEM, -EMFILE, -EAGAIN };
-	int threads = count_threads();
+	int threads = test_count_threads();
 	int fds = test_count_fds();
 
 	for (unsigned int nth = 1; nth <= WORKERS + 2; nth++) {
