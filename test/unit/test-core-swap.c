@@ -103,7 +103,8 @@ static int persist(struct client *c, uint64_t handle)
 
 	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
 		r = syn_mm_persist(c->session, &handle, 1);
-		(void)world_poll(c->world);
+		if (!world_poll(c->world))
+			(void)usleep(20);
 	}
 	return r;
 }
