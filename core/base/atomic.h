@@ -19,7 +19,6 @@
 	__atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define syn_fetch_sub_release(p, v)                                            \
 	__atomic_fetch_sub((p), (v), __ATOMIC_RELEASE)
-#define syn_fetch_or_release(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 
 /* One turn of a bounded spin. */
 #if defined(__x86_64__)
