@@ -222,6 +222,22 @@ void daemon_wait_quiet(struct test_daemon *d)
 	test_wait(daemon_fds_match(d), 20);
 }
 
+struct test_daemon daemon_of_test;
+const char *const *daemon_of_test_args;
+
+int daemon_group_setup(void **state)
+{
+	daemon_start(&daemon_of_test, daemon_of_test_args);
+	return 0;
+}
+
+int daemon_group_teardown(void **state)
+{
+	daemon_wait_quiet(&daemon_of_test);
+	daemon_stop(&daemon_of_test);
+	return 0;
+}
+
 /* ---- control ------------------------------------------------------------ */
 
 struct ctl_answer {

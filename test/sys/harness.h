@@ -57,6 +57,21 @@ void daemon_wait_worker(struct test_daemon *d, pid_t old);
 /* Waits until no session, page or quarantined frame is left, nor any fd. */
 void daemon_wait_quiet(struct test_daemon *d);
 
+/* The daemon that all tests of a program share, ... */
+extern struct test_daemon daemon_of_test;
+/* ... how it is started, as daemon_start(), ... */
+extern const char *const *daemon_of_test_args;
+int daemon_group_setup(void **state);
+/* ... and what must be left of it when they have run. */
+int daemon_group_teardown(void **state);
+
+#define daemon_run_tests(tests, args)                                          \
+	(daemon_of_test_args = (args),                                         \
+	 cmocka_run_group_tests(tests, daemon_group_setup,                     \
+				daemon_group_teardown)                         \
+		 ? 1                                                           \
+		 : 0)
+
 /* Runs synapsed to its end; returns the wait status, and what it wrote. */
 int daemon_run(const char *const *args, char *ret_log, size_t max);
 

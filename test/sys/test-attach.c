@@ -10,27 +10,6 @@
 #include "ipc/conn.h"
 #include "test/sys/harness.h"
 
-static struct test_daemon daemon_of_test;
-
-static int group_setup(void **state)
-{
-	static const char *const args[] = {
-		"--hbm", "16M", "--host", "32M", "--max-sessions", "16", NULL
-	};
-
-	(void)state;
-	daemon_start(&daemon_of_test, args);
-	return 0;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	daemon_wait_quiet(&daemon_of_test);
-	daemon_stop(&daemon_of_test);
-	return 0;
-}
-
 static void test_good(void **state)
 {
 	const struct syn_sqe nop = { .op = SYN_OP_NOP, .cookie = 7 };
@@ -323,6 +302,9 @@ static void test_silent(void **state)
 
 int main(void)
 {
+	static const char *const args[] = {
+		"--hbm", "16M", "--host", "32M", "--max-sessions", "16", NULL
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_daemon_segment_readonly),
@@ -338,6 +320,5 @@ int main(void)
 	};
 
 	test_watchdog();
-	return cmocka_run_group_tests(tests, group_setup, group_teardown) ? 1
-									  : 0;
+	return daemon_run_tests(tests, args);
 }

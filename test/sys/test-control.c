@@ -10,27 +10,6 @@
 
 #define OTHER_UID 65534
 
-static struct test_daemon daemon_of_test;
-
-static int group_setup(void **state)
-{
-	static const char *const args[] = { "--hbm", "16M",	      "--host",
-					    "32M",   "--socket-mode", "0666",
-					    NULL };
-
-	(void)state;
-	daemon_start(&daemon_of_test, args);
-	return 0;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	daemon_wait_quiet(&daemon_of_test);
-	daemon_stop(&daemon_of_test);
-	return 0;
-}
-
 static void test_status(void **state)
 {
 	struct syn_ctl_status before;
@@ -221,6 +200,9 @@ static void test_other_user(void **state)
 
 int main(void)
 {
+	static const char *const args[] = { "--hbm", "16M",	      "--host",
+					    "32M",   "--socket-mode", "0666",
+					    NULL };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_tiers_and_pages),
@@ -232,6 +214,5 @@ int main(void)
 	};
 
 	test_watchdog();
-	return cmocka_run_group_tests(tests, group_setup, group_teardown) ? 1
-									  : 0;
+	return daemon_run_tests(tests, args);
 }

@@ -23,28 +23,6 @@
 #define NEIGHBOUR_SLOTS 24u
 #define KNOWN_HANDLES	64u
 
-static struct test_daemon daemon_of_test;
-
-static int group_setup(void **state)
-{
-	static const char *const args[] = {
-		"--hbm", "16M",		"--host", "16M", "--socket-mode",
-		"0666",	 "--max-pages", "1024",	  NULL
-	};
-
-	(void)state;
-	daemon_start(&daemon_of_test, args);
-	return 0;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	daemon_wait_quiet(&daemon_of_test);
-	daemon_stop(&daemon_of_test);
-	return 0;
-}
-
 /* The same worker throughout: nothing a client did has ended it. */
 static void daemon_unharmed(void)
 {
@@ -561,6 +539,10 @@ static void test_doorbells(void **state)
 
 int main(void)
 {
+	static const char *const args[] = {
+		"--hbm", "16M",		"--host", "16M", "--socket-mode",
+		"0666",	 "--max-pages", "1024",	  NULL
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_impossible_indices),
 		cmocka_unit_test(test_completions_not_reaped),
@@ -572,6 +554,5 @@ int main(void)
 
 	test_watchdog();
 	test_patience(300);
-	return cmocka_run_group_tests(tests, group_setup, group_teardown) ? 1
-									  : 0;
+	return daemon_run_tests(tests, args);
 }
