@@ -18,7 +18,9 @@
 #define ATTACH_TIMELINES  8u
 #define ATTACH_TIMEOUT_NS 5000000000u
 #define ATTACH_FDS	  4u
-#define ATTACH_FEATURES	  (SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU)
+/* Without these there is no session; the rest is used if the daemon has it. */
+#define ATTACH_NEEDS	(SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU)
+#define ATTACH_FEATURES (ATTACH_NEEDS | SYN_FEATURE_H4)
 
 /* The kernel fills the word with zero in a child. */
 static int state_new(uint32_t **ret)
@@ -60,6 +62,7 @@ static struct syn_client *client_free(struct syn_client *c)
 	syn_closep(&c->wake);
 	syn_closep(&c->woken);
 	free(c->window_of);
+	free(c->layout);
 	/* A child may have been born while another thread held them. */
 	if (!forked) {
 		(void)pthread_cond_destroy(&c->turn);
@@ -227,7 +230,8 @@ static int welcome_check(const union attach_answer *answer, int bytes)
 		return -EPROTO;
 	if (w->version < SYN_ABI_VERSION_MIN ||
 	    w->version > SYN_ABI_VERSION_MAX || w->pad0 ||
-	    w->features != ATTACH_FEATURES)
+	    w->features & ~ATTACH_FEATURES ||
+	    (w->features & ATTACH_NEEDS) != ATTACH_NEEDS)
 		return -EPROTO;
 	if (!w->nr_pages || w->nr_pages > SYN_PAGES_MAX || !w->nr_timelines ||
 	    w->nr_timelines > SYN_TIMELINES_MAX)
@@ -285,6 +289,7 @@ static void tables_init(struct syn_client *c, const struct syn_msg_welcome *w)
 	c->nr_pages = w->nr_pages;
 	c->nr_timelines = w->nr_timelines;
 	c->session = w->session;
+	c->features = w->features;
 	c->notices = syn_load_acquire(&c->ctl->notices);
 	c->inbox_seen = c->notices;
 	c->epoch = w->epoch;

@@ -19,6 +19,7 @@
 
 #include <synapse/abi.h>
 #include <synapse/client.h>
+#include <synapse/codec.h>
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
@@ -100,9 +101,21 @@ struct syn_extent {
 };
 
 /**
+ * struct syn_space_layout - how the pages of a space may be stored.
+ * @space:	its id.
+ * @layout:	as h4.
+ */
+struct syn_space_layout {
+	uint32_t space;
+	struct syn_layout layout;
+};
+
+/**
  * struct syn_window - a window, open when @client is set.
  * @client:	whose.
  * @space:	what its pages are.
+ * @layout:	of h4 pages; no layers: there are none.
+ * @fidelity:	floor of lookups.
  * @base:	slot 0.
  * @stride:	bytes from slot to slot.
  * @range:	slots are below this.
@@ -114,6 +127,8 @@ struct syn_extent {
 struct syn_window {
 	struct syn_client *client;
 	struct syn_space space;
+	struct syn_layout layout;
+	uint32_t fidelity;
 	char *base;
 	uint64_t stride;
 	uint32_t range;
@@ -133,6 +148,7 @@ struct syn_window {
  * @nr_timelines: entries of @timeline.
  * @timeline:	shared: timelines, ours.
  * @window:	by id.
+ * @retry_ns:	hint of the last refusal; needs no lock.
  * @lock:	guards all that follows.
  * @turn:	waiting threads that are not the reaper.
  * @nr_waiting:	how many.
@@ -161,8 +177,12 @@ struct syn_window {
  * @answered:	the answer is in @answer.
  * @answer:	the answer.
  * @answer_type: SYN_MSG_* that will be it.
- * @opening:	space of the window being opened.
+ * @opening:	window being opened: its space, and what the caller chose.
  * @opened:	result of setting up the window that was opened.
+ * @layout:	of the spaces that allow h4.
+ * @nr_layouts:	used entries.
+ * @max_layouts: entries.
+ * @features:	in use in this session.
  * @next_timeline: not given out yet.
  * @notices:	last value reported from.
  * @inbox_seen:	value when the socket was last read; also read without @lock.
@@ -187,6 +207,7 @@ struct syn_client {
 	uint32_t nr_timelines;
 	struct syn_timeline *timeline;
 	struct syn_window window[SYN_WINDOWS_MAX];
+	uint64_t retry_ns;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turn;
@@ -222,8 +243,12 @@ struct syn_client {
 		struct syn_msg_window_reply window;
 	} answer;
 	uint16_t answer_type;
-	struct syn_space opening;
+	struct syn_window opening;
 	int opened;
+	struct syn_space_layout *layout;
+	unsigned int nr_layouts;
+	unsigned int max_layouts;
+	uint64_t features;
 
 	uint32_t next_timeline;
 	uint32_t notices;
@@ -299,8 +324,11 @@ static inline uint64_t syn_deadline_ns(uint64_t timeout_ns)
 
 /* request.c */
 
-/* Sleeps for the hint; false, without sleeping, once the deadline is past. */
-bool syn_backoff(uint64_t hint_ns, uint64_t deadline_ns);
+/*
+ * A refusal: remembers its hint and sleeps for it; false, without sleeping,
+ * once the deadline is past.
+ */
+bool syn_backoff(struct syn_client *c, uint64_t hint_ns, uint64_t deadline_ns);
 /* Waits.  Submits all, then returns when all are answered: 0, -ESHUTDOWN. */
 int syn_request_run(struct syn_client *c, struct syn_request *req,
 		    unsigned int nr);

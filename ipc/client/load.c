@@ -2,6 +2,7 @@
 /* Bringing pages in: fault, copy and verify in this process, report. */
 #include "core/base/base.h"
 #include "ipc/client/client-internal.h"
+#include "kernels/codec/page.h"
 #include "kernels/codec/sum.h"
 
 /* Somebody else fills a page: about the time that a copy takes. */
@@ -25,19 +26,34 @@ struct load {
 	uint64_t hint_ns;
 };
 
+/* Stored so as pages of this space are with the loan's codec. */
+static bool loan_is_stored_so(const struct syn_window *w,
+			      const struct syn_loan *loan)
+{
+	bool tiles = (uint64_t)loan->tile_bytes * loan->nr_sums == loan->bytes;
+
+	switch (loan->codec) {
+	case SYN_CODEC_RAW16:
+		return tiles && loan->bytes == w->space.page_bytes &&
+		       loan->nr_sums && loan->nr_sums <= SYN_TILES_MAX;
+	case SYN_CODEC_H4:
+		return w->layout.layers && (tiles || !loan->tile_bytes) &&
+		       loan->bytes == syn_layout_bytes(&w->layout) &&
+		       loan->nr_sums == syn_layout_tiles(&w->layout);
+	}
+	return false;
+}
+
 static bool loan_is_sane(const struct syn_client *c,
 			 const struct syn_loan *loan, uint64_t page)
 {
 	const struct syn_window *w;
 
-	if (loan->handle != page || loan->window >= SYN_WINDOWS_MAX ||
-	    loan->codec != SYN_CODEC_RAW16)
+	if (loan->handle != page || loan->window >= SYN_WINDOWS_MAX)
 		return false;
 	w = &c->window[loan->window];
 	return w->client && loan->dst_slot < w->range &&
-	       loan->bytes == w->space.page_bytes && loan->nr_sums &&
-	       loan->nr_sums <= SYN_TILES_MAX &&
-	       (uint64_t)loan->tile_bytes * loan->nr_sums == loan->bytes;
+	       loan_is_stored_so(w, loan);
 }
 
 static bool loan_is_inside(const struct syn_loan *loan,
@@ -52,13 +68,18 @@ static int loan_copy(const struct syn_window *w, const struct syn_loan *loan,
 		     const struct syn_extent *e, const uint32_t *want)
 {
 	uint32_t sums[SYN_TILES_MAX];
+	uint32_t tile;
+	const char *src;
+	char *dst;
 
 	if (!loan_is_inside(loan, &e->msg))
 		return -EPROTO;
-	syn_sum_copy(w->base + loan->dst_slot * w->stride,
-		     (const char *)e->addr +
-			     loan->src_frame * e->msg.frame_bytes,
-		     loan->bytes, loan->tile_bytes, sums);
+	dst = w->base + loan->dst_slot * w->stride;
+	src = (const char *)e->addr + loan->src_frame * e->msg.frame_bytes;
+	if (loan->codec == SYN_CODEC_H4)
+		return syn_page_decode(dst, src, &w->layout, 0, loan->nr_sums,
+				       want, &tile);
+	syn_sum_copy(dst, src, loan->bytes, loan->tile_bytes, sums);
 	return memcmp(sums, want, loan->nr_sums * sizeof(*sums)) ? -EILSEQ : 0;
 }
 
@@ -210,7 +231,7 @@ static int load_passes(struct load *load, const uint64_t *pages,
 		if (load_is_complete(load->client, pages, nr))
 			return 0;
 		load->hint_ns = LOAD_BUSY_NS;
-		if (!syn_backoff(load->hint_ns, deadline_ns))
+		if (!syn_backoff(load->client, load->hint_ns, deadline_ns))
 			return SYN_E_BACKPRESSURE;
 	}
 }
@@ -271,6 +292,6 @@ int syn_load(struct syn_client *client, const uint64_t *pages, unsigned int nr,
 		/* Two that hold half of what they need must not wait so. */
 		syn_pin_drop(client, pages, nr);
 	} while (r == SYN_E_BACKPRESSURE &&
-		 syn_backoff(load.hint_ns, deadline_ns));
+		 syn_backoff(client, load.hint_ns, deadline_ns));
 	return r;
 }

@@ -109,7 +109,8 @@ int syn_lease(struct syn_window *window, unsigned int nr, uint64_t timeout_ns,
 	deadline_ns = syn_deadline_ns(timeout_ns);
 	do {
 		r = lease_try(window, nr, pages, &hint_ns);
-	} while (r == SYN_E_BACKPRESSURE && syn_backoff(hint_ns, deadline_ns));
+	} while (r == SYN_E_BACKPRESSURE &&
+		 syn_backoff(window->client, hint_ns, deadline_ns));
 	if (!r)
 		memcpy(ret_pages, pages, nr * sizeof(*pages));
 	return r;
@@ -196,7 +197,8 @@ static int lookup_pieces(struct syn_window *w, const uint64_t (*keys)[2],
 		struct syn_request req = {
 			.sqe = { .op = SYN_OP_LOOKUP,
 				 .nr = want,
-				 .object = (uint64_t)(w - w->client->window) },
+				 .object = (uint64_t)(w - w->client->window),
+				 .arg = { w->fidelity } },
 			.in = keys + *found,
 			.in_bytes = want * sizeof(*keys),
 			.out = pages + *found,
@@ -242,6 +244,54 @@ int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
 	if (ret_miss)
 		*ret_miss = (uint32_t)miss;
 	return (int)found;
+}
+
+int syn_advise(struct syn_client *client, const uint64_t *pages,
+	       unsigned int nr, uint32_t advice)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_vec_advise vec[SYN_BATCH_MAX];
+	struct syn_batch batch = {
+		.sqe = { .op = SYN_OP_ADVISE },
+		.in = vec,
+		.in_each = sizeof(vec[0]),
+	};
+	int r = pages_check(client, pages, nr);
+
+	for (unsigned int at = 0; at < nr && !r; at += batch.nr) {
+		batch.nr = syn_min(nr - at, SYN_BATCH_MAX);
+		for (unsigned int i = 0; i < batch.nr; i++)
+			vec[i] = (struct syn_vec_advise){
+				.handle = pages[at + i],
+				.advice = advice,
+			};
+		r = syn_batch_run(client, &batch);
+	}
+	return r;
+}
+
+/* Asking again costs nothing for pages that are on disk already. */
+int syn_persist(struct syn_client *client, const uint64_t *pages,
+		unsigned int nr, uint64_t timeout_ns)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_batch batch = {
+		.sqe = { .op = SYN_OP_PERSIST },
+		.in = pages,
+		.in_each = sizeof(*pages),
+		.nr = nr,
+	};
+	uint64_t deadline_ns;
+	int r = pages_check(client, pages, nr);
+
+	if (r)
+		return r;
+	deadline_ns = syn_deadline_ns(timeout_ns);
+	do {
+		r = syn_batch_run(client, &batch);
+	} while (r == SYN_E_BACKPRESSURE &&
+		 syn_backoff(client, batch.hint_ns, deadline_ns));
+	return r;
 }
 
 int syn_report(struct syn_client *client, const struct syn_vec_share *shares,

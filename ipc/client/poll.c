@@ -18,6 +18,11 @@ static void poll_facts_locked(struct syn_client *c)
 	c->epoch = epoch;
 }
 
+uint64_t syn_retry_ns(const struct syn_client *client)
+{
+	return syn_load_relaxed(&client->retry_ns);
+}
+
 int syn_poll(struct syn_client *client, uint32_t *ret_events, unsigned int max)
 {
 	SYN_KEEP_ERRNO;

@@ -15,14 +15,15 @@
 #define REQUEST_PIECES 8u
 
 #define BACKOFF_MIN_NS 10000u
-#define BACKOFF_MAX_NS 20000000u
+#define BACKOFF_MAX_NS 999999999u
 
-bool syn_backoff(uint64_t hint_ns, uint64_t deadline_ns)
+bool syn_backoff(struct syn_client *c, uint64_t hint_ns, uint64_t deadline_ns)
 {
 	uint64_t now_ns = syn_now_ns();
 	uint64_t sleep_ns = syn_max(hint_ns, (uint64_t)BACKOFF_MIN_NS);
 	struct timespec ts = { 0 };
 
+	syn_store_relaxed(&c->retry_ns, hint_ns);
 	if (now_ns >= deadline_ns)
 		return false;
 	sleep_ns = syn_min(sleep_ns, (uint64_t)BACKOFF_MAX_NS);

@@ -71,16 +71,83 @@ static int space_message(const struct syn_space_opts *opts,
 		.layers_per_page =
 			opts->layers_per_page ? opts->layers_per_page : 1,
 		.nr_components = opts->nr_components,
+		.raw_head = opts->raw_head,
+		.raw_tail = opts->raw_tail,
 	};
 	memcpy(ret->component, opts->components,
 	       opts->nr_components * sizeof(*opts->components));
 	return 0;
 }
 
+static bool space_allows_h4(const struct syn_msg_space *msg)
+{
+	for (uint32_t i = 0; i < msg->nr_components; i++)
+		if (msg->component[i].codec == SYN_CODEC_H4)
+			return true;
+	return false;
+}
+
+static int layouts_reserve(struct syn_client *c)
+{
+	unsigned int max = c->max_layouts ? 2 * c->max_layouts : 4;
+	struct syn_space_layout *table;
+
+	if (c->nr_layouts < c->max_layouts)
+		return 0;
+	table = syn_alloc(max, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	if (c->nr_layouts)
+		memcpy(table, c->layout, c->nr_layouts * sizeof(*table));
+	free(c->layout);
+	c->layout = table;
+	c->max_layouts = max;
+	return 0;
+}
+
+static const struct syn_layout *layout_find(const struct syn_client *c,
+					    uint32_t space)
+{
+	for (unsigned int i = 0; i < c->nr_layouts; i++)
+		if (c->layout[i].space == space)
+			return &c->layout[i].layout;
+	return NULL;
+}
+
+/*
+ * What a loan of such a page will be decoded by.  A geometry that h4 does not
+ * fit is never stored so.  -EPROTO: decoded pages would not be as the daemon
+ * says that pages are.
+ */
+static int layout_keep_locked(struct syn_client *c,
+			      const struct syn_msg_space *msg,
+			      const struct syn_space *space)
+{
+	struct syn_space_layout own = { .space = space->id };
+	const struct syn_layout *l = &own.layout;
+	int r;
+
+	if (!(c->features & SYN_FEATURE_H4) || !space_allows_h4(msg) ||
+	    layout_find(c, space->id) ||
+	    syn_layout_init(&own.layout, msg->tokens, msg->layers_per_page,
+			    msg->nr_components, msg->component, msg->raw_head,
+			    msg->raw_tail))
+		return 0;
+	if (syn_layout_tiles(l) != space->nr_tiles ||
+	    (uint64_t)space->nr_tiles * syn_tile_raw_bytes(l->component) !=
+		    space->page_bytes)
+		return -EPROTO;
+	r = layouts_reserve(c);
+	if (!r)
+		c->layout[c->nr_layouts++] = own;
+	return r;
+}
+
 static int space_ask_locked(struct syn_client *c, struct syn_msg_space *msg,
 			    struct syn_space *ret)
 {
 	const struct syn_msg_space_reply *answer = &c->answer.space;
+	struct syn_space space;
 	int r;
 
 	r = ask_begin_locked(c);
@@ -90,14 +157,17 @@ static int space_ask_locked(struct syn_client *c, struct syn_msg_space *msg,
 	if (!r && (!answer->nr_tiles || answer->nr_tiles > SYN_TILES_MAX ||
 		   answer->page_bytes % answer->nr_tiles))
 		r = -EPROTO;
-	if (!r)
-		*ret = (struct syn_space){
-			.id = answer->space,
-			.nr_tiles = answer->nr_tiles,
-			.page_bytes = answer->page_bytes,
-			.identity = answer->identity,
-		};
+	space = (struct syn_space){
+		.id = answer->space,
+		.nr_tiles = answer->nr_tiles,
+		.page_bytes = answer->page_bytes,
+		.identity = answer->identity,
+	};
 	ask_end_locked(c);
+	if (!r)
+		r = layout_keep_locked(c, msg, &space);
+	if (!r)
+		*ret = space;
 	return r;
 }
 
@@ -151,7 +221,7 @@ static bool window_is_sane(const struct syn_client *c,
 	       !c->window[msg->window].client && msg->slots &&
 	       msg->slots <= msg->range_slots &&
 	       msg->range_slots <= SYN_PTE_SLOT(UINT32_MAX) + 1u &&
-	       msg->stride >= c->opening.page_bytes &&
+	       msg->stride >= c->opening.space.page_bytes &&
 	       msg->stride % (uint64_t)sysconf(_SC_PAGESIZE) == 0 &&
 	       !syn_mul_overflow(msg->range_slots, msg->stride, &bytes) &&
 	       bytes <= INT64_MAX;
@@ -160,17 +230,15 @@ static bool window_is_sane(const struct syn_client *c,
 int syn_window_setup_locked(struct syn_client *c,
 			    const struct syn_msg_window_reply *msg)
 {
-	struct syn_window w = {
-		.client = c,
-		.space = c->opening,
-		.stride = msg->stride,
-		.range = msg->range_slots,
-		.slots = msg->slots,
-	};
+	struct syn_window w = c->opening;
 	int r;
 
 	if (!window_is_sane(c, msg))
 		return -EPROTO;
+	w.client = c;
+	w.stride = msg->stride;
+	w.range = msg->range_slots;
+	w.slots = msg->slots;
 	w.mapped = syn_alloc(syn_div_up(w.range, 64), sizeof(*w.mapped));
 	if (!w.mapped)
 		return -ENOMEM;
@@ -184,15 +252,20 @@ int syn_window_setup_locked(struct syn_client *c,
 }
 
 static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
-			     const struct syn_space *space,
+			     const struct syn_space *space, uint32_t fidelity,
 			     struct syn_window **ret)
 {
+	const struct syn_layout *layout;
 	int r;
 
 	r = ask_begin_locked(c);
 	if (r)
 		return r;
-	c->opening = *space;
+	c->opening =
+		(struct syn_window){ .space = *space, .fidelity = fidelity };
+	layout = layout_find(c, space->id);
+	if (layout)
+		c->opening.layout = *layout;
 	r = ask_locked(c, &msg->msg, SYN_MSG_WINDOW_REPLY);
 	if (!r)
 		r = c->opened;
@@ -222,7 +295,7 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	msg.slots = own.slots;
 	msg.device = own.device;
 	(void)pthread_mutex_lock(&client->lock);
-	r = window_ask_locked(client, &msg, space, ret);
+	r = window_ask_locked(client, &msg, space, own.fidelity, ret);
 	(void)pthread_mutex_unlock(&client->lock);
 	return r;
 }

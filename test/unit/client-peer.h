@@ -56,6 +56,9 @@ struct peer {
 	uint32_t *pin;
 	struct syn_loan *loan;
 	uint32_t *sums;
+	struct syn_msg_space space; /* as it came */
+	uint64_t page_bytes;
+	uint32_t nr_tiles;
 	uint64_t nr_requests[SYN_OP_NR];
 	peer_script_fn script;
 	peer_answer_fn answer;
@@ -73,7 +76,8 @@ static inline void peer_welcome_init(struct peer *p)
 		.version = 1,
 		.session = 42,
 		.epoch = 3,
-		.features = SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU,
+		.features = SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU |
+			    SYN_FEATURE_H4,
 		.nr_pages = PEER_PAGES,
 		.nr_timelines = PEER_TIMELINES,
 		.sqe_off = 4096,
@@ -166,6 +170,8 @@ static inline void peer_start(struct peer *p, peer_script_fn script)
 	memset(p, 0, sizeof(*p));
 	p->sock = -1;
 	p->script = script;
+	p->page_bytes = PEER_PAGE;
+	p->nr_tiles = PEER_TILES;
 	(void)snprintf(p->path, sizeof(p->path), "/tmp/synapse-test-%d-%u",
 		       getpid(), count++);
 	assert_int_equal(syn_conn_listen(p->path, 0600, &p->listen), 0);
@@ -203,10 +209,12 @@ static inline int peer_attach(struct peer *p, struct syn_client **ret,
 	return syn_attach(&opts, ret, ret_reason);
 }
 
+/* Twice, as a failure that a test has armed is meant for the client. */
 static inline void peer_send(struct peer *p, void *msg, const int *fds,
 			     unsigned int nr)
 {
-	(void)syn_conn_send(p->sock, msg, fds, nr);
+	if (syn_conn_send(p->sock, msg, fds, nr))
+		(void)syn_conn_send(p->sock, msg, fds, nr);
 }
 
 static inline void peer_send_welcome(struct peer *p)
@@ -258,14 +266,14 @@ static inline void peer_take(struct peer *p)
 		peer_complete(p, &cqe, out);
 }
 
-/* A page of this model: the same geometry whatever was asked. */
+/* The same geometry whatever was asked. */
 static inline void peer_send_space(struct peer *p)
 {
 	struct syn_msg_space_reply r = {
 		.msg = { .type = SYN_MSG_SPACE_REPLY, .size = sizeof(r) },
 		.space = 5,
-		.nr_tiles = PEER_TILES,
-		.page_bytes = PEER_PAGE,
+		.nr_tiles = p->nr_tiles,
+		.page_bytes = p->page_bytes,
 		.identity = 99,
 	};
 
@@ -291,8 +299,8 @@ static inline void peer_send_extent(struct peer *p, uint32_t id, uint32_t tier,
 		.tier = tier,
 		.first_slot = first_slot,
 		.nr_frames = nr_frames,
-		.frame_bytes = PEER_PAGE,
-		.bytes = (uint64_t)nr_frames * PEER_PAGE,
+		.frame_bytes = p->page_bytes,
+		.bytes = nr_frames * p->page_bytes,
 	};
 	void *map;
 	int fd = -1;
@@ -313,7 +321,7 @@ static inline void peer_send_window(struct peer *p, uint32_t slots)
 		.window = 0,
 		.slots = slots,
 		.range_slots = PEER_SLOTS,
-		.stride = PEER_PAGE,
+		.stride = p->page_bytes,
 	};
 
 	peer_send(p, &r, NULL, 0);
@@ -331,8 +339,10 @@ static inline bool peer_message(struct peer *p)
 
 	if (syn_conn_recv(p->sock, &m, sizeof(m), fds) <= 0)
 		return false;
-	if (m.msg.type == SYN_MSG_SPACE)
+	if (m.msg.type == SYN_MSG_SPACE) {
+		p->space = m.space;
 		peer_send_space(p);
+	}
 	if (m.msg.type == SYN_MSG_WINDOW) {
 		/* The upper half comes later, when a test wants it. */
 		peer_send_extent(p, 1, SYN_TIER_HBM, 0, PEER_SLOTS / 2, 0);

@@ -256,7 +256,8 @@ SYN_API int syn_advise(struct syn_client *client, const uint64_t *pages,
 /*
  * Returns once all pages are on disk so that neither a restart of the daemon
  * nor a power cut loses them.  They must be sealed under a key (-ENOKEY).
- * -ENODEV: the daemon has no swap file.  SYN_E_BACKPRESSURE: it is full.
+ * -ENODEV: the daemon has no swap file.  SYN_E_BACKPRESSURE: not all were in
+ * time, or it is full; those that are stay.  Calls of other threads go on.
  */
 SYN_API int syn_persist(struct syn_client *client, const uint64_t *pages,
 			unsigned int nr, uint64_t timeout_ns);
@@ -271,6 +272,12 @@ SYN_API int syn_report(struct syn_client *client,
  */
 SYN_API int syn_release(struct syn_client *client, const uint64_t *pages,
 			unsigned int nr);
+
+/*
+ * When to try again what was refused last with SYN_E_BACKPRESSURE, by whatever
+ * thread: in so many nanoseconds.  0: nothing was refused yet.
+ */
+SYN_API uint64_t syn_retry_ns(const struct syn_client *client);
 
 /* A new timeline: one for each thread or stream.  -EDQUOT: none left. */
 SYN_API int syn_timeline_new(struct syn_client *client, uint32_t *ret);
