@@ -4,6 +4,7 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/domain.h"
 
 static bool bit_test(const uint64_t *map, uint32_t i)
 {
@@ -54,6 +55,7 @@ static void extent_release(struct syn_extent *ext)
 	free(ext->link);
 	free(ext->back);
 	free(ext->crc);
+	free(ext->owner);
 	free(ext);
 }
 
@@ -61,6 +63,7 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 {
 	struct syn_extent *ext = syn_alloc(1, sizeof(*ext));
 	bool below = pool->tier != SYN_TIER_HBM;
+	bool host = pool->tier == SYN_TIER_HOST;
 	bool nvme = pool->tier == SYN_TIER_NVME;
 	uint32_t nr = pool->extent_frames;
 
@@ -69,13 +72,18 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 	ext->link = syn_alloc(nr, sizeof(*ext->link));
 	if (below)
 		ext->back = syn_alloc(nr, sizeof(*ext->back));
+	if (host)
+		ext->owner = syn_alloc(nr, sizeof(*ext->owner));
 	if (nvme)
 		ext->crc = syn_alloc(nr, sizeof(*ext->crc));
-	if (!ext->link || (below && !ext->back) || (nvme && !ext->crc)) {
+	if (!ext->link || (below && !ext->back) || (host && !ext->owner) ||
+	    (nvme && !ext->crc)) {
 		extent_release(ext);
 		return NULL;
 	}
 	ext->nr_frames = nr;
+	if (host)
+		memset(ext->owner, 0xff, nr * sizeof(*ext->owner));
 	syn_extent_relink(ext);
 	return ext;
 }
@@ -164,40 +172,59 @@ static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
 	return r;
 }
 
+/* In the swap file domains are charged for slots. */
+static int extent_charge(struct syn_mm *mm, const struct syn_pool *pool)
+{
+	if (pool->tier == SYN_TIER_NVME)
+		return 0;
+	return syn_domain_charge(mm, pool->domain, pool->tier,
+				 pool->extent_bytes);
+}
+
+static void extent_uncharge(struct syn_mm *mm, const struct syn_pool *pool)
+{
+	if (pool->tier != SYN_TIER_NVME)
+		syn_domain_uncharge(mm, pool->domain, pool->tier,
+				    pool->extent_bytes);
+}
+
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 		   struct syn_extent **ret)
 {
-	struct syn_tier_state *tier = syn_tier_of(mm, pool->tier);
-	struct syn_extent *ext;
 	uint32_t id = extent_id(mm);
+	struct syn_extent *ext;
 	int r;
 
-	if (id == SYN_NONE ||
-	    pool->extent_bytes > tier->budget_bytes - tier->extent_bytes)
+	if (id == SYN_NONE)
 		return -EDQUOT;
+	r = extent_charge(mm, pool);
+	if (r)
+		return r;
+	r = -ENOMEM;
 	ext = extent_alloc(pool);
 	if (!ext)
-		return -ENOMEM;
+		goto uncharge;
 	r = mem_new(mm, pool, id, &ext->mem);
-	if (r) {
-		extent_release(ext);
-		return r;
-	}
+	if (r)
+		goto release;
 	extent_publish(mm, pool, ext, ordinal);
 	*ret = ext;
 	return 0;
+
+release:
+	extent_release(ext);
+uncharge:
+	extent_uncharge(mm, pool);
+	return r;
 }
 
 #define EXTENT_USED (SYN_NONE - 1) /* link of a frame in use, not listed yet */
 
-bool syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame)
+void syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame)
 {
-	if (ext->link[frame] == EXTENT_USED)
-		return false;
 	ext->link[frame] = EXTENT_USED;
 	ext->nr_used++;
 	syn_tier_of(mm, ext->pool->tier)->used_bytes += ext->pool->frame_bytes;
-	return true;
 }
 
 void syn_extent_relink(struct syn_extent *ext)
@@ -225,11 +252,14 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 	struct syn_tier_state *tier = syn_tier_of(mm, ext->pool->tier);
 	struct syn_pool *pool = ext->pool;
 
+	if (ext->draining)
+		syn_extent_undrain(ext);
 	if (!ext->retiring) {
 		pool->nr_frames -= ext->nr_frames;
 		pool->nr_free -= ext->nr_frames - ext->nr_used;
 		tier->nr_empty -= !ext->nr_used;
 	}
+	extent_uncharge(mm, pool);
 	tier->extent_bytes -= pool->extent_bytes;
 	tier->nr_extents--;
 	pool->nr_extents--;
@@ -273,6 +303,25 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 	}
 	if (!ext->nr_told)
 		syn_extent_free(mm, ext);
+}
+
+void syn_extent_drain(struct syn_extent *ext)
+{
+	ext->draining = true;
+	ext->pool->nr_frames -= ext->nr_frames;
+	ext->pool->nr_free -= ext->nr_frames - ext->nr_used;
+	syn_list_del(&ext->in_free);
+}
+
+void syn_extent_undrain(struct syn_extent *ext)
+{
+	struct syn_pool *pool = ext->pool;
+
+	ext->draining = false;
+	pool->nr_frames += ext->nr_frames;
+	pool->nr_free += ext->nr_frames - ext->nr_used;
+	if (ext->free != SYN_NONE)
+		syn_list_add_tail(&pool->with_free, &ext->in_free);
 }
 
 void syn_extent_want(struct syn_session *session, const struct syn_extent *ext)

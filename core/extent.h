@@ -5,7 +5,10 @@
  * An extent belongs to one pool for life.  A session is told of it before an
  * answer refers to it.  RETIRING: it is empty and gives out no frame; every
  * session that was told must acknowledge or exit; it is charged to the tier's
- * budget until then.
+ * budget and to its domain until then.
+ *
+ * DRAINING, a host extent: it gives out no frame either, because somebody else
+ * is to have its memory; it retires with its last page.
  *
  * NVMe: an extent is a segment of the swap file.  Nobody maps it; it gives out
  * no frame before it is opened, when its segment has been cut.
@@ -16,21 +19,25 @@
 #include "core/mm-internal.h"
 
 /*
- * An extent of @pool->extent_bytes, all of its frames free.  -EDQUOT: the
- * budget of the tier or the table of extents is full.
+ * An extent of @pool->extent_bytes, all of its frames free and zero.  -EDQUOT:
+ * the budget of the tier, the domain's quota or the table of extents is full.
  */
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 		   struct syn_extent **ret);
 
 /* NVMe: from now on it gives out those of its frames that are not used. */
 void syn_extent_open(struct syn_mm *mm, struct syn_extent *ext);
-/* NVMe: before that, marks a frame used; false if it was. */
-bool syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame);
+/* NVMe: before that, marks a frame used. */
+void syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame);
 /* Its free frames, in order. */
 void syn_extent_relink(struct syn_extent *ext);
 
 /* It is empty: no more frames of it; freed at once if nobody maps it. */
 void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext);
+
+/* It gives out no more frames; or it does so again. */
+void syn_extent_drain(struct syn_extent *ext);
+void syn_extent_undrain(struct syn_extent *ext);
 
 /* @session must be told of @ext before the next answer to it. */
 void syn_extent_want(struct syn_session *session, const struct syn_extent *ext);

@@ -11,6 +11,7 @@
 
 /* Where each array begins; @bytes: the end. */
 struct kept_layout {
+	uint64_t domain;
 	uint64_t extent;
 	uint64_t space;
 	uint64_t session;
@@ -38,6 +39,8 @@ static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 {
 	uint64_t at = syn_align_up(sizeof(struct syn_rec_head), KEPT_ALIGN);
 
+	ret->domain =
+		kept_place(&at, SYN_DOMAINS_MAX, sizeof(struct syn_rec_domain));
 	ret->extent =
 		kept_place(&at, SYN_EXTENTS_MAX, sizeof(struct syn_rec_extent));
 	ret->space =
@@ -74,6 +77,7 @@ static uint64_t kept_fingerprint(void)
 		sizeof(struct syn_rec_quarantine), SYN_SUMS_INLINE,
 		sizeof(struct syn_rec_lessee),	   sizeof(struct syn_rec_page),
 		sizeof(struct syn_rec_swap),	   SYN_SWAPS_MAX,
+		sizeof(struct syn_rec_domain),	   SYN_DOMAINS_MAX,
 	};
 
 	return XXH3_64bits(sizes, sizeof(sizes));
@@ -97,6 +101,7 @@ void syn_kept_carve(struct syn_mm *mm)
 
 	kept_lay_out(&mm->cfg, &at);
 	mm->head = (void *)base;
+	mm->rec_domain = (void *)(base + at.domain);
 	mm->rec_extent = (void *)(base + at.extent);
 	mm->space = (void *)(base + at.space);
 	mm->rec_session = (void *)(base + at.session);

@@ -187,6 +187,22 @@ static void hbm_update(struct syn_mm *mm, uint32_t page)
 	pg->flags ^= SYN_PAGE_F_LRU;
 }
 
+uint32_t syn_lists_host(const struct syn_rec_page *pg)
+{
+	return LIST_BELOW(pg, LIST_HOST);
+}
+
+/* Without a swap file there is nowhere to go for what is leased. */
+static bool list_loose(const struct syn_mm *mm, uint32_t list)
+{
+	return list != SYN_LIST_NONE && (mm->disk || list != SYN_LIST_LEASED);
+}
+
+bool syn_lists_loose(const struct syn_mm *mm, uint32_t page)
+{
+	return list_loose(mm, syn_lists_host(&mm->page[page]));
+}
+
 static void below_update(struct syn_mm *mm, uint32_t page, enum list_kind kind,
 			 uint32_t want)
 {
@@ -195,6 +211,9 @@ static void below_update(struct syn_mm *mm, uint32_t page, enum list_kind kind,
 
 	if (want == have)
 		return;
+	if (kind == LIST_HOST)
+		mm->extent[SYN_FRAME_EXTENT(pg->host)]->nr_loose +=
+			list_loose(mm, want) - list_loose(mm, have);
 	if (have)
 		lru_del(mm, below_lru(mm, page, kind, have), page, kind);
 	if (want)

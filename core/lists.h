@@ -28,6 +28,11 @@ bool syn_page_evictable(const struct syn_rec_page *pg);
 
 /* Puts it on the lists that its record says, at their hot end. */
 void syn_lists_update(struct syn_mm *mm, uint32_t page);
+/* Its host frame may be had by what those who shrink the tier can do. */
+bool syn_lists_loose(const struct syn_mm *mm, uint32_t page);
+/* SYN_LIST_* of its host frame. */
+uint32_t syn_lists_host(const struct syn_rec_page *pg);
+
 /* Takes it off its list in HBM: its charge is about to change. */
 void syn_lists_leave(struct syn_mm *mm, uint32_t page);
 /* Moves it to the hot end, or the cold one, of the lists it is on. */

@@ -260,7 +260,8 @@ static void fault_one(struct syn_session *s, uint32_t lessee,
 		ret->res = SYN_FAULT_LOAN;
 	}
 	l->flags &= (uint8_t)~SYN_LESSEE_FOUND;
-	if (ret->res != SYN_FAULT_LOAN)
+	/* Who is told to come again has not been served yet. */
+	if (ret->res != SYN_FAULT_LOAN && ret->res != SYN_E_BUSY)
 		fault_end(s, l, ret->res);
 }
 

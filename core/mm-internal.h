@@ -3,9 +3,9 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, kept, space, extent, pool, index, lists, page, swap, lease,
- * quarantine, host, move, reclaim, load, session; then the files without a
- * header.
+ * mm-internal, kept, space, domain, extent, pool, index, lists, page, swap,
+ * shrink, lease, quarantine, host, move, reclaim, load, session; then the files
+ * without a header.
  *
  * Derived state only: all of it can be computed from the kept records and
  * the extents, and belongs to the control thread.
@@ -21,7 +21,6 @@
 #include "core/record.h"
 
 #define SYN_POOLS_MAX	    1024u
-#define SYN_TIERS	    3u /* HBM, host, NVMe */
 #define SYN_EXTENT_WORDS    (SYN_EXTENTS_MAX / 64u)
 #define SYN_DRAINS_MAX	    4u	/* drains of a session that wait at once */
 #define SYN_SUM_CLASSES	    6u	/* runs of 16, 32 ... 512 words */
@@ -76,11 +75,14 @@ SYN_ABI_ASSERT(sizeof(struct syn_rec_lessee) + sizeof(uint32_t) <= 32,
  * @nr_told:	sessions that map it.
  * @retiring:	gives out no frame; freed when @nr_told is 0.  NVMe: also until
  *		its segment is cut.
+ * @draining:	host: gives out no frame; retires when it is empty.
+ * @nr_loose:	host: used frames on the pool's lists of what may go.
  * @seq:	NVMe: sequence of its segment.
  * @link:	of a free frame the next free one; of a used one in HBM its
  *		page or SYN_NONE; of one below HBM the next page of the list it
  *		is on.
  * @back:	below HBM: the page before on that list.
+ * @owner:	host: the page of a used frame; SYN_NONE: none yet.
  * @crc:	NVMe: of what was written into the slot.
  */
 struct syn_extent {
@@ -94,9 +96,12 @@ struct syn_extent {
 	uint32_t free;
 	uint32_t nr_told;
 	bool retiring;
+	bool draining;
+	uint32_t nr_loose;
 	uint64_t seq;
 	uint32_t *link;
 	uint32_t *back;
+	uint32_t *owner;
 	uint32_t *crc;
 };
 
@@ -112,10 +117,15 @@ struct syn_extent {
  * @max_extents:	under the budget; HBM: entries of @ordinal.
  * @ordinal:		HBM: extents by place.
  * @extents:		all its extents.
- * @with_free:		those with a free frame that are not retiring.
+ * @with_free:		those with a free frame, neither retiring nor draining.
  * @shrinking:		HBM: link in mm->shrinking while its surplus is emptied.
+ * @shrinks_own:	HBM: for another pool of its domain.
+ * @stuck_ns:		HBM: when its surplus could last not be emptied.
+ * @asking:		host: link in mm->asking while it is short of an extent.
+ * @asked_ns:		host: when it last was.
+ * @asks_own:		host: its domain's maximum stands in the way.
  * @nr_extents:		all.
- * @nr_frames:		frames of those that are not retiring.
+ * @nr_frames:		frames of those neither retiring nor draining.
  * @nr_free:		of these free.
  * @guaranteed:		HBM: sum of the open windows' slots.
  * @nr_users:		HBM: windows and pages.  Below: HBM pools.
@@ -141,6 +151,11 @@ struct syn_pool {
 	struct syn_list extents;
 	struct syn_list with_free;
 	struct syn_list shrinking;
+	bool shrinks_own;
+	uint64_t stuck_ns;
+	struct syn_list asking;
+	uint64_t asked_ns;
+	bool asks_own;
 	uint32_t nr_extents;
 	uint64_t nr_frames;
 	uint64_t nr_free;
@@ -247,8 +262,23 @@ struct syn_session {
 #define SYN_MAP_FREE  0x80000000u
 #define SYN_NO_WINDOW 0xffu
 
+/**
+ * struct syn_domain - what is derived of one domain.
+ * @used:	bytes of its extents and slots, by tier.
+ * @nr_sessions: sessions, until their processes are gone.
+ * @refused:	requests that its quota refused.
+ * @denied:	its quota refused what it last wanted.
+ */
+struct syn_domain {
+	uint64_t used[SYN_QUOTA_TIERS];
+	uint32_t nr_sessions;
+	bool denied;
+	uint64_t refused;
+};
+
 struct syn_tier_state {
 	uint64_t budget_bytes;
+	uint64_t unit_bytes; /* what is taken at once, of all but huge frames */
 	uint64_t extent_bytes;
 	uint64_t used_bytes;
 	uint64_t quarantine_bytes;
@@ -288,6 +318,10 @@ struct syn_move_result {
  * @retry_ns:		no copy before this: the last one failed.
  * @swap_retry_ns:	no write to the swap file before this: the same.
  * @drain_poll_ns:	how long the next look at timelines may wait.
+ * @asking:		host pools that are short of an extent, oldest first.
+ * @drain_extent:	host extent that is being emptied, or SYN_NONE ...
+ * @drain_frame:	... its next frame ...
+ * @drain_ns:		... and since when; else when to choose the next one.
  *
  * The other members are the records, what is derived of them, and counters.
  */
@@ -302,6 +336,7 @@ struct syn_mm {
 	bool progress;
 
 	struct syn_rec_head *head;
+	struct syn_rec_domain *rec_domain;
 	struct syn_rec_extent *rec_extent;
 	struct syn_rec_space *space;
 	struct syn_rec_session *rec_session;
@@ -330,6 +365,11 @@ struct syn_mm {
 	struct syn_list draining;
 	struct syn_list pressed;
 	struct syn_list shrinking;
+	struct syn_list asking;
+	uint32_t drain_extent;
+	uint32_t drain_frame;
+	uint64_t drain_ns;
+	struct syn_domain domain[SYN_DOMAINS_MAX];
 
 	uint32_t page_free;
 	uint32_t page_used;
@@ -349,9 +389,10 @@ struct syn_mm {
 	uint32_t sum_used;
 
 	uint32_t nr_spaces;
+	uint32_t nr_domains; /* records ever used */
 	uint32_t nr_sessions;
 	uint32_t extent_cursor;
-	struct syn_tier_state tier[SYN_TIERS];
+	struct syn_tier_state tier[SYN_QUOTA_TIERS]; /* HBM, host, NVMe */
 	struct syn_ctl_status count;
 };
 

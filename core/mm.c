@@ -8,6 +8,7 @@
 #include "core/move.h"
 #include "core/pool.h"
 #include "core/reclaim.h"
+#include "core/shrink.h"
 #include "core/swap.h"
 
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config)
@@ -70,8 +71,6 @@ static int mm_alloc_swap(struct syn_mm *mm)
 	mm->segment_used = syn_alloc(mm->disk->nr_segments, 1);
 	if (!mm->swap_head || !mm->segment_used)
 		return -ENOMEM;
-	mm->tier[2].budget_bytes =
-		mm->disk->nr_segments * mm->disk->segment_bytes;
 	return 0;
 }
 
@@ -93,6 +92,22 @@ static void mm_free_lists(struct syn_mm *mm)
 	mm->nr_swaps = 0;
 	for (i = mm->head->max_quarantine; i--;)
 		syn_kept_quarantine_free(mm, i);
+}
+
+static void mm_tiers(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	mm->tier[0].budget_bytes = mm->cfg.hbm_bytes;
+	mm->tier[1].budget_bytes = mm->cfg.host_bytes;
+	if (mm->disk)
+		mm->tier[2].budget_bytes =
+			mm->disk->nr_segments * mm->disk->segment_bytes;
+	for (i = 0; i < 2; i++)
+		mm->tier[i].unit_bytes = syn_pool_unit(
+			SYN_TIER_HBM + i, mm->tier[i].budget_bytes);
+	/* Slots are taken one by one. */
+	mm->tier[2].unit_bytes = 1;
 }
 
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
@@ -123,8 +138,9 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 	syn_list_init(&mm->draining);
 	syn_list_init(&mm->pressed);
 	syn_list_init(&mm->shrinking);
-	mm->tier[0].budget_bytes = config->hbm_bytes;
-	mm->tier[1].budget_bytes = config->host_bytes;
+	syn_list_init(&mm->asking);
+	mm->drain_extent = SYN_NONE;
+	mm_tiers(mm);
 	mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
 	r = syn_swap_start(mm);
 	if (r) {
@@ -180,7 +196,7 @@ static uint64_t mm_next(struct syn_mm *mm, bool moved)
 
 		next = syn_min(next, retry);
 	}
-	return next;
+	return syn_min(next, syn_shrink_next(mm));
 }
 
 bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)
@@ -191,6 +207,7 @@ bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)
 	moved = syn_swap_poll(mm);
 	moved |= syn_move_poll(mm);
 	moved |= syn_reclaim_poll(mm);
+	moved |= syn_shrink_poll(mm);
 	moved |= mm->progress;
 	mm->progress = false;
 	if (moved)

@@ -53,17 +53,72 @@ struct syn_mm_config {
 	void *kept;
 };
 
+/**
+ * struct syn_quota - what a domain may have of one tier, in bytes.
+ * @min:	kept free for it; whole extents in HBM and host.
+ * @high:	above it its pages go first when others are short.
+ * @max:	it gets no more.
+ *
+ * SYN_QUOTA_NONE in @high and @max: no limit.
+ */
+struct syn_quota {
+	uint64_t min;
+	uint64_t high;
+	uint64_t max;
+};
+#define SYN_QUOTA_FREE                                                         \
+	(struct syn_quota)                                                     \
+	{                                                                      \
+		0, SYN_QUOTA_NONE, SYN_QUOTA_NONE                              \
+	}
+
+/**
+ * struct syn_domain_config - a domain, as the server or the swap file knows it.
+ * @identity:	names it; the same in every run of the daemon.
+ * @name:	for people.
+ * @uid:	for people.
+ * @stays:	exists although nobody and nothing is in it.
+ * @found:	known by its pages only: @uid and @quota count when a client
+ *		comes.
+ * @quota:	by tier, SYN_TIER_* - 1; of a new domain.
+ */
+struct syn_domain_config {
+	uint64_t identity[2];
+	char name[SYN_DOMAIN_BYTES];
+	uint32_t uid;
+	bool stays;
+	bool found;
+	struct syn_quota quota[SYN_QUOTA_TIERS];
+};
+
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
 /* Every session has ended and its process has exited.  Takes NULL. */
 struct syn_mm *syn_mm_free(struct syn_mm *mm);
+
+/*
+ * The domain of that identity, made if it is new.  It ends when no session, no
+ * extent and no slot is in it.  -EUSERS: there are as many as can be.  Else as
+ * syn_mm_quota_set().
+ */
+int syn_mm_domain_get(struct syn_mm *mm, const struct syn_domain_config *config,
+		      uint32_t *ret);
+
+/*
+ * Takes effect from the next extent or slot on.  -ENOENT: no such domain.
+ * -EINVAL: not min <= high <= max, or no such tier.  -ENOSPC: all minimums
+ * together are more than the tier's budget.  -EBUSY: @quota->max is less than
+ * the domain's windows hold.
+ */
+int syn_mm_quota_set(struct syn_mm *mm, uint32_t domain, uint32_t tier,
+		     const struct syn_quota *quota);
 
 /**
  * struct syn_session_config - a client, as the server knows it.
  * @id:		session id, unique while the worker lives.
  * @pid:	of the peer; for people.
  * @uid:	of the peer, from the kernel.
- * @domain:	its domain; shares pages with no other.
+ * @domain:	from syn_mm_domain_get(); shares pages with no other.
  * @name:	for people.
  * @nr_pages:	entries of @pte and @pin.
  * @nr_timelines: entries of @timeline.
@@ -93,8 +148,8 @@ struct syn_session_config {
 };
 
 /*
- * -EUSERS: max_sessions reached.  -EINVAL: no pages or timelines, or more than
- * the wire allows.
+ * -EUSERS: max_sessions reached.  -EINVAL: no such domain; no pages or
+ * timelines, or more than the wire allows.
  */
 int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 		       struct syn_session **ret);
@@ -123,8 +178,8 @@ int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
 			struct syn_msg_space_reply *ret, const char **ret_why);
 
 /*
- * -ENOENT: no such space.  -EDQUOT: the budget does not hold that many more
- * guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.  -EEXIST: @session has
+ * -ENOENT: no such space.  -EDQUOT: the budget, or the domain's quota, does not
+ * hold that many more guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.  -EEXIST: @session has
  * a window on that space already.  -EINVAL: no slots.
  */
 int syn_mm_window_open(struct syn_session *session, uint32_t space,
@@ -202,6 +257,10 @@ unsigned int syn_mm_stat_tiers(const struct syn_mm *mm,
 			       struct syn_ctl_tier *ret, unsigned int max);
 void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 			struct syn_ctl_client *ret);
+/* Domains from index @cursor; *ret_next is 0 at the end. */
+unsigned int syn_mm_stat_domains(const struct syn_mm *mm, uint64_t cursor,
+				 struct syn_ctl_domain *ret, unsigned int max,
+				 uint64_t *ret_next);
 /* What is known of @key, the likeliest first. */
 unsigned int syn_mm_why(const struct syn_mm *mm, const uint64_t key[2],
 			struct syn_ctl_why *ret, unsigned int max);

@@ -56,6 +56,9 @@ void syn_page_change(struct syn_mm *mm, uint32_t page, uint32_t set,
 	uint32_t moving = page_moving(pg);
 
 	pg->flags = (uint16_t)((pg->flags & ~clear) | set);
+	if (set & SYN_PAGE_F_HOST)
+		mm->extent[SYN_FRAME_EXTENT(pg->host)]
+			->owner[SYN_FRAME_INDEX(pg->host)] = page;
 	page_count(mm, page, page_going(pg) - going, page_moving(pg) - moving);
 	syn_lists_update(mm, page);
 }
@@ -338,7 +341,7 @@ void syn_page_nvme_free(struct syn_mm *mm, uint32_t page)
 	struct syn_rec_page *pg = &mm->page[page];
 
 	syn_page_change(mm, page, 0, SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE);
-	syn_pool_frame_give(mm, pg->nvme);
+	syn_pool_nvme_give(mm, pg->domain, pg->nvme);
 	pg->nvme = SYN_NONE;
 }
 

@@ -5,6 +5,7 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/trace.h"
+#include "core/domain.h"
 #include "core/extent.h"
 #include "core/lists.h"
 #include "core/space.h"
@@ -14,18 +15,27 @@
 #define POOL_EXTENT_HOST (256ull << 20)
 #define POOL_FRAMES_MAX	 65536u	      /* of an extent: SYN_FRAME() */
 #define POOL_SLOTS_MAX	 (1ull << 28) /* SYN_PTE() */
+/* One whose surplus could not be emptied is not counted on for so long. */
+#define POOL_STUCK_NS 20000000u
 
-/* min(most, an eighth of the budget), whole granules, at least one frame. */
-static void pool_shape_memory(struct syn_pool *pool, uint64_t budget_bytes)
+/* min(most, an eighth of the budget), whole granules. */
+uint64_t syn_pool_unit(uint32_t tier, uint64_t budget_bytes)
 {
 	uint64_t most =
-		pool->tier == SYN_TIER_HBM ? POOL_EXTENT_HBM : POOL_EXTENT_HOST;
+		tier == SYN_TIER_HBM ? POOL_EXTENT_HBM : POOL_EXTENT_HOST;
 	uint64_t bytes = syn_min(most, budget_bytes / 8);
+
+	return syn_max(bytes & ~(POOL_EXTENT_MIN - 1), POOL_EXTENT_MIN);
+}
+
+/* At least one frame. */
+static void pool_shape_memory(struct syn_pool *pool, uint64_t budget_bytes)
+{
+	uint64_t bytes =
+		syn_max(syn_pool_unit(pool->tier, budget_bytes),
+			syn_align_up(pool->frame_bytes, POOL_EXTENT_MIN));
 	uint64_t extents;
 
-	bytes = syn_max(bytes & ~(POOL_EXTENT_MIN - 1), POOL_EXTENT_MIN);
-	bytes = syn_max(bytes,
-			syn_align_up(pool->frame_bytes, POOL_EXTENT_MIN));
 	pool->extent_bytes = bytes;
 	pool->extent_frames = (uint32_t)syn_min(bytes / pool->frame_bytes,
 						(uint64_t)POOL_FRAMES_MAX);
@@ -87,6 +97,7 @@ static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
 	syn_list_init(&pool->extents);
 	syn_list_init(&pool->with_free);
 	syn_list_init(&pool->shrinking);
+	syn_list_init(&pool->asking);
 	syn_lru_init(&pool->cached);
 	for (i = 0; i < SYN_LISTS; i++)
 		syn_lru_init(&pool->list[i]);
@@ -213,6 +224,7 @@ static void pool_reap(struct syn_mm *mm, uint32_t tier)
 		pool_unlink(pool);
 		mm->pool[i] = NULL;
 		syn_list_del(&pool->shrinking);
+		syn_list_del(&pool->asking);
 		free(pool->ordinal);
 		free(pool);
 	}
@@ -258,12 +270,54 @@ static void pool_announce(struct syn_mm *mm, const struct syn_pool *pool,
 	}
 }
 
+/* @first asked before @pool, and there is not enough for both. */
+static bool pool_bars(const struct syn_mm *mm, const struct syn_pool *first,
+		      const struct syn_pool *pool)
+{
+	const struct syn_tier_state *tier = &mm->tier[1];
+	uint64_t both = first->extent_bytes + pool->extent_bytes;
+
+	if (first->asks_own)
+		return first->domain == pool->domain &&
+		       syn_domain_full(mm, pool->domain, SYN_TIER_HOST, both);
+	return both > tier->budget_bytes - tier->extent_bytes;
+}
+
+/* It is another's turn, unless this one's room is kept free anyway. */
+static bool pool_waits(const struct syn_mm *mm, const struct syn_pool *pool)
+{
+	const struct syn_pool *first;
+
+	if (pool->tier != SYN_TIER_HOST ||
+	    syn_domain_promised(mm, pool->domain, SYN_TIER_HOST,
+				pool->extent_bytes))
+		return false;
+	syn_list_for_each (first, &mm->asking, asking) {
+		if (first == pool)
+			return false;
+		if (pool_bars(mm, first, pool))
+			return true;
+	}
+	return false;
+}
+
+static void pool_ask(struct syn_mm *mm, struct syn_pool *pool)
+{
+	pool->asked_ns = mm->now_ns;
+	pool->asks_own = syn_domain_full(mm, pool->domain, SYN_TIER_HOST,
+					 pool->extent_bytes);
+	if (syn_list_empty(&pool->asking))
+		syn_list_add_tail(&mm->asking, &pool->asking);
+}
+
 static int pool_grow(struct syn_mm *mm, struct syn_pool *pool)
 {
 	uint32_t ordinal = 0;
 	struct syn_extent *ext;
 	int r;
 
+	if (pool_waits(mm, pool))
+		return -EDQUOT;
 	if (pool->ordinal) {
 		ordinal = pool_ordinal(pool);
 		if (ordinal == SYN_NONE)
@@ -272,6 +326,7 @@ static int pool_grow(struct syn_mm *mm, struct syn_pool *pool)
 	r = syn_extent_new(mm, pool, ordinal, &ext);
 	if (r)
 		return r;
+	syn_list_del(&pool->asking);
 	if (pool->ordinal)
 		pool_announce(mm, pool, ext);
 	return 0;
@@ -284,21 +339,47 @@ bool syn_pool_surplus(const struct syn_pool *pool)
 }
 
 /* Nobody's pages are not worth an extent that somebody asks for. */
-static void pool_shrink(struct syn_mm *mm, struct syn_pool *pool)
+static bool pool_shrink(struct syn_mm *mm, struct syn_pool *pool, bool own)
 {
-	if (pool->tier == SYN_TIER_HBM && syn_pool_surplus(pool) &&
-	    syn_list_empty(&pool->shrinking))
+	if (pool->tier != SYN_TIER_HBM || !syn_pool_surplus(pool))
+		return false;
+	if (!own && !syn_domain_spare(mm, pool->domain, SYN_TIER_HBM,
+				      pool->extent_bytes))
+		return false;
+	if (syn_list_empty(&pool->shrinking)) {
 		syn_list_add_tail(&mm->shrinking, &pool->shrinking);
+		pool->shrinks_own = false;
+	}
+	pool->shrinks_own |= own;
+	return !pool->stuck_ns || mm->now_ns - pool->stuck_ns > POOL_STUCK_NS;
 }
 
-/* The budget is spent: others give their surplus up, for the next attempt. */
-static void pool_shrink_all(struct syn_mm *mm)
+/*
+ * There is no extent for @asker: surplus is given up, for the next attempt.
+ * That of its own domain; that of domains above their high mark, if its own
+ * maximum is not what stands in the way; and where neither helps, that of all.
+ */
+static void pool_shrink_for(struct syn_mm *mm, const struct syn_pool *asker)
 {
+	bool full = syn_domain_full(mm, asker->domain, SYN_TIER_HBM,
+				    asker->extent_bytes);
+	bool helps = false;
 	uint32_t i;
 
-	for (i = 0; i < SYN_POOLS_MAX; i++)
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		struct syn_pool *pool = mm->pool[i];
+
+		if (!pool || pool == asker)
+			continue;
+		if (pool->domain == asker->domain)
+			helps |= pool_shrink(mm, pool, true);
+		else if (!full &&
+			 syn_domain_high(mm, pool->domain, SYN_TIER_HBM))
+			helps |= pool_shrink(mm, pool, false);
+	}
+	for (i = 0; !full && !helps && i < SYN_POOLS_MAX; i++)
 		if (mm->pool[i])
-			pool_shrink(mm, mm->pool[i]);
+			(void)pool_shrink(mm, mm->pool[i], false);
 }
 
 int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
@@ -312,7 +393,7 @@ int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
 		r = pool_grow(mm, pool);
 		if (r) {
 			syn_pool_trim(mm, pool);
-			pool_shrink_all(mm);
+			pool_shrink_for(mm, pool);
 			return r;
 		}
 	}
@@ -326,7 +407,7 @@ void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,
 	pool->guaranteed -= slots;
 	syn_pool_trim(mm, pool);
 	if (!pool->guaranteed)
-		pool_shrink(mm, pool);
+		(void)pool_shrink(mm, pool, true);
 }
 
 /* Youngest first: the old ones are told to everybody. */
@@ -373,18 +454,24 @@ static void extent_give(struct syn_mm *mm, struct syn_extent *ext,
 {
 	struct syn_pool *pool = ext->pool;
 
-	if (ext->free == SYN_NONE)
+	if (ext->free == SYN_NONE && !ext->draining)
 		syn_list_add_tail(&pool->with_free, &ext->in_free);
 	ext->link[frame] = ext->free;
 	ext->free = frame;
+	if (ext->owner)
+		ext->owner[frame] = SYN_NONE;
 	if (!--ext->nr_used) {
 		syn_tier_of(mm, pool->tier)->nr_empty++;
 		if (pool->tier == SYN_TIER_NVME)
 			syn_extent_relink(ext);
 	}
-	pool->nr_free++;
+	pool->nr_free += !ext->draining;
 	syn_tier_of(mm, pool->tier)->used_bytes -= pool->frame_bytes;
 	mm->progress = true;
+	if (ext->draining && !ext->nr_used) {
+		syn_extent_undrain(ext);
+		syn_extent_retire(mm, ext);
+	}
 }
 
 uint32_t syn_pool_slot_take(struct syn_mm *mm, struct syn_pool *pool,
@@ -431,14 +518,27 @@ void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
 	}
 }
 
+static bool host_in_the_way(const struct syn_mm *mm,
+			    const struct syn_pool *pool,
+			    const struct syn_pool *other)
+{
+	if (other == pool || other->tier != SYN_TIER_HOST)
+		return false;
+	if (other->domain == pool->domain)
+		return true;
+	return !syn_domain_full(mm, pool->domain, SYN_TIER_HOST,
+				pool->extent_bytes) &&
+	       syn_domain_spare(mm, other->domain, SYN_TIER_HOST,
+				other->extent_bytes);
+}
+
 /* Another host pool's empty extents stand in the way of @pool's. */
 static void host_make_room(struct syn_mm *mm, const struct syn_pool *pool)
 {
 	uint32_t i;
 
 	for (i = 0; i < SYN_POOLS_MAX; i++)
-		if (mm->pool[i] && mm->pool[i] != pool &&
-		    mm->pool[i]->tier == SYN_TIER_HOST)
+		if (mm->pool[i] && host_in_the_way(mm, pool, mm->pool[i]))
 			syn_pool_trim(mm, mm->pool[i]);
 }
 
@@ -456,6 +556,8 @@ uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool)
 			r = pool_grow(mm, pool);
 		}
 	}
+	if (r == -EDQUOT)
+		pool_ask(mm, pool);
 	if (r)
 		return SYN_NONE;
 	ext = syn_container_of(pool->with_free.next, struct syn_extent,
@@ -468,4 +570,26 @@ void syn_pool_frame_give(struct syn_mm *mm, uint32_t frame)
 	struct syn_extent *ext = mm->extent[SYN_FRAME_EXTENT(frame)];
 
 	extent_give(mm, ext, SYN_FRAME_INDEX(frame));
+}
+
+int syn_pool_nvme_take(struct syn_mm *mm, struct syn_pool *pool,
+		       uint32_t domain, uint32_t *ret)
+{
+	int r = syn_domain_charge(mm, domain, SYN_TIER_NVME, pool->frame_bytes);
+
+	if (r)
+		return r;
+	*ret = syn_pool_frame_take(mm, pool);
+	if (*ret != SYN_NONE)
+		return 0;
+	syn_domain_uncharge(mm, domain, SYN_TIER_NVME, pool->frame_bytes);
+	return -ENOSPC;
+}
+
+void syn_pool_nvme_give(struct syn_mm *mm, uint32_t domain, uint32_t slot)
+{
+	struct syn_extent *ext = mm->extent[SYN_FRAME_EXTENT(slot)];
+
+	syn_domain_uncharge(mm, domain, SYN_TIER_NVME, ext->pool->frame_bytes);
+	extent_give(mm, ext, SYN_FRAME_INDEX(slot));
 }

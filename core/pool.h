@@ -7,6 +7,8 @@
  * opens, so that it always holds the sum of the guarantees.
  *
  * Host: one pool per (domain, frame size), grown when a page needs a frame.
+ * One that finds no room asks for it: others do not grow into what comes free
+ * before it has had its turn (core/shrink.h makes it come free).
  *
  * NVMe: one pool per frame size for all domains, whose extents are segments of
  * the swap file; core/swap.h grows it.
@@ -15,6 +17,9 @@
 #define SYN_CORE_POOL_H
 
 #include "core/mm-internal.h"
+
+/* Bytes of an extent of @tier, unless its frames are larger. */
+uint64_t syn_pool_unit(uint32_t tier, uint64_t budget_bytes);
 
 /* The pool of a space in a domain; made, with those below it, if missing. */
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
@@ -62,9 +67,17 @@ static inline struct syn_pool *syn_pool_below(const struct syn_pool *pool,
 }
 
 /*
- * A frame below HBM, or SYN_NONE: no free one and (host) no room to grow.
+ * A host frame, or SYN_NONE: no free one and no room to grow.
  */
 uint32_t syn_pool_frame_take(struct syn_mm *mm, struct syn_pool *pool);
 void syn_pool_frame_give(struct syn_mm *mm, uint32_t frame);
+
+/*
+ * NVMe: a slot, charged to @domain.  -EDQUOT: its quota refuses.  -ENOSPC: there
+ * is no free one.
+ */
+int syn_pool_nvme_take(struct syn_mm *mm, struct syn_pool *pool,
+		       uint32_t domain, uint32_t *ret);
+void syn_pool_nvme_give(struct syn_mm *mm, uint32_t domain, uint32_t slot);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/domain.h"
 #include "core/host.h"
 #include "core/lease.h"
 #include "core/move.h"
@@ -146,6 +147,7 @@ int syn_reclaim_refuse(struct syn_session *session, int r, uint16_t op,
 		return r;
 	*ret_hint_ns = SYN_HINT_NS;
 	session->mm->count.backpressure++;
+	syn_domain_refused(session->mm, session->cfg.domain);
 	session->notices |= SYN_NOTICE_RECLAIM;
 	SYN_PROBE(backpressure, session->cfg.id, op, SYN_HINT_NS);
 	return r;
@@ -175,13 +177,19 @@ void syn_reclaim_balance(struct syn_window *window)
  */
 static bool reclaim_shrink(struct syn_mm *mm, struct syn_pool *pool)
 {
+	bool gives = syn_pool_surplus(pool) &&
+		     (pool->shrinks_own ||
+		      syn_domain_spare(mm, pool->domain, SYN_TIER_HBM,
+				       pool->extent_bytes));
 	uint32_t taken = 0;
 
-	if (syn_pool_surplus(pool))
+	if (gives)
 		taken = reclaim_list(mm, &pool->cached, SYN_BATCH_MAX);
-	if (!taken && !pool->going && mm->now_ns >= mm->retry_ns)
-		syn_list_del(&pool->shrinking);
-	return taken;
+	if (taken || pool->going || mm->now_ns < mm->retry_ns)
+		return taken;
+	pool->stuck_ns = gives ? mm->now_ns : 0;
+	syn_list_del(&pool->shrinking);
+	return false;
 }
 
 /* A window stays pressed while it makes headway or waits for the device. */

@@ -2,8 +2,9 @@
 /*
  * Kept records: what a worker writes down so that another can go on.
  *
- * They live in kept memory in this order: head, extents, spaces, sessions,
- * moves, swaps, quarantine, lessees, pages, sums, errors.  Records refer to each other by
+ * They live in kept memory in this order: head, domains, extents, spaces,
+ * sessions, moves, swaps, quarantine, lessees, pages, sums, errors.  Records
+ * refer to each other by
  * index, never by pointer, and nothing here can be computed from the rest:
  * free lists, hash chains, LRU order and charges per window are derived and
  * live on the heap.
@@ -21,7 +22,7 @@
 
 #include <stdint.h>
 
-#include <synapse/abi.h>
+#include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
 #define SYN_KEPT_VERSION 2u
@@ -29,6 +30,7 @@
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
 
+#define SYN_DOMAINS_MAX	  256u
 #define SYN_SPACES_MAX	  256u
 #define SYN_EXTENTS_MAX	  4096u
 #define SYN_MOVES_MAX	  256u
@@ -51,6 +53,21 @@ struct syn_rec_head {
 	uint64_t pad0;
 };
 SYN_ABI_SIZE(struct syn_rec_head, 56);
+
+#define SYN_DOMAIN_FREE	 0
+#define SYN_DOMAIN_USED	 1
+#define SYN_DOMAIN_STAYS 2 /* also with nobody and nothing in it */
+#define SYN_DOMAIN_FOUND 3 /* by its pages; the first client says the rest */
+
+/* @quota: by tier, SYN_TIER_* - 1. */
+struct syn_rec_domain {
+	uint64_t identity[2];
+	struct syn_quota quota[SYN_QUOTA_TIERS];
+	uint32_t state;
+	uint32_t uid;
+	char name[SYN_DOMAIN_BYTES];
+};
+SYN_ABI_SIZE(struct syn_rec_domain, 160);
 
 #define SYN_EXTENT_FREE	    0
 #define SYN_EXTENT_LIVE	    1
@@ -144,8 +161,9 @@ struct syn_rec_swap {
 	uint32_t host; /* frame that is read or written */
 	uint32_t slot; /* of the swap file, SYN_FRAME() */
 	uint32_t durable;
+	uint32_t session; /* id, for whom it is read; for probes */
 };
-SYN_ABI_SIZE(struct syn_rec_swap, 24);
+SYN_ABI_SIZE(struct syn_rec_swap, 28);
 
 #define SYN_QUARANTINE_FREE 0
 #define SYN_QUARANTINE_HELD 1

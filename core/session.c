@@ -4,6 +4,7 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/domain.h"
 #include "core/extent.h"
 #include "core/lease.h"
 #include "core/load.h"
@@ -76,8 +77,10 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	struct syn_session *s;
 	uint32_t i;
 
-	if (!cfg->nr_pages || cfg->nr_pages > SYN_PAGES_MAX ||
-	    !cfg->nr_timelines || cfg->nr_timelines > SYN_TIMELINES_MAX)
+	if (cfg->domain >= SYN_DOMAINS_MAX ||
+	    !syn_domain_exists(mm, cfg->domain) || !cfg->nr_pages ||
+	    cfg->nr_pages > SYN_PAGES_MAX || !cfg->nr_timelines ||
+	    cfg->nr_timelines > SYN_TIMELINES_MAX)
 		return -EINVAL;
 	for (i = 0; i < mm->cfg.max_sessions && mm->session[i]; i++)
 		;
@@ -91,6 +94,7 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	session_record(s);
 	mm->session[i] = s;
 	mm->nr_sessions++;
+	syn_domain_enter(mm, cfg->domain);
 	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
 	*ret = s;
@@ -146,6 +150,8 @@ int syn_mm_window_open(struct syn_session *session, uint32_t space,
 		return r;
 	r = syn_pool_guarantee(mm, pool, slots);
 	if (r) {
+		if (r == -EDQUOT)
+			syn_domain_refused(mm, session->cfg.domain);
 		syn_pool_reap(mm);
 		return r;
 	}
@@ -240,6 +246,8 @@ void syn_mm_session_exited(struct syn_session *session)
 		syn_pool_ungarantee(mm, w->pool, w->slots);
 	}
 	syn_pool_reap(mm);
+	syn_domain_leave(mm, session->cfg.domain);
+	syn_domain_reap(mm);
 	mm->progress = true;
 	session_release(session);
 }

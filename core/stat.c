@@ -16,7 +16,8 @@ void syn_mm_stat(const struct syn_mm *mm, struct syn_ctl_status *ret)
 unsigned int syn_mm_stat_tiers(const struct syn_mm *mm,
 			       struct syn_ctl_tier *ret, unsigned int max)
 {
-	unsigned int nr = syn_min(max, mm->disk ? SYN_TIERS : SYN_TIERS - 1);
+	unsigned int nr =
+		syn_min(max, mm->disk ? SYN_QUOTA_TIERS : SYN_QUOTA_TIERS - 1);
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {

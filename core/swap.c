@@ -6,6 +6,7 @@
 
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/domain.h"
 #include "core/extent.h"
 #include "core/index.h"
 #include "core/kept.h"
@@ -190,26 +191,32 @@ static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool)
 	return true;
 }
 
-static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t *ret)
+static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
+		     uint32_t *ret)
 {
-	int r;
+	int r = syn_pool_nvme_take(mm, pool, domain, ret);
 
-	*ret = syn_pool_frame_take(mm, pool);
-	if (*ret != SYN_NONE)
+	if (!r)
 		return 0;
 	if (pool->cutting)
 		return SYN_SWAP_E_LATER;
-	r = segment_cut(mm, pool);
-	if (r != SYN_SWAP_E_FULL || !slot_reclaim(mm, pool))
+	if (r == -ENOSPC)
+		r = segment_cut(mm, pool);
+	if (r == SYN_SWAP_E_LATER)
 		return r;
-	*ret = syn_pool_frame_take(mm, pool);
-	return *ret == SYN_NONE ? SYN_SWAP_E_FULL : 0;
+	if (!slot_reclaim(mm, pool) ||
+	    syn_pool_nvme_take(mm, pool, domain, ret))
+		return SYN_SWAP_E_FULL;
+	return 0;
 }
 
 /* The medium failed there: it stays in use, by nobody. */
-static void slot_retire(struct syn_mm *mm, uint32_t slot, int status)
+static void slot_retire(struct syn_mm *mm, uint32_t domain, uint32_t slot,
+			int status)
 {
 	SYN_PROBE(slot_retire, slot_name(mm, slot), status);
+	syn_domain_uncharge(mm, domain, SYN_TIER_NVME,
+			    slot_extent(mm, slot)->pool->frame_bytes);
 	mm->count.swap_retired++;
 }
 
@@ -220,6 +227,7 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 {
 	const struct syn_rec_page *pg = &mm->page[page];
 	const struct syn_rec_space *space = &mm->space[pg->space];
+	const struct syn_rec_domain *domain = &mm->rec_domain[pg->domain];
 	bool sealed = pg->state == SYN_PAGE_SEALED &&
 		      syn_page_is(pg, SYN_PAGE_F_KEYED) &&
 		      syn_page_is(pg, SYN_PAGE_F_READY);
@@ -228,7 +236,7 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 		.flags = sealed ? SYN_DISK_HEAD_SEALED : 0,
 		.sequence = ++mm->swap_sequence,
 		.key = { pg->key[0], pg->key[1] },
-		.domain = { pg->domain },
+		.domain = { domain->identity[0], domain->identity[1] },
 		.model = { space->model[0], space->model[1] },
 		.tokens = space->tokens,
 		.layers_per_page = space->layers_per_page,
@@ -240,6 +248,7 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 		.fidelity = pg->fidelity,
 		.nr_tiles = space->nr_tiles,
 	};
+	memcpy(ret->domain_name, domain->name, sizeof(ret->domain_name));
 	memcpy(ret->component, space->component, sizeof(ret->component));
 	memcpy(ret->sum, syn_page_sums(mm, page),
 	       space->nr_tiles * sizeof(ret->sum[0]));
@@ -267,11 +276,11 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable)
 		return SYN_SWAP_E_LATER;
 	/* First, so that making room does not take its copy away. */
 	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
-	r = slot_take(mm, pool, &what.slot);
+	r = slot_take(mm, pool, pg->domain, &what.slot);
 	i = r ? SYN_NONE : swap_record(mm, &what);
 	if (r || i == SYN_NONE) {
 		if (!r)
-			syn_pool_frame_give(mm, what.slot);
+			syn_pool_nvme_give(mm, pg->domain, what.slot);
 		syn_page_change(mm, page, 0, SYN_PAGE_F_IO);
 		return r ? r : SYN_SWAP_E_LATER;
 	}
@@ -282,18 +291,19 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable)
 		return 0;
 	SYN_PROBE(swap_out_end, page, slot_name(mm, what.slot), -EAGAIN);
 	syn_kept_swap_free(mm, i);
-	syn_pool_frame_give(mm, what.slot);
+	syn_pool_nvme_give(mm, pg->domain, what.slot);
 	syn_page_change(mm, page, 0, SYN_PAGE_F_IO);
 	return SYN_SWAP_E_LATER;
 }
 
-static void swap_out_failed(struct syn_mm *mm, uint32_t slot, int status)
+static void swap_out_failed(struct syn_mm *mm, uint32_t domain, uint32_t slot,
+			    int status)
 {
 	mm->swap_retry_ns = mm->now_ns + SYN_SWAP_BACKOFF_NS;
 	if (status == -EIO)
-		slot_retire(mm, slot, status);
+		slot_retire(mm, domain, slot, status);
 	else
-		syn_pool_frame_give(mm, slot);
+		syn_pool_nvme_give(mm, domain, slot);
 }
 
 static void swap_out_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
@@ -309,9 +319,10 @@ static void swap_out_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 		  done->status);
 	if (done->status || dead) {
 		if (done->status)
-			swap_out_failed(mm, swap->slot, done->status);
+			swap_out_failed(mm, pg->domain, swap->slot,
+					done->status);
 		else
-			syn_pool_frame_give(mm, swap->slot);
+			syn_pool_nvme_give(mm, pg->domain, swap->slot);
 		syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO);
 		return;
 	}
@@ -339,6 +350,7 @@ int syn_swap_in(struct syn_mm *mm, uint32_t page, uint32_t frame,
 					     .generation = pg->generation,
 					     .host = frame,
 					     .slot = pg->nvme,
+					     .session = session,
 				     });
 
 	if (i == SYN_NONE)
@@ -361,8 +373,8 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 	struct syn_rec_page *pg = &mm->page[swap->page];
 	uint64_t bytes = stored_bytes(mm, pg);
 
-	SYN_PROBE(swap_in_end, SYN_NONE, swap->page, slot_name(mm, swap->slot),
-		  status);
+	SYN_PROBE(swap_in_end, swap->session, swap->page,
+		  slot_name(mm, swap->slot), status);
 	if (!status && pg->state != SYN_PAGE_LOST &&
 	    !syn_page_is(pg, SYN_PAGE_F_DYING)) {
 		mm->tier[2].out_bytes += bytes;
@@ -373,7 +385,7 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 	}
 	syn_pool_frame_give(mm, swap->host);
 	if (status) {
-		slot_retire(mm, swap->slot, status);
+		slot_retire(mm, pg->domain, swap->slot, status);
 		syn_page_change(mm, swap->page, 0,
 				SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE);
 		pg->nvme = SYN_NONE;
@@ -455,11 +467,13 @@ void syn_swap_quiesce(struct syn_mm *mm)
 
 /* ---- at the start ------------------------------------------------------- */
 
-/* Heads come by segment and mostly of one space: the last of both. */
+/* Heads come by segment and mostly of one space and domain: the last of each. */
 struct scan {
 	struct syn_mm *mm;
 	struct syn_extent *ext;
 	struct syn_pool *pool;
+	uint64_t identity[2];
+	uint32_t domain;
 };
 
 static int found_segment(void *ctx, uint32_t segment, uint32_t nr_frames,
@@ -515,13 +529,35 @@ static bool found_younger(struct syn_mm *mm, uint32_t domain, uint32_t space,
 	return true;
 }
 
-static int found_pool(struct scan *scan, uint32_t domain, uint32_t space)
+static int found_domain(struct scan *scan, const struct syn_disk_head *head)
+{
+	struct syn_domain_config config = {
+		.identity = { head->domain[0], head->domain[1] },
+		.found = true,
+		.quota = { SYN_QUOTA_FREE, SYN_QUOTA_FREE, SYN_QUOTA_FREE },
+	};
+	int r;
+
+	if (scan->pool && scan->identity[0] == head->domain[0] &&
+	    scan->identity[1] == head->domain[1])
+		return 0;
+	memcpy(config.name, head->domain_name, sizeof(config.name));
+	r = syn_mm_domain_get(scan->mm, &config, &scan->domain);
+	if (r)
+		return r;
+	scan->pool = NULL;
+	scan->identity[0] = head->domain[0];
+	scan->identity[1] = head->domain[1];
+	return 0;
+}
+
+static int found_pool(struct scan *scan, uint32_t space)
 {
 	const struct syn_pool *pool = scan->pool;
 
-	if (pool && pool->domain == domain && pool->space == space)
+	if (pool && pool->space == space)
 		return 0;
-	return syn_pool_get(scan->mm, domain, space, &scan->pool);
+	return syn_pool_get(scan->mm, scan->domain, space, &scan->pool);
 }
 
 static int found_head(void *ctx, const struct syn_disk_head *head)
@@ -529,23 +565,27 @@ static int found_head(void *ctx, const struct syn_disk_head *head)
 	struct scan *scan = ctx;
 	struct syn_mm *mm = scan->mm;
 	struct syn_extent *ext = scan->ext;
-	uint32_t domain = (uint32_t)head->domain[0];
 	uint32_t space;
 	uint32_t page;
 
-	if (!ext || ext->ordinal != head->segment ||
+	if (!ext || ext->ordinal != head->segment || found_domain(scan, head) ||
 	    syn_space_restore(mm, head, &space) ||
 	    !found_fits(mm, ext, space, head))
 		return 0;
 	mm->swap_sequence = syn_max(mm->swap_sequence, head->sequence);
-	if (!found_younger(mm, domain, space, head) ||
-	    found_pool(scan, domain, space) ||
-	    !syn_extent_use(mm, ext, head->frame))
+	if (!found_younger(mm, scan->domain, space, head) ||
+	    found_pool(scan, space) ||
+	    syn_domain_charge(mm, scan->domain, SYN_TIER_NVME,
+			      ext->pool->frame_bytes))
 		return 0;
 	page = syn_page_restore(mm, scan->pool, head,
 				SYN_FRAME(ext->mem.id, head->frame));
-	if (page == SYN_NONE)
+	if (page == SYN_NONE) {
+		syn_domain_uncharge(mm, scan->domain, SYN_TIER_NVME,
+				    ext->pool->frame_bytes);
 		return -ENOSPC;
+	}
+	syn_extent_use(mm, ext, head->frame);
 	ext->crc[head->frame] = head->data_crc;
 	return 0;
 }

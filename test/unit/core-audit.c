@@ -83,6 +83,25 @@ static void audit_page(struct audit *a, uint32_t page)
 	audit_lessees(a, page);
 }
 
+/* A used frame has an owner unless a move or a read still writes it. */
+static void audit_owners(const struct audit *a, const struct syn_extent *ext)
+{
+	const struct syn_mm *mm = a->mm;
+	uint32_t loose = 0;
+	uint32_t f;
+
+	for (f = 0; f < ext->nr_frames; f++) {
+		uint32_t page = ext->owner[f];
+
+		if (page == SYN_NONE)
+			continue;
+		assert_int_equal(mm->page[page].host,
+				 SYN_FRAME(ext->mem.id, f));
+		loose += syn_lists_loose(mm, page);
+	}
+	assert_int_equal(loose, ext->nr_loose);
+}
+
 static bool frame_in(const struct syn_mm *mm, uint32_t frame,
 		     const struct syn_pool *pool)
 {
@@ -161,7 +180,8 @@ static void audit_pool(const struct audit *a, const struct syn_pool *pool)
 		for (f = ext->free; f != SYN_NONE; f = ext->link[f])
 			chain++;
 		assert_int_equal(chain + ext->nr_used, ext->nr_frames);
-		if (ext->retiring)
+		assert_false(ext->draining && !ext->nr_used);
+		if (ext->retiring || ext->draining)
 			continue;
 		frames += ext->nr_frames;
 		free_frames += chain;
@@ -169,6 +189,8 @@ static void audit_pool(const struct audit *a, const struct syn_pool *pool)
 	assert_int_equal(frames, pool->nr_frames);
 	assert_int_equal(free_frames, pool->nr_free);
 	if (pool->tier == SYN_TIER_HOST) {
+		syn_list_for_each (ext, &pool->extents, in_pool)
+			audit_owners(a, ext);
 		assert_int_equal(count_below(a, pool), used);
 		return;
 	}
@@ -252,10 +274,10 @@ static void audit_totals(const struct audit *a)
 
 static void audit_tiers(const struct syn_mm *mm)
 {
-	uint64_t bytes[SYN_TIERS] = { 0 };
-	uint64_t used[SYN_TIERS] = { 0 };
-	uint32_t empty[SYN_TIERS] = { 0 };
-	uint32_t nr[SYN_TIERS] = { 0 };
+	uint64_t bytes[SYN_QUOTA_TIERS] = { 0 };
+	uint64_t used[SYN_QUOTA_TIERS] = { 0 };
+	uint32_t empty[SYN_QUOTA_TIERS] = { 0 };
+	uint32_t nr[SYN_QUOTA_TIERS] = { 0 };
 	uint32_t i;
 
 	for (i = 0; i < SYN_EXTENTS_MAX; i++) {
@@ -272,12 +294,55 @@ static void audit_tiers(const struct syn_mm *mm)
 		used[t] += ext->nr_used * ext->pool->frame_bytes;
 		empty[t] += !ext->nr_used && !ext->retiring;
 	}
-	for (i = 0; i < SYN_TIERS; i++) {
+	for (i = 0; i < SYN_QUOTA_TIERS; i++) {
 		assert_int_equal(bytes[i], mm->tier[i].extent_bytes);
 		assert_int_equal(used[i], mm->tier[i].used_bytes);
 		assert_int_equal(nr[i], mm->tier[i].nr_extents);
 		assert_int_equal(empty[i], mm->tier[i].nr_empty);
 		assert_true(bytes[i] <= mm->tier[i].budget_bytes);
+	}
+}
+
+static void audit_domain(const struct syn_mm *mm, uint32_t domain)
+{
+	const struct syn_rec_domain *rec = &mm->rec_domain[domain];
+	const struct syn_domain *d = &mm->domain[domain];
+	uint64_t used[SYN_QUOTA_TIERS] = { 0 };
+	uint32_t sessions = 0;
+	uint32_t i;
+
+	for (i = 0; i < SYN_EXTENTS_MAX; i++)
+		if (mm->extent[i] && mm->extent[i]->pool->domain == domain)
+			used[mm->rec_extent[i].tier - SYN_TIER_HBM] +=
+				mm->extent[i]->mem.bytes;
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		sessions +=
+			mm->session[i] && mm->session[i]->cfg.domain == domain;
+	assert_int_equal(sessions, d->nr_sessions);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(used[i], d->used[i]);
+		assert_true(used[i] <= rec->quota[i].max ||
+			    used[i] <= rec->quota[i].min);
+	}
+	if (rec->state == SYN_DOMAIN_FREE)
+		assert_true(!used[0] && !used[1] && !sessions);
+}
+
+/* What is taken and what is promised fits, as long as no quota changes. */
+static void audit_domains(const struct syn_mm *mm)
+{
+	uint32_t t;
+	uint32_t i;
+
+	for (i = 0; i < SYN_DOMAINS_MAX; i++)
+		audit_domain(mm, i);
+	for (t = 0; t < 2; t++) {
+		uint64_t sum = 0;
+
+		for (i = 0; i < SYN_DOMAINS_MAX; i++)
+			sum += mm->domain[i].used[t];
+		assert_int_equal(sum, mm->tier[t].extent_bytes);
+		assert_true(sum <= mm->tier[t].budget_bytes);
 	}
 }
 
@@ -294,4 +359,5 @@ void world_audit(const struct world *w)
 	assert_int_equal(a.sealed, w->mm->count.nr_sealed);
 	audit_totals(&a);
 	audit_tiers(w->mm);
+	audit_domains(w->mm);
 }

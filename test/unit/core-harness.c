@@ -3,6 +3,7 @@
 #include "test/unit/core-harness.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "core/base/atomic.h"
@@ -37,8 +38,11 @@ void world_open_swap(struct world *w, struct syn_mm_config *config,
 		     struct syn_simdisk *sim)
 {
 	struct syn_dev_host_config dev_config = { 0 };
+	uint32_t i;
 
 	*w = (struct world){ .now_ns = 1000000000, .next_id = 1 };
+	for (i = 0; i < SYN_QUOTA_TIERS; i++)
+		w->quota[i] = SYN_QUOTA_FREE;
 	assert_int_equal(syn_dev_host_open(&w->dev, &dev_config), 0);
 	if (sim)
 		assert_int_equal(syn_simdisk_open(sim, &w->disk), 0);
@@ -107,9 +111,9 @@ struct syn_ctl_status world_stat(const struct world *w)
 
 struct syn_ctl_tier world_tier(const struct world *w, uint32_t tier)
 {
-	struct syn_ctl_tier tiers[SYN_TIERS];
+	struct syn_ctl_tier tiers[SYN_QUOTA_TIERS];
 
-	assert_int_equal(syn_mm_stat_tiers(w->mm, tiers, SYN_TIERS),
+	assert_int_equal(syn_mm_stat_tiers(w->mm, tiers, SYN_QUOTA_TIERS),
 			 w->disk ? 3 : 2);
 	return tiers[tier - SYN_TIER_HBM];
 }
@@ -161,12 +165,23 @@ void client_init(struct client *c, struct world *w)
 	assert_true(c->pte && c->pin && c->timeline && c->loan && c->sums);
 }
 
+int world_domain(struct world *w, uint32_t number, uint32_t *ret)
+{
+	struct syn_domain_config config = {
+		.identity = { number, ~(uint64_t)number },
+		.uid = number,
+		.quota = { w->quota[0], w->quota[1], w->quota[2] },
+	};
+
+	(void)snprintf(config.name, sizeof(config.name), "domain %u", number);
+	return syn_mm_domain_get(w->mm, &config, ret);
+}
+
 int client_join(struct client *c, uint32_t domain)
 {
 	struct syn_session_config config = {
 		.id = c->world->next_id++,
 		.pid = 1,
-		.domain = domain,
 		.name = "fake",
 		.nr_pages = CLIENT_PAGES,
 		.nr_timelines = CLIENT_LINES,
@@ -177,7 +192,11 @@ int client_join(struct client *c, uint32_t domain)
 		.sums = c->sums,
 		.now_ns = c->world->now_ns,
 	};
+	int r;
 
+	r = world_domain(c->world, domain, &config.domain);
+	if (r)
+		return r;
 	return syn_mm_session_new(c->world->mm, &config, &c->session);
 }
 

@@ -28,6 +28,7 @@ struct world {
 	void *kept;
 	uint64_t now_ns;
 	uint32_t next_id;
+	struct syn_quota quota[SYN_QUOTA_TIERS]; /* of domains that are new */
 };
 
 struct client_extent {
@@ -69,6 +70,9 @@ void space_fill(struct syn_msg_space *msg, uint32_t tokens, uint32_t heads,
 		uint32_t dim);
 uint32_t world_space(struct world *w, uint32_t tokens, uint32_t heads,
 		     uint32_t dim);
+
+/* The index of test's domain @number, made with the world's quota if new. */
+int world_domain(struct world *w, uint32_t number, uint32_t *ret);
 
 /* The segments alone; syn_mm_session_new() may fail. */
 void client_init(struct client *c, struct world *w);
