@@ -14,6 +14,7 @@ struct answer {
 		struct syn_ctl_tier tier[SYN_CTL_BATCH];
 		struct syn_ctl_client client[SYN_CTL_BATCH];
 		struct syn_ctl_page page[SYN_CTL_BATCH];
+		struct syn_ctl_domain domain[SYN_CTL_BATCH];
 	} u;
 };
 
@@ -86,6 +87,18 @@ static void control_clients(const struct syn_server *server, uint64_t cursor,
 	answer_records(a, nr, sizeof(*record));
 }
 
+static bool op_known(uint32_t op)
+{
+	return (op >= SYN_CTL_STATUS && op <= SYN_CTL_DRAIN) ||
+	       op == SYN_CTL_DOMAINS || op == SYN_CTL_QUOTA;
+}
+
+static bool op_paged(uint32_t op)
+{
+	return op == SYN_CTL_CLIENTS || op == SYN_CTL_PAGES ||
+	       op == SYN_CTL_DOMAINS;
+}
+
 static int order_check(const struct syn_peer *peer,
 		       const struct syn_msg_ctl *ctl)
 {
@@ -93,23 +106,49 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_STATUS] = 0,  [SYN_CTL_TIERS] = 0,
 		[SYN_CTL_CLIENTS] = 0, [SYN_CTL_PAGES] = 0,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
+		[SYN_CTL_DOMAINS] = 0, [SYN_CTL_QUOTA] = 4,
 	};
 
-	if (ctl->op < SYN_CTL_STATUS || ctl->op > SYN_CTL_DRAIN)
+	if (!op_known(ctl->op))
 		return -EOPNOTSUPP;
 	if (ctl->pad0)
 		return -EINVAL;
 	for (uint32_t i = nr_args[ctl->op]; i < syn_array_size(ctl->arg); i++)
 		if (ctl->arg[i])
 			return -EINVAL;
-	if (ctl->op != SYN_CTL_CLIENTS && ctl->op != SYN_CTL_PAGES &&
-	    ctl->cursor)
+	if (!op_paged(ctl->op) && ctl->cursor)
 		return -EINVAL;
 	if (ctl->op == SYN_CTL_DRAIN && ctl->arg[0] > 1)
 		return -EINVAL;
 	if (ctl->op != SYN_CTL_STATUS && !syn_server_admin(peer->server, peer))
 		return -EACCES;
 	return 0;
+}
+
+static void control_domains(const struct syn_server *server, uint64_t cursor,
+			    struct answer *a)
+{
+	unsigned int nr =
+		syn_mm_stat_domains(server->config.mm, cursor, a->u.domain,
+				    SYN_CTL_BATCH, &a->reply.next);
+
+	answer_records(a, nr, sizeof(a->u.domain[0]));
+}
+
+/* What was refused may fit now. */
+static void control_quota(struct syn_server *server,
+			  const struct syn_msg_ctl *ctl, struct answer *a)
+{
+	const struct syn_quota quota = {
+		.min = ctl->arg[1],
+		.high = ctl->arg[2],
+		.max = ctl->arg[3],
+	};
+
+	a->reply.msg.error = syn_mm_quota_set(server->config.mm,
+					      (uint32_t)(ctl->arg[0] >> 32),
+					      (uint32_t)ctl->arg[0], &quota);
+	server->retry_due = true;
 }
 
 static void control_execute(struct syn_server *server,
@@ -142,6 +181,12 @@ static void control_execute(struct syn_server *server,
 	case SYN_CTL_DRAIN:
 		server->draining = ctl->arg[0];
 		a->reply.val = server->nr_live + server->nr_ended;
+		break;
+	case SYN_CTL_DOMAINS:
+		control_domains(server, ctl->cursor, a);
+		break;
+	case SYN_CTL_QUOTA:
+		control_quota(server, ctl, a);
 		break;
 	}
 }

@@ -3,6 +3,7 @@
 #include "ipc/server/cred.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -103,7 +104,60 @@ int syn_cred_get(int sock, struct syn_cred *ret, int *ret_pid_fd)
 	return 0;
 }
 
-uint32_t syn_cred_domain(const struct syn_cred *cred)
+/* The whole file, with a NUL. */
+static int cgroup_read(pid_t pid, char *ret, size_t max)
 {
-	return (uint32_t)cred->uid;
+	syn_cleanup(syn_closep) int fd = -1;
+	char path[32];
+	size_t used = 0;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (syn_fault())
+		return -EMFILE;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	do {
+		n = read(fd, ret + used, max - used);
+		if (n < 0)
+			return -errno;
+		used += (size_t)n;
+		if (used == max)
+			return -ENAMETOOLONG;
+	} while (n);
+	ret[used] = '\0';
+	return 0;
+}
+
+/* The line of the unified hierarchy, without what stands before the path. */
+static void cgroup_keep_path(char *text)
+{
+	char *line = text;
+	size_t len;
+
+	while (line && strncmp(line, "0::", 3) != 0) {
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	len = line ? strcspn(line + 3, "\n") : 0;
+	if (len)
+		memmove(text, line + 3, len);
+	text[len] = '\0';
+}
+
+int syn_cred_cgroup(pid_t pid, int pid_fd, char *ret, size_t max)
+{
+	struct pollfd exited = { .fd = pid_fd, .events = POLLIN };
+	int r;
+
+	r = cgroup_read(pid, ret, max);
+	if (r)
+		return r;
+	/* It lives still, so the number was its own when it was looked up. */
+	r = poll(&exited, 1, 0);
+	if (r)
+		return r < 0 ? -errno : -ESRCH;
+	cgroup_keep_path(ret);
+	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef SYN_IPC_SERVER_CRED_H
 #define SYN_IPC_SERVER_CRED_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,9 +26,10 @@ int syn_cred_get(int sock, struct syn_cred *ret, int *ret_pid_fd);
 int syn_cred_pidfd(pid_t pid, int *ret_pid_fd);
 
 /*
- * Clients of one domain may corrupt one another; no page crosses it.  Today
- * that is the uid.
+ * The cgroup (v2) of the process behind @pid_fd, as this process sees it; ""
+ * where there is none.  -ESRCH: the process has exited, so that @pid may be
+ * another one's by now.  -ENAMETOOLONG: the kernel has more to say than @max.
  */
-uint32_t syn_cred_domain(const struct syn_cred *cred);
+int syn_cred_cgroup(pid_t pid, int pid_fd, char *ret, size_t max);
 
 #endif

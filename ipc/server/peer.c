@@ -16,6 +16,7 @@
 #include "ipc/conn.h"
 #include "ipc/server/request.h"
 #include "ipc/server/state.h"
+#include "ipc/server/tenant.h"
 
 /*
  * A client that does not read holds at most this much of the kernel's memory,
@@ -131,7 +132,8 @@ static struct syn_peer *peer_free(struct syn_peer *peer)
 	return NULL;
 }
 
-int syn_peer_new(struct syn_server *server, int sock, uint64_t now_ns)
+int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
+		 uint64_t now_ns)
 {
 	const int bytes = PEER_SNDBUF_BYTES;
 	struct syn_peer *peer;
@@ -141,6 +143,7 @@ int syn_peer_new(struct syn_server *server, int sock, uint64_t now_ns)
 	if (!peer)
 		goto refuse;
 	peer->server = server;
+	peer->tenant = tenant;
 	peer->since_ns = now_ns;
 	peer->sock = -1;
 	peer->pid_fd = -1;
@@ -241,14 +244,14 @@ static void rings_init(struct syn_peer *peer)
 	daemon->epoch = peer->server->config.epoch;
 }
 
-static int session_open(struct syn_peer *peer, uint64_t now_ns)
+static int session_open(struct syn_peer *peer, uint32_t domain, uint64_t now_ns)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
 	struct syn_session_config config = {
 		.id = peer->id,
 		.pid = (uint32_t)peer->cred.pid,
 		.uid = (uint32_t)peer->cred.uid,
-		.domain = syn_cred_domain(&peer->cred),
+		.domain = domain,
 		.nr_pages = g->nr_pages,
 		.nr_timelines = g->nr_timelines,
 		.pte = (void *)(peer->seg.daemon + g->pte_off),
@@ -317,10 +320,15 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 {
 	const uint64_t now_ns = syn_now_ns();
 	struct syn_server *server = peer->server;
-	const char *why = "its segments could not be made";
+	const char *why = "its domain is not to be had";
 	int wake_read_fd = -1;
+	uint32_t domain;
 	int r;
 
+	r = syn_tenant_domain(peer, &domain, &why);
+	if (r)
+		goto fail;
+	why = "its segments could not be made";
 	peer->id = server->next_id;
 	r = syn_segments_init(&peer->seg, hello->nr_pages, hello->nr_timelines);
 	if (r)
@@ -331,7 +339,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	if (r)
 		goto close_channels;
 	why = "there is no room for another session";
-	r = session_open(peer, now_ns);
+	r = session_open(peer, domain, now_ns);
 	if (r)
 		goto close_channels;
 	why = "the keeper could not take its descriptors";

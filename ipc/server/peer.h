@@ -10,8 +10,9 @@ struct syn_msg_hello;
 struct syn_peer;
 struct syn_server;
 
-/* Takes @sock; on failure it is closed after a BYE. */
-int syn_peer_new(struct syn_server *server, int sock, uint64_t now_ns);
+/* Takes @sock of @tenant; on failure it is closed after a BYE. */
+int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
+		 uint64_t now_ns);
 
 /* Refuses @sock with a reason and closes it. */
 void syn_peer_refuse(int sock, int error, const char *reason);

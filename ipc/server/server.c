@@ -25,6 +25,7 @@
 #include "ipc/server/peer.h"
 #include "ipc/server/request.h"
 #include "ipc/server/state.h"
+#include "ipc/server/tenant.h"
 
 #define SERVER_SPIN_NS	 20000u /* a quiet ring is polled for so long */
 #define SERVER_LOOK_NS	 10000u /* epoll is looked at that often */
@@ -46,13 +47,24 @@
 #define SERVER_OWN_FDS	   32u
 
 /* The server's own descriptors; peers are told by their address. */
-#define WAKE_LISTEN   4u
-#define WAKE_STOP     8u
-#define WAKE_DEV      12u
-#define WAKE_LIFELINE 16u
-#define WAKE_OWN_MAX  16u
+#define WAKE_STOP     4u
+#define WAKE_DEV      8u
+#define WAKE_LIFELINE 12u
+#define WAKE_LISTEN   16u /* of the first tenant; the others follow */
+#define WAKE_STEP     4u
+#define WAKE_OWN_MAX  (WAKE_LISTEN + WAKE_STEP * SYN_SERVER_TENANTS_MAX)
 
 /* ---- new and free ------------------------------------------------------- */
+
+static void listen_stop(struct syn_server *server)
+{
+	uint32_t i;
+
+	for (i = 0; i < server->config.nr_tenants; i++)
+		(void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL,
+				server->tenant[i].listen_fd, NULL);
+	server->listening = false;
+}
 
 static int server_watch(struct syn_server *server, int fd, uint64_t wake)
 {
@@ -65,6 +77,21 @@ static int server_watch(struct syn_server *server, int fd, uint64_t wake)
 	if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
 	return 0;
+}
+
+/* All of them or none. */
+static int listen_start(struct syn_server *server)
+{
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; i < server->config.nr_tenants && !r; i++)
+		r = server_watch(server, server->tenant[i].listen_fd,
+				 WAKE_LISTEN + WAKE_STEP * i);
+	server->listening = true;
+	if (r)
+		listen_stop(server);
+	return r;
 }
 
 static int spare_open(void)
@@ -141,8 +168,7 @@ static int server_open(struct syn_server *server)
 	if (!r)
 		r = server_watch(server, config->lifeline_fd, WAKE_LIFELINE);
 	if (!r)
-		r = server_watch(server, config->listen_fd, WAKE_LISTEN);
-	server->listening = !r;
+		r = listen_start(server);
 	return r;
 }
 
@@ -152,10 +178,15 @@ int syn_server_new(struct syn_server **ret,
 	struct syn_server *server;
 	int r;
 
+	if (!config->nr_tenants || config->nr_tenants > SYN_SERVER_TENANTS_MAX)
+		return -EINVAL;
 	server = syn_alloc(1, sizeof(*server));
 	if (!server)
 		return -ENOMEM;
 	server->config = *config;
+	memcpy(server->tenant, config->tenants,
+	       config->nr_tenants * sizeof(*config->tenants));
+	server->config.tenants = server->tenant;
 	if (!server->config.hello_timeout_ns)
 		server->config.hello_timeout_ns = SERVER_HELLO_NS;
 	server->epoll_fd = -1;
@@ -168,7 +199,9 @@ int syn_server_new(struct syn_server **ret,
 	server->sweep_at_ns = UINT64_MAX;
 	lists_init(server);
 	limits_set(server);
-	r = server_open(server);
+	r = syn_tenant_domains(server);
+	if (!r)
+		r = server_open(server);
 	if (r) {
 		syn_server_free(server);
 		return r;
@@ -240,12 +273,12 @@ static bool half_room(struct syn_server *server, uint64_t now_ns)
  * No descriptor is left: the spare one is given up for a moment to tell one
  * client.  Without a spare, listening stops until some descriptor is closed.
  */
-static void accept_refuse(struct syn_server *server)
+static void accept_refuse(struct syn_server *server, uint32_t tenant)
 {
 	int fd;
 
 	server->spare_fd = syn_close(server->spare_fd);
-	fd = accept4(server->config.listen_fd, NULL, NULL,
+	fd = accept4(server->tenant[tenant].listen_fd, NULL, NULL,
 		     SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
 		syn_peer_refuse(fd, -EMFILE, "too many clients");
@@ -254,9 +287,7 @@ static void accept_refuse(struct syn_server *server)
 		server->spare_fd = fd;
 		return;
 	}
-	(void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL,
-			server->config.listen_fd, NULL);
-	server->listening = false;
+	listen_stop(server);
 	syn_warning("out of descriptors: no new clients for now");
 }
 
@@ -268,20 +299,19 @@ static void listen_again(struct syn_server *server)
 	if (fd < 0)
 		return;
 	server->spare_fd = fd;
-	server->listening =
-		!server_watch(server, server->config.listen_fd, WAKE_LISTEN);
-	if (!server->listening)
+	if (listen_start(server))
 		server->spare_fd = syn_close(server->spare_fd);
 }
 
-static void server_accept(struct syn_server *server, uint64_t now_ns)
+static void server_accept(struct syn_server *server, uint32_t tenant,
+			  uint64_t now_ns)
 {
 	for (int i = 0; i < SERVER_ACCEPTS && server->listening; i++) {
-		int fd = accept4(server->config.listen_fd, NULL, NULL,
+		int fd = accept4(server->tenant[tenant].listen_fd, NULL, NULL,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-			accept_refuse(server);
+			accept_refuse(server, tenant);
 			continue;
 		}
 		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
@@ -289,7 +319,7 @@ static void server_accept(struct syn_server *server, uint64_t now_ns)
 		if (fd < 0)
 			return;
 		if (half_room(server, now_ns))
-			(void)syn_peer_new(server, fd, now_ns);
+			(void)syn_peer_new(server, tenant, fd, now_ns);
 		else
 			syn_peer_refuse(fd, -EUSERS, "too many handshakes");
 	}
@@ -532,15 +562,17 @@ static void server_woken(struct syn_server *server, uint64_t wake,
 			 uint64_t now_ns)
 {
 	switch (wake) {
-	case WAKE_LISTEN:
-		server_accept(server, now_ns);
-		break;
 	case WAKE_STOP:
 	case WAKE_LIFELINE:
 		server->stopping = true;
 		break;
 	case WAKE_DEV:
 		server->mm_next_ns = now_ns;
+		break;
+	default:
+		server_accept(server,
+			      (uint32_t)(wake - WAKE_LISTEN) / WAKE_STEP,
+			      now_ns);
 		break;
 	}
 }

@@ -12,8 +12,30 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct syn_mm;
+#include "core/mm.h"
+
 struct syn_server;
+
+/* Listening sockets, the main one included. */
+#define SYN_SERVER_TENANTS_MAX 16u
+#define SYN_SERVER_DIR_BYTES   108u
+
+/* What tells domains apart. */
+#define SYN_SERVER_BY_SOCKET 1u
+#define SYN_SERVER_BY_UID    2u
+#define SYN_SERVER_BY_CGROUP 4u
+
+/**
+ * struct syn_server_tenant - a socket that clients come through.
+ * @listen_fd:	listens and does not block; the caller's.
+ * @dir:	canonical path of its directory; no two have the same.
+ * @quota:	by tier, of each domain that comes through it.
+ */
+struct syn_server_tenant {
+	int listen_fd;
+	char dir[SYN_SERVER_DIR_BYTES];
+	struct syn_quota quota[SYN_QUOTA_TIERS];
+};
 
 /* What a kept descriptor is; its id is the session's. */
 #define SYN_SERVER_KEEP_SOCKET	       1u
@@ -22,7 +44,10 @@ struct syn_server;
 
 /**
  * struct syn_server_config - what a server is made of.
- * @listen_fd:		a listening socket that does not block; the caller's.
+ * @tenants:		1 to SYN_SERVER_TENANTS_MAX; copied.
+ * @nr_tenants:		see there.
+ * @domain_by:		SYN_SERVER_BY_*.  The socket alone: its domain exists
+ *			from the start, and its minimum is kept free for it.
  * @mm:			the memory manager; outlives the server.
  * @dev_event_fd:	readable while copies have completed; -1: none.
  * @lifeline_fd:	the server ends when it becomes readable; -1: none.
@@ -38,7 +63,9 @@ struct syn_server;
  * @keep_ctx:		first argument of both.
  */
 struct syn_server_config {
-	int listen_fd;
+	const struct syn_server_tenant *tenants;
+	uint32_t nr_tenants;
+	uint32_t domain_by;
 	struct syn_mm *mm;
 	int dev_event_fd;
 	int lifeline_fd;

@@ -52,6 +52,7 @@ struct syn_session;
  * @wake_fd:	write end of the pipe that wakes the client; the client has the
  *		read end only, so it cannot make this end block.
  * @cred:	from the kernel.
+ * @tenant:	index of the socket it came through.
  * @id:		session id, 0 for others.
  * @name:	printable.
  * @since_ns:	when it was accepted; then when it attached; then when it ended.
@@ -81,6 +82,7 @@ struct syn_peer {
 	int bell_fd;
 	int wake_fd;
 	struct syn_cred cred;
+	uint32_t tenant;
 	uint32_t id;
 	char name[SYN_NAME_BYTES];
 	uint64_t since_ns;
@@ -101,11 +103,12 @@ struct syn_peer {
 /**
  * struct syn_server - the loop and its peers.
  * @config:	as given.
+ * @tenant:	@config's.
  * @epoll_fd:	all descriptors below.
  * @stop_fd:	eventfd: stop.
  * @spare_fd:	given up to refuse a client when descriptors run out; -1 while
  *		it could not be had again.
- * @listening:	the listening socket is in the epoll set.
+ * @listening:	the listening sockets are in the epoll set.
  * @stopping:	leave the loop.
  * @spin:	more than one CPU is ours, so polling a ring can pay.
  * @draining:	refuse new engines.
@@ -137,6 +140,7 @@ struct syn_peer {
  */
 struct syn_server {
 	struct syn_server_config config;
+	struct syn_server_tenant tenant[SYN_SERVER_TENANTS_MAX];
 	int epoll_fd;
 	int stop_fd;
 	int spare_fd;

@@ -57,8 +57,15 @@ int inproc_init(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 		inproc_deinit(p);
 		return r;
 	}
-	p->config = (struct syn_server_config){
+	p->tenant = (struct syn_server_tenant){
 		.listen_fd = p->listen_fd,
+		.quota = { SYN_QUOTA_FREE, SYN_QUOTA_FREE, SYN_QUOTA_FREE },
+	};
+	memcpy(p->tenant.dir, p->dir, sizeof(p->dir));
+	p->config = (struct syn_server_config){
+		.tenants = &p->tenant,
+		.nr_tenants = 1,
+		.domain_by = SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID,
 		.mm = p->mm,
 		.dev_event_fd = p->dev->ops->event_fd(p->dev),
 		.lifeline_fd = -1,

@@ -17,6 +17,7 @@ struct syn_mm;
  * @dir:	its directory.
  * @socket:	its socket.
  * @listen_fd:	listens there.
+ * @tenant:	the only one.
  * @dev:	the host-emulated device.
  * @kept:	plain memory.
  * @mm:		the memory manager.
@@ -29,6 +30,7 @@ struct inproc {
 	char dir[64];
 	char socket[96];
 	int listen_fd;
+	struct syn_server_tenant tenant;
 	struct syn_dev *dev;
 	void *kept;
 	struct syn_mm *mm;

@@ -176,8 +176,8 @@ static int other_user(const char *path)
 	if (ctl_ask(path, SYN_CTL_STATUS, 0, &status, 1, sizeof(status),
 		    &reply))
 		return 1;
-	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_DRAIN; op++)
-		if (ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
+	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_QUOTA; op++)
+		if (op != SYN_CTL_WHY && ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
 			return 2;
 	return 0;
 }

@@ -2,6 +2,7 @@
 /* Who is at the other end, and a pidfd of it on a kernel that has none. */
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -57,15 +58,54 @@ static void test_without_peer_pidfd(void **state)
 	assert_int_equal(syn_cred_pidfd(pid, &pid_fd), -ESRCH);
 }
 
-static void test_domains(void **state)
+/* What the kernel says of this process, from the line of the v2 hierarchy. */
+static void own_cgroup(char *ret, size_t max)
 {
-	const struct syn_cred a = { .pid = 1, .uid = 10, .gid = 1 };
-	const struct syn_cred b = { .pid = 2, .uid = 10, .gid = 2 };
-	const struct syn_cred c = { .pid = 1, .uid = 11, .gid = 1 };
+	char line[4096];
+	FILE *file = fopen("/proc/self/cgroup", "re");
+
+	assert_non_null(file);
+	ret[0] = '\0';
+	while (fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (!strncmp(line, "0::", 3))
+			(void)snprintf(ret, max, "%s", line + 3);
+	}
+	(void)fclose(file);
+}
+
+static void test_cgroup(void **state)
+{
+	char want[4096];
+	char got[16384];
+	int pid_fd = -1;
+	pid_t pid;
 
 	(void)state;
-	assert_int_equal(syn_cred_domain(&a), syn_cred_domain(&b));
-	assert_int_not_equal(syn_cred_domain(&a), syn_cred_domain(&c));
+	own_cgroup(want, sizeof(want));
+	assert_int_equal(syn_cred_pidfd(getpid(), &pid_fd), 0);
+	assert_int_equal(syn_cred_cgroup(getpid(), pid_fd, got, sizeof(got)),
+			 0);
+	assert_string_equal(got, want);
+	assert_int_equal(syn_cred_cgroup(getpid(), pid_fd, got, 4),
+			 -ENAMETOOLONG);
+	(void)close(pid_fd);
+	/* A dead process's number may be another one's; a zombie has none. */
+	pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			(void)pause();
+	}
+	assert_int_equal(syn_cred_pidfd(pid, &pid_fd), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT), 0);
+	assert_int_equal(syn_cred_cgroup(getpid(), pid_fd, got, sizeof(got)),
+			 -ESRCH);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(syn_cred_cgroup(pid, pid_fd, got, sizeof(got)),
+			 -ESRCH);
+	(void)close(pid_fd);
 }
 
 int main(void)
@@ -73,7 +113,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_self),
 		cmocka_unit_test(test_without_peer_pidfd),
-		cmocka_unit_test(test_domains),
+		cmocka_unit_test(test_cgroup),
 	};
 
 	return test_main(tests);

@@ -15,6 +15,7 @@ static const struct syn_record_type *const types[] = {
 	&syn_record_tiers,
 	&syn_record_clients,
 	&syn_record_pages,
+	&syn_record_domains,
 };
 
 static const struct syn_column *column_of(const struct syn_record_type *type,
@@ -88,7 +89,7 @@ static void test_times_are_human(void **state)
 /* Members lie without a gap or an overlap; what is left is padding. */
 static void test_columns_cover_records(void **state)
 {
-	static const unsigned int pad_bytes[] = { 0, 8, 8, 0 };
+	static const unsigned int pad_bytes[] = { 0, 8, 8, 0, 0 };
 
 	for (size_t i = 0; i < syn_array_size(types); i++) {
 		const struct syn_record_type *type = types[i];

@@ -69,6 +69,11 @@ def test_members(daemon, abi_h):
                          ('pages', 'syn_ctl_page')):
         check(f'members of {name}', set(daemon.ask(name)[name][0]),
               members(abi_h, struct))
+    # A domain has its quotas tier by tier.
+    quota = {f'{tier}_{member}' for tier in ('hbm', 'host', 'nvme')
+             for member in members(abi_h, 'syn_ctl_quota')}
+    check('members of domains', set(daemon.ask('domains')['domains'][0]),
+          members(abi_h, 'syn_ctl_domain') - {'tier'} | quota)
 
 
 def test_answers(daemon, did):

@@ -46,6 +46,8 @@ static struct json_object *json_member(const struct syn_column *column,
 		return json_flags(column, value);
 	if (column->form == SYN_FORM_ID && value == UINT32_MAX)
 		return NULL;
+	if (column->form == SYN_FORM_LIMIT && value == SYN_QUOTA_NONE)
+		return NULL;
 	if (column->form == SYN_FORM_BOOL)
 		return json_object_new_boolean(value != 0);
 	word = syn_form_word(column->form, value);
@@ -112,6 +114,16 @@ int syn_show_json_evict(FILE *out, uint64_t nr_pages)
 	if (object)
 		(void)json_object_object_add(object, "evicted",
 					     json_object_new_uint64(nr_pages));
+	return json_print(out, object);
+}
+
+int syn_show_json_quota(FILE *out, uint32_t domain)
+{
+	struct json_object *object = json_object_new_object();
+
+	if (object)
+		(void)json_object_object_add(object, "domain",
+					     json_object_new_uint64(domain));
 	return json_print(out, object);
 }
 

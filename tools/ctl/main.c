@@ -113,7 +113,7 @@ static int list_fetch(struct list *list, struct syn_query *query,
 
 	do {
 		cursor = answer.next;
-		r = syn_query_ask(query, list->type->op, cursor, 0,
+		r = syn_query_ask(query, list->type->op, cursor, NULL,
 				  list->type->bytes, &answer);
 		if (r < 0)
 			return r;
@@ -185,6 +185,19 @@ static void summary_pages(const struct list *list)
 		     list->nr, hbm, host, keyed);
 }
 
+static void summary_domains(const struct list *list)
+{
+	struct syn_ctl_domain domain;
+	uint64_t refused = 0;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		memcpy(&domain, list_at(list, i), sizeof(domain));
+		refused += domain.refused;
+	}
+	(void)printf("%zu domains, %" PRIu64 " requests refused by quotas\n",
+		     list->nr, refused);
+}
+
 /**
  * struct view - a command that shows records.
  * @type:	of the records.
@@ -200,6 +213,7 @@ static const struct view views[] = {
 	[SYN_COMMAND_TIERS] = { &syn_record_tiers, summary_tiers },
 	[SYN_COMMAND_CLIENTS] = { &syn_record_clients, summary_clients },
 	[SYN_COMMAND_PAGES] = { &syn_record_pages, summary_pages },
+	[SYN_COMMAND_DOMAINS] = { &syn_record_domains, summary_domains },
 };
 
 static int view_print(const struct view *view, const struct list *list,
@@ -256,10 +270,11 @@ static int view_run(struct syn_query *query, const struct syn_options *opts)
 
 static int evict_run(struct syn_query *query, const struct syn_options *opts)
 {
+	const uint64_t args[4] = { opts->count };
 	struct syn_answer answer;
 	int r;
 
-	r = syn_query_ask(query, SYN_CTL_EVICT, 0, opts->count, 0, &answer);
+	r = syn_query_ask(query, SYN_CTL_EVICT, 0, args, 0, &answer);
 	if (r < 0)
 		return r;
 	if (opts->json)
@@ -270,17 +285,86 @@ static int evict_run(struct syn_query *query, const struct syn_options *opts)
 
 static int drain_run(struct syn_query *query, const struct syn_options *opts)
 {
+	const uint64_t args[4] = { opts->count };
 	struct syn_answer answer;
 	bool on = opts->count != 0;
 	int r;
 
-	r = syn_query_ask(query, SYN_CTL_DRAIN, 0, opts->count, 0, &answer);
+	r = syn_query_ask(query, SYN_CTL_DRAIN, 0, args, 0, &answer);
 	if (r < 0)
 		return r;
 	if (opts->json)
 		return syn_show_json_drain(stdout, on, answer.val);
 	(void)printf("draining %s, %" PRIu64 " sessions\n", on ? "on" : "off",
 		     answer.val);
+	return 0;
+}
+
+/* A name that stands for two is nobody's. */
+static int domain_find(const struct list *list, const char *text, uint32_t *ret)
+{
+	struct syn_ctl_domain domain;
+	unsigned int nr = 0;
+	char number[16];
+
+	for (size_t i = 0; i < list->nr; i++) {
+		memcpy(&domain, list_at(list, i), sizeof(domain));
+		(void)snprintf(number, sizeof(number), "%" PRIu32,
+			       domain.domain);
+		if (strncmp(domain.name, text, sizeof(domain.name)) != 0 &&
+		    strcmp(number, text) != 0)
+			continue;
+		*ret = domain.domain;
+		nr++;
+	}
+	return nr == 1 ? 0 : nr ? -ENOTUNIQ : -ENOENT;
+}
+
+static const char *quota_why(int error)
+{
+	switch (error) {
+	case -ENOENT:
+		return "no such domain";
+	case -ENOTUNIQ:
+		return "several domains have that name: give the number";
+	case -EINVAL:
+		return "expected MIN <= HIGH <= MAX";
+	case -ENOSPC:
+		return "all minimums together are more than the budget";
+	case -EBUSY:
+		return "MAX is less than the domain's windows hold";
+	default:
+		return "";
+	}
+}
+
+static int quota_run(struct syn_query *query, const struct syn_options *opts,
+		     const char **ret_why)
+{
+	syn_cleanup(list_freep) struct list list = {
+		.type = &syn_record_domains,
+	};
+	struct syn_answer answer;
+	uint32_t domain = 0;
+	int r;
+
+	r = list_fetch(&list, query, opts);
+	if (!r) {
+		r = domain_find(&list, opts->domain, &domain);
+		*ret_why = quota_why(r);
+	}
+	if (!r) {
+		const uint64_t args[4] = { SYN_QUOTA_AT(domain, opts->tier),
+					   opts->min, opts->high, opts->max };
+
+		r = syn_query_ask(query, SYN_CTL_QUOTA, 0, args, 0, &answer);
+		*ret_why = quota_why(r);
+	}
+	if (r < 0)
+		return r;
+	if (opts->json)
+		return syn_show_json_quota(stdout, domain);
+	(void)printf("quota of domain %" PRIu32 " set\n", domain);
 	return 0;
 }
 
@@ -303,6 +387,7 @@ static void interrupt_setup(void)
 int main(int argc, char **argv)
 {
 	char reason[SYN_REASON_BYTES];
+	const char *why = "";
 	struct syn_query *query;
 	struct syn_options opts;
 	int r;
@@ -319,10 +404,12 @@ int main(int argc, char **argv)
 		r = evict_run(query, &opts);
 	else if (opts.command == SYN_COMMAND_DRAIN)
 		r = drain_run(query, &opts);
+	else if (opts.command == SYN_COMMAND_QUOTA)
+		r = quota_run(query, &opts, &why);
 	else
 		r = view_run(query, &opts);
 	if (r < 0)
-		(void)complain(r, syn_query_reason(query));
+		(void)complain(r, *why ? why : syn_query_reason(query));
 	query = syn_query_close(query);
 	return r < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
 }

@@ -7,13 +7,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <synapse/abi.h>
+
 #include "core/base/base.h"
 
 #define WATCH_DEFAULT_NS 2000000000u
 #define WATCH_MAX_S	 86400.0
+#define WORDS_MAX	 6 /* quota's */
 
 static const char *const command_names[SYN_COMMAND_NR] = {
-	"status", "tiers", "clients", "pages", "evict", "drain",
+	"status",  "tiers", "clients", "pages",
+	"domains", "evict", "drain",   "quota",
 };
 
 static const char help[] =
@@ -25,8 +29,12 @@ static const char help[] =
 	"  tiers          memory by tier\n"
 	"  clients        sessions\n"
 	"  pages          page records\n"
+	"  domains        who shares what, and what each may have\n"
 	"  evict [N|all]  drop sealed pages that nobody leases; default all\n"
 	"  drain [on|off] refuse new sessions; default on\n"
+	"  quota DOMAIN TIER MIN HIGH MAX\n"
+	"                 what a domain (number or name) may have of hbm, host\n"
+	"                 or nvme: sizes as in 64M or 2G, or none\n"
 	"\n"
 	"Options:\n"
 	"  -s, --socket PATH      default $SYNAPSE_SOCKET,\n"
@@ -81,6 +89,33 @@ static int number_parse(const char *text, uint64_t max, uint64_t *ret)
 	value = strtoull(text, &end, 10);
 	if (errno || *end || value > max)
 		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+/* As in the configuration; @none for "none". */
+static int size_parse(const char *text, uint64_t none, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char digits[32];
+	size_t len = strspn(text, "0123456789");
+	uint64_t value;
+
+	if (!strcmp(text, "none")) {
+		*ret = none;
+		return 0;
+	}
+	(void)snprintf(digits, sizeof(digits), "%.*s", (int)len, text);
+	if (len >= sizeof(digits) ||
+	    number_parse(digits, UINT64_MAX, &value) < 0)
+		return -EINVAL;
+	unit = text[len] ? strchr(units, text[len]) : NULL;
+	if (text[len] && (!unit || text[len + 1]))
+		return -EINVAL;
+	if (unit &&
+	    syn_mul_overflow(value, 1ull << 10 * (unit - units + 1), &value))
+		return -ERANGE;
 	*ret = value;
 	return 0;
 }
@@ -209,6 +244,47 @@ static int argument_parse(const char *text, struct syn_options *opts)
 	return usage("%s takes no argument", command_names[opts->command]);
 }
 
+static int tier_parse(const char *text, uint32_t *ret)
+{
+	static const char *const names[SYN_QUOTA_TIERS] = { "hbm", "host",
+							    "nvme" };
+
+	for (uint32_t i = 0; i < SYN_QUOTA_TIERS; i++) {
+		if (strcmp(text, names[i]) != 0)
+			continue;
+		*ret = SYN_TIER_HBM + i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int quota_parse(const char *const *words, struct syn_options *opts)
+{
+	uint64_t *const to[] = { &opts->min, &opts->high, &opts->max };
+
+	for (size_t i = 0; i < WORDS_MAX; i++)
+		if (!words[i])
+			return usage("quota takes DOMAIN TIER MIN HIGH MAX");
+	opts->domain = words[1];
+	if (tier_parse(words[2], &opts->tier) < 0)
+		return usage("quota takes hbm, host or nvme, not '%s'",
+			     words[2]);
+	for (size_t i = 0; i < syn_array_size(to); i++)
+		if (size_parse(words[3 + i], i ? SYN_QUOTA_NONE : 0, to[i]) < 0)
+			return usage("quota takes sizes or 'none', not '%s'",
+				     words[3 + i]);
+	return SYN_OPTIONS_RUN;
+}
+
+static int words_parse(const char *const *words, struct syn_options *opts)
+{
+	if (opts->command == SYN_COMMAND_QUOTA)
+		return quota_parse(words, opts);
+	if (words[2])
+		return usage("'%s' is one word too many", words[2]);
+	return words[1] ? argument_parse(words[1], opts) : SYN_OPTIONS_RUN;
+}
+
 static int options_check(const struct syn_options *opts)
 {
 	const char *name = command_names[opts->command];
@@ -227,7 +303,8 @@ static int options_check(const struct syn_options *opts)
 int syn_options_parse(int argc, char **argv, struct syn_options *ret)
 {
 	struct syn_options opts = { .limit = UINT64_MAX };
-	const char *words[2] = { NULL, NULL };
+	const char *words[WORDS_MAX] = { NULL };
+	unsigned int nr = 0;
 	int r;
 
 	/* Words stop getopt ("+"), so that --watch can look at the next. */
@@ -240,18 +317,18 @@ int syn_options_parse(int argc, char **argv, struct syn_options *ret)
 			if (r != SYN_OPTIONS_RUN)
 				return r;
 		} else if (optind < argc) {
-			if (words[1])
+			if (nr == WORDS_MAX)
 				return usage("'%s' is one word too many",
 					     argv[optind]);
-			words[words[0] ? 1 : 0] = argv[optind++];
+			words[nr++] = argv[optind++];
 		}
 	}
 	if (!words[0])
 		return usage("a command is missing");
 	r = command_parse(words[0], &opts);
 	opts.count = opts.command == SYN_COMMAND_EVICT ? UINT64_MAX : 1;
-	if (r == SYN_OPTIONS_RUN && words[1])
-		r = argument_parse(words[1], &opts);
+	if (r == SYN_OPTIONS_RUN)
+		r = words_parse(words, &opts);
 	if (r == SYN_OPTIONS_RUN)
 		r = options_check(&opts);
 	if (r == SYN_OPTIONS_RUN)

@@ -11,8 +11,10 @@ enum syn_ctl_command {
 	SYN_COMMAND_TIERS,
 	SYN_COMMAND_CLIENTS,
 	SYN_COMMAND_PAGES,
+	SYN_COMMAND_DOMAINS,
 	SYN_COMMAND_EVICT,
 	SYN_COMMAND_DRAIN,
+	SYN_COMMAND_QUOTA,
 	SYN_COMMAND_NR,
 };
 
@@ -26,6 +28,11 @@ enum syn_ctl_command {
  * @interval_ns: ... after this long.
  * @command:	what to do.
  * @count:	evict: pages at most.  drain: 1 on, 0 off.
+ * @domain:	quota: number or name of a domain.
+ * @tier:	quota: SYN_TIER_*.
+ * @min:	quota: bytes.
+ * @high:	quota: bytes, or SYN_QUOTA_NONE.
+ * @max:	quota: bytes, or SYN_QUOTA_NONE.
  * @limit:	pages: show at most.
  * @key:	pages: only those whose key begins so; "" for all.
  * @by_session:	pages: only those of @session.
@@ -39,6 +46,11 @@ struct syn_options {
 	uint64_t interval_ns;
 	enum syn_ctl_command command;
 	uint64_t count;
+	const char *domain;
+	uint32_t tier;
+	uint64_t min;
+	uint64_t high;
+	uint64_t max;
 	uint64_t limit;
 	char key[SYN_KEY_DIGITS + 1];
 	bool by_session;

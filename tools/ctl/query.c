@@ -151,17 +151,19 @@ static int query_check(const struct syn_msg_ctl_reply *reply, size_t bytes,
 }
 
 int syn_query_ask(struct syn_query *query, uint32_t op, uint64_t cursor,
-		  uint64_t arg, size_t record_bytes, struct syn_answer *ret)
+		  const uint64_t *args, size_t record_bytes,
+		  struct syn_answer *ret)
 {
 	struct syn_msg_ctl ctl = {
 		.msg = { .type = SYN_MSG_CTL, .size = sizeof(ctl) },
 		.op = op,
 		.cursor = cursor,
-		.arg = { arg },
 	};
 	struct syn_msg_ctl_reply reply;
 	int r;
 
+	if (args)
+		memcpy(ctl.arg, args, sizeof(ctl.arg));
 	r = syn_conn_send(query->sock, &ctl.msg, NULL, 0);
 	if (r < 0)
 		return r;

@@ -33,11 +33,12 @@ int syn_query_open(const char *path, struct syn_query **ret, char *ret_reason);
 struct syn_query *syn_query_close(struct syn_query *query);
 
 /*
- * -EPROTO: records are not of @record_bytes.  -ETIMEDOUT: no answer in 5 s.
+ * @args: four, NULL for none.  -EPROTO: records are not of @record_bytes.  -ETIMEDOUT: no answer in 5 s.
  * Others are the daemon's refusals; syn_query_reason() may say more.
  */
 int syn_query_ask(struct syn_query *query, uint32_t op, uint64_t cursor,
-		  uint64_t arg, size_t record_bytes, struct syn_answer *ret);
+		  const uint64_t *args, size_t record_bytes,
+		  struct syn_answer *ret);
 
 /* The daemon's own words for the last failure, or "". */
 const char *syn_query_reason(const struct syn_query *query);

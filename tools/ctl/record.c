@@ -102,6 +102,33 @@ static const struct syn_column page_columns[] = {
 	PAGE(advice, NULL, COUNT),
 };
 
+#define DOMAIN(member, title, form) COLUMN(syn_ctl_domain, member, title, form)
+#define QUOTA(text, at, title, form)                                           \
+	{                                                                      \
+		text, title, offsetof(struct syn_ctl_domain, at),              \
+			sizeof(uint64_t), SYN_FORM_##form                      \
+	}
+static const struct syn_column domain_columns[] = {
+	DOMAIN(domain, "DOMAIN", COUNT),
+	DOMAIN(name, "NAME", TEXT),
+	DOMAIN(uid, "UID", COUNT),
+	DOMAIN(nr_sessions, "SESSIONS", COUNT),
+	DOMAIN(nr_pages, "PAGES", COUNT),
+	DOMAIN(refused, "REFUSED", COUNT),
+	QUOTA("hbm_used", tier[0].used, "HBM", BYTES),
+	QUOTA("hbm_min", tier[0].min, "MIN", BYTES),
+	QUOTA("hbm_high", tier[0].high, "HIGH", LIMIT),
+	QUOTA("hbm_max", tier[0].max, "MAX", LIMIT),
+	QUOTA("host_used", tier[1].used, "HOST", BYTES),
+	QUOTA("host_min", tier[1].min, "MIN", BYTES),
+	QUOTA("host_high", tier[1].high, "HIGH", LIMIT),
+	QUOTA("host_max", tier[1].max, "MAX", LIMIT),
+	QUOTA("nvme_used", tier[2].used, "NVME", BYTES),
+	QUOTA("nvme_min", tier[2].min, "MIN", BYTES),
+	QUOTA("nvme_high", tier[2].high, "HIGH", LIMIT),
+	QUOTA("nvme_max", tier[2].max, "MAX", LIMIT),
+};
+
 #define RECORD_TYPE(id, question, type, list)                                  \
 	const struct syn_record_type syn_record_##id = {                       \
 		#id, question, sizeof(struct type), syn_array_size(list), list \
@@ -110,6 +137,7 @@ RECORD_TYPE(status, SYN_CTL_STATUS, syn_ctl_status, status_columns);
 RECORD_TYPE(tiers, SYN_CTL_TIERS, syn_ctl_tier, tier_columns);
 RECORD_TYPE(clients, SYN_CTL_CLIENTS, syn_ctl_client, client_columns);
 RECORD_TYPE(pages, SYN_CTL_PAGES, syn_ctl_page, page_columns);
+RECORD_TYPE(domains, SYN_CTL_DOMAINS, syn_ctl_domain, domain_columns);
 
 uint64_t syn_column_value(const struct syn_column *column, const void *record)
 {
@@ -272,6 +300,12 @@ void syn_column_text(const struct syn_column *column, const void *record,
 	case SYN_FORM_KEY:
 		text_of_key(column, record, ret);
 		return;
+	case SYN_FORM_LIMIT:
+		if (syn_column_value(column, record) == SYN_QUOTA_NONE) {
+			(void)snprintf(ret, SYN_FORM_TEXT_MAX, "none");
+			return;
+		}
+		/* fallthrough */
 	case SYN_FORM_BYTES:
 		syn_form_bytes(syn_column_value(column, record), ret);
 		return;

@@ -25,6 +25,7 @@ enum syn_form {
 	SYN_FORM_PAGE,
 	SYN_FORM_FLAGS,
 	SYN_FORM_CODEC,
+	SYN_FORM_LIMIT, /* bytes; ~0: none */
 };
 
 /**
@@ -63,6 +64,7 @@ extern const struct syn_record_type syn_record_status;
 extern const struct syn_record_type syn_record_tiers;
 extern const struct syn_record_type syn_record_clients;
 extern const struct syn_record_type syn_record_pages;
+extern const struct syn_record_type syn_record_domains;
 
 /* A number member; not for SYN_FORM_TEXT and SYN_FORM_KEY. */
 uint64_t syn_column_value(const struct syn_column *column, const void *record);

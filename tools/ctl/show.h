@@ -22,8 +22,9 @@ int syn_show_json_table(FILE *out, const struct syn_record_type *type,
 /* {...} in one line. */
 int syn_show_json_record(FILE *out, const struct syn_record_type *type,
 			 const void *record);
-/* {"evicted":N} and {"draining":true,"nr_sessions":N}. */
+/* {"evicted":N}, {"domain":N} and {"draining":true,"nr_sessions":N}. */
 int syn_show_json_evict(FILE *out, uint64_t nr_pages);
+int syn_show_json_quota(FILE *out, uint32_t domain);
 int syn_show_json_drain(FILE *out, bool on, uint64_t nr_sessions);
 
 #endif

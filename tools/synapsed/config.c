@@ -10,6 +10,8 @@
 
 #include "core/base/base.h"
 #include "core/base/log.h"
+#include "ipc/server/server.h"
+#include "tools/synapsed/tenant.h"
 
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
@@ -34,6 +36,9 @@ static const struct syn_option options[] = {
 	{ "daemon", "max_pages", "SYNAPSE_MAX_PAGES", "max-pages",
 	  SYN_OPTION_COUNT, 64, 1ull << 24, AT(max_pages), "262144",
 	  "pages that may exist at once" },
+	{ "daemon", "domain", "SYNAPSE_DOMAIN", "domain", SYN_OPTION_DOMAIN, 0,
+	  0, AT(domain_by), "socket,uid,cgroup",
+	  "what clients of one domain have in common" },
 	{ "hbm", "budget", "SYNAPSE_HBM_BUDGET", "hbm", SYN_OPTION_SIZE,
 	  4 * MIB, 64 * TIB, AT(hbm_bytes), "256M",
 	  "memory of the first tier" },
@@ -158,6 +163,51 @@ static int level_parse(const char *text, uint64_t *ret)
 	return r;
 }
 
+static const struct {
+	const char *text;
+	uint64_t by;
+} domain_words[] = {
+	{ "socket,uid,cgroup",
+	  SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID | SYN_SERVER_BY_CGROUP },
+	{ "socket,uid", SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID },
+	{ "socket,cgroup", SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_CGROUP },
+	{ "socket", SYN_SERVER_BY_SOCKET },
+};
+
+static int domain_parse(const char *text, uint64_t *ret)
+{
+	for (size_t i = 0; i < syn_array_size(domain_words); i++) {
+		if (strcmp(text, domain_words[i].text) != 0)
+			continue;
+		*ret = domain_words[i].by;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const char *domain_format(uint64_t by)
+{
+	size_t i = 0;
+
+	while (domain_words[i].by != by)
+		i++;
+	return domain_words[i].text;
+}
+
+static uint64_t limit_none(const struct syn_option *option)
+{
+	return option->type == SYN_OPTION_LEAST ? 0 : SYN_QUOTA_NONE;
+}
+
+static int limit_parse(const struct syn_option *option, const char *text,
+		       uint64_t *ret)
+{
+	if (strcmp(text, "none") != 0)
+		return size_parse(text, ret);
+	*ret = limit_none(option);
+	return 0;
+}
+
 static int count_parse(const char *text, uint64_t *ret)
 {
 	char unit;
@@ -181,6 +231,11 @@ static int value_parse(const struct syn_option *option, const char *text,
 		return bool_parse(text, ret);
 	case SYN_OPTION_LEVEL:
 		return level_parse(text, ret);
+	case SYN_OPTION_DOMAIN:
+		return domain_parse(text, ret);
+	case SYN_OPTION_LEAST:
+	case SYN_OPTION_MOST:
+		return limit_parse(option, text, ret);
 	case SYN_OPTION_PATH:
 	case SYN_OPTION_DEVICE:
 		break;
@@ -239,6 +294,15 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 		(void)snprintf(to, max,
 			       "\"error\", \"warning\", \"info\" or \"debug\"");
 		break;
+	case SYN_OPTION_DOMAIN:
+		(void)snprintf(to, max,
+			       "\"socket\", then \",uid\", \",cgroup\" or "
+			       "\",uid,cgroup\" or nothing");
+		break;
+	case SYN_OPTION_LEAST:
+	case SYN_OPTION_MOST:
+		(void)snprintf(to, max, "a size, as in 64M or 2G, or \"none\"");
+		break;
 	}
 }
 
@@ -270,13 +334,13 @@ static bool value_set(uint64_t *to, const struct syn_option *option,
 	return true;
 }
 
-int syn_config_set(struct syn_config *config, const struct syn_option *option,
-		   const char *text, const char *where)
+int syn_option_set(void *to, const struct syn_option *option, const char *text,
+		   const char *where)
 {
-	void *to = (char *)config + option->offset;
 	char expect[128];
 	bool good;
 
+	to = (char *)to + option->offset;
 	if (option->type == SYN_OPTION_PATH ||
 	    option->type == SYN_OPTION_DEVICE)
 		good = text_set(to, option, text);
@@ -293,8 +357,9 @@ void syn_config_default(struct syn_config *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	for (size_t i = 0; i < syn_array_size(options); i++)
-		(void)syn_config_set(ret, &options[i], options[i].fallback,
+		(void)syn_option_set(ret, &options[i], options[i].fallback,
 				     "default");
+	syn_tenant_default(ret);
 }
 
 /* ---- the file ----------------------------------------------------------- */
@@ -307,6 +372,7 @@ void syn_config_default(struct syn_config *ret)
  * @line:	number of the last line read.
  * @error:	0, or what is wrong; only the first is reported.
  * @seen:	options set so far, one bit each.
+ * @lines:	where quotas were set.
  */
 struct reader {
 	struct syn_config *config;
@@ -315,6 +381,7 @@ struct reader {
 	int line;
 	int error;
 	uint64_t seen;
+	struct syn_tenant_lines lines;
 };
 
 static int __attribute__((format(printf, 2, 3)))
@@ -342,6 +409,20 @@ static bool line_sound(const char *line)
 	return *line == '[' ? strchr(line, ']') : strpbrk(line, "=:");
 }
 
+/* One that has no key must not go unseen. */
+static void reader_section(struct reader *reader, const char *line)
+{
+	char section[64];
+
+	(void)snprintf(section, sizeof(section), "%.*s",
+		       (int)strcspn(line + 1, "]"), line + 1);
+	if (syn_tenant_section(section) &&
+	    !syn_tenant_find(reader->config, section, reader->line,
+			     &reader->lines))
+		reader_fail(reader, "[%s]: expected [tenant NAME], %s", section,
+			    SYN_TENANT_EXPECTED);
+}
+
 /* The library has no line numbers of its own, so lines are counted here. */
 static char *reader_line(char *to, int max, void *ctx)
 {
@@ -358,6 +439,8 @@ static char *reader_line(char *to, int max, void *ctx)
 	else if (!line_sound(to) && to[0] != ' ' && to[0] != '\t')
 		reader_fail(reader,
 			    "expected \"[section]\" or \"key = value\"");
+	else if (to[0] == '[')
+		reader_section(reader, to);
 	return reader->error ? NULL : to;
 }
 
@@ -379,19 +462,54 @@ static const struct syn_option *option_find(const char *section,
 	return NULL;
 }
 
+static int reader_set(struct reader *reader, void *to,
+		      const struct syn_option *option, const char *value)
+{
+	char where[320];
+
+	if (reader->error)
+		return 0;
+	(void)snprintf(where, sizeof(where), "%s:%d: %s", reader->path,
+		       reader->line, option->key);
+	reader->error = syn_option_set(to, option, value, where);
+	return !reader->error;
+}
+
+/* Of [quota] or of a tenant's section. */
+static int reader_tenant(struct reader *reader, const char *section,
+			 const char *key, const char *value)
+{
+	struct syn_tenant *tenant = syn_tenant_find(
+		reader->config, section, reader->line, &reader->lines);
+	const struct syn_option *option = syn_tenant_option(section, key);
+
+	if (!tenant)
+		return reader_fail(reader, "[%s]: expected [tenant NAME], %s",
+				   section, SYN_TENANT_EXPECTED);
+	if (!option)
+		return reader_fail(reader, "%s: unknown key in [%s]", key,
+				   section);
+	if (!syn_tenant_see(reader->config, tenant, option, reader->line,
+			    &reader->lines))
+		return reader_fail(reader, "%s: expected once", key);
+	return reader_set(reader, tenant, option, value);
+}
+
 /* Returns 1 when all is well: the library's convention. */
 static int reader_value(void *ctx, const char *section, const char *key,
 			const char *value)
 {
 	struct reader *reader = ctx;
 	const struct syn_option *option = option_find(section, key);
-	char where[320];
 	uint64_t bit;
+
+	if (syn_tenant_section(section))
+		return reader_tenant(reader, section, key, value);
 
 	if (!option && !section_known(section))
 		return reader_fail(reader,
-				   "[%s]: expected [daemon], [hbm], [host] "
-				   "or [reclaim]",
+				   "[%s]: expected [daemon], [hbm], [host], "
+				   "[reclaim], [quota] or [tenant NAME]",
 				   section);
 	if (!option)
 		return reader_fail(reader, "%s: unknown key in [%s]", key,
@@ -400,12 +518,7 @@ static int reader_value(void *ctx, const char *section, const char *key,
 	if (reader->seen & bit)
 		return reader_fail(reader, "%s: expected once", key);
 	reader->seen |= bit;
-	if (reader->error)
-		return 0;
-	(void)snprintf(where, sizeof(where), "%s:%d: %s", reader->path,
-		       reader->line, key);
-	reader->error = syn_config_set(reader->config, option, value, where);
-	return !reader->error;
+	return reader_set(reader, reader->config, option, value);
 }
 
 int syn_config_read(struct syn_config *config, const char *path)
@@ -428,6 +541,8 @@ int syn_config_read(struct syn_config *config, const char *path)
 		(void)reader_fail(&reader,
 				  "expected \"[section]\" or \"key = value\"");
 	(void)fclose(reader.file);
+	if (!reader.error)
+		reader.error = syn_tenant_complete(config, path, &reader.lines);
 	return reader.error;
 }
 
@@ -441,13 +556,13 @@ int syn_config_environment(struct syn_config *config)
 		const char *text = getenv(options[i].env);
 
 		if (text)
-			r = syn_config_set(config, &options[i], text,
+			r = syn_option_set(config, &options[i], text,
 					   options[i].env);
 	}
 	return r;
 }
 
-int syn_config_check(const struct syn_config *config)
+int syn_config_check(struct syn_config *config)
 {
 	struct sysinfo info;
 	uint64_t total_bytes;
@@ -465,15 +580,18 @@ int syn_config_check(const struct syn_config *config)
 			  total_bytes / MIB);
 		return -EINVAL;
 	}
-	return 0;
+	return syn_tenant_check(config);
 }
 
-static void value_print(const struct syn_config *config,
-			const struct syn_option *option, FILE *file)
+void syn_option_print(const void *from, const struct syn_option *option,
+		      FILE *file)
 {
-	const void *from = (const char *)config + option->offset;
-	const uint64_t *value = from;
+	const uint64_t *value;
 	char text[32];
+
+	from = (const char *)from + option->offset;
+	value = from;
+	(void)fprintf(file, "%s = ", option->key);
 
 	switch (option->type) {
 	case SYN_OPTION_PATH:
@@ -500,7 +618,17 @@ static void value_print(const struct syn_config *config,
 		(void)fprintf(file, "%s",
 			      syn_log_level_name((enum syn_log_level) * value));
 		break;
+	case SYN_OPTION_DOMAIN:
+		(void)fprintf(file, "%s", domain_format(*value));
+		break;
+	case SYN_OPTION_LEAST:
+	case SYN_OPTION_MOST:
+		size_format(*value, text, sizeof(text));
+		(void)fprintf(file, "%s",
+			      *value == limit_none(option) ? "none" : text);
+		break;
 	}
+	(void)fprintf(file, "\n");
 }
 
 void syn_config_print(const struct syn_config *config, FILE *file)
@@ -515,8 +643,7 @@ void syn_config_print(const struct syn_config *config, FILE *file)
 				      option->section);
 			section = option->section;
 		}
-		(void)fprintf(file, "%s = ", option->key);
-		value_print(config, option, file);
-		(void)fprintf(file, "\n");
+		syn_option_print(config, option, file);
 	}
+	syn_tenant_print(config, file);
 }

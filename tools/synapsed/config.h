@@ -11,9 +11,32 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/mm.h"
+
 #define SYN_CONFIG_PATH	       "/etc/synapse/synapse.conf"
 #define SYN_CONFIG_TEXT_BYTES  108 /* a socket's path, with its NUL */
 #define SYN_CONFIG_DEVICE_HOST "host"
+#define SYN_TENANTS_MAX	       16u /* the main socket's included */
+#define SYN_TENANT_NAME_BYTES  32u
+
+/**
+ * struct syn_tenant - one socket, and what each domain that comes through it
+ * may have.
+ * @name:		from its section; "" for the main socket.
+ * @socket:		path; "": not given yet.
+ * @socket_mode:	permission bits of the socket.
+ * @quota:		by tier, SYN_TIER_* - 1.
+ * @seen:		options set so far, one bit each.
+ * @pad0:		zero.
+ */
+struct syn_tenant {
+	char name[SYN_TENANT_NAME_BYTES];
+	char socket[SYN_CONFIG_TEXT_BYTES];
+	uint64_t socket_mode;
+	struct syn_quota quota[SYN_QUOTA_TIERS];
+	uint32_t seen;
+	uint32_t pad0;
+};
 
 /**
  * struct syn_config - everything that can be set, in its final units.
@@ -29,6 +52,10 @@
  * @host_huge_pages:	0 or 1: use huge pages where there are any.
  * @low_permille:	free share at which reclaim starts.
  * @high_permille:	free share at which it stops.
+ * @domain_by:		SYN_SERVER_BY_*.
+ * @nr_tenants:		used entries of @tenant.
+ * @tenant:		the first is the main socket with the quotas that all
+ *			others begin with.
  *
  * Holds no pointer: the keeper hands it to the worker as it is.
  */
@@ -45,6 +72,9 @@ struct syn_config {
 	uint64_t host_huge_pages;
 	uint64_t low_permille;
 	uint64_t high_permille;
+	uint64_t domain_by;
+	uint64_t nr_tenants;
+	struct syn_tenant tenant[SYN_TENANTS_MAX];
 };
 
 enum syn_option_type {
@@ -56,18 +86,21 @@ enum syn_option_type {
 	SYN_OPTION_MODE,
 	SYN_OPTION_BOOL,
 	SYN_OPTION_LEVEL,
+	SYN_OPTION_DOMAIN,
+	SYN_OPTION_LEAST, /* a size; "none" is 0 */
+	SYN_OPTION_MOST,  /* a size; "none" is SYN_QUOTA_NONE */
 };
 
 /**
  * struct syn_option - one row of the table.
  * @section:	in the file.
  * @key:	in its section.
- * @env:	environment variable.
- * @flag:	long option, without the dashes.
+ * @env:	environment variable; NULL: in the file only.
+ * @flag:	long option, without the dashes; NULL with @env.
  * @type:	how the text is read.
  * @min:	least value, for numbers.
  * @max:	greatest value, for numbers.
- * @offset:	of the member of struct syn_config.
+ * @offset:	of the member of struct syn_config or struct syn_tenant.
  * @fallback:	text of the default.
  * @help:	one line.
  */
@@ -88,16 +121,20 @@ const struct syn_option *syn_config_options(size_t *ret_nr);
 
 void syn_config_default(struct syn_config *ret);
 
+/* One value in @to, which holds the option's member. */
+int syn_option_set(void *to, const struct syn_option *option, const char *text,
+		   const char *where);
+void syn_option_print(const void *from, const struct syn_option *option,
+		      FILE *file);
+
 /*
  * Each logs one line that says where, which key and what was expected, and
  * returns -EINVAL, or the error of the file.
  */
-int syn_config_set(struct syn_config *config, const struct syn_option *option,
-		   const char *text, const char *where);
 int syn_config_read(struct syn_config *config, const char *path);
 int syn_config_environment(struct syn_config *config);
-/* What only all values together can tell. */
-int syn_config_check(const struct syn_config *config);
+/* What only all values together can tell; completes the first tenant. */
+int syn_config_check(struct syn_config *config);
 
 /* As a file that would give the same. */
 void syn_config_print(const struct syn_config *config, FILE *file);

@@ -2,7 +2,8 @@
 /*
  * What keeper and worker say to one another, over a SOCK_SEQPACKET pair.
  *
- *	keeper -> worker	START, once; ACK, for each PUT
+ *	keeper -> worker	START, once; LISTEN, for each tenant; ACK, for
+ *				each PUT
  *	worker -> keeper	READY, once; PUT with a descriptor; DROP
  *
  * The worker asks for one thing at a time and waits for its ACK; the keeper
@@ -19,14 +20,29 @@
 #include "tools/synapsed/config.h"
 
 /* Types of messages; apart from those of the wire, which share the header. */
-#define SYN_KEEP_START 256
-#define SYN_KEEP_READY 257
-#define SYN_KEEP_PUT   258
-#define SYN_KEEP_DROP  259
-#define SYN_KEEP_ACK   260
+#define SYN_KEEP_START	256
+#define SYN_KEEP_READY	257
+#define SYN_KEEP_PUT	258
+#define SYN_KEEP_DROP	259
+#define SYN_KEEP_ACK	260
+#define SYN_KEEP_LISTEN 261
 
 /* Kinds of descriptors, besides those of ipc/server/server.h. */
 #define SYN_KEEP_EXTENT 16u
+
+/**
+ * struct syn_keep_listen - a listening socket, in the order of the tenants.
+ * @msg:	header; descriptor: the socket.
+ * @dev:	device and ...
+ * @ino:	... inode of its file, to remove no other.
+ * @dir:	canonical path of its directory.
+ */
+struct syn_keep_listen {
+	struct syn_msg msg;
+	uint64_t dev;
+	uint64_t ino;
+	char dir[SYN_CONFIG_TEXT_BYTES];
+};
 
 /**
  * struct syn_keep_msg - READY, PUT, DROP and ACK.
@@ -42,11 +58,9 @@ struct syn_keep_msg {
 
 /**
  * struct syn_keep_start - what a worker begins with.
- * @msg:	header; descriptors: the listening socket, the kept memory.
+ * @msg:	header; descriptor: the kept memory.
  * @epoch:	number of this worker.
  * @kept_bytes:	size of the kept memory.
- * @socket_dev:	device and ...
- * @socket_ino:	... inode of the socket's file, to remove no other.
  * @keeper_pid:	for people.
  * @pad0:	zero.
  * @config:	checked.
@@ -55,8 +69,6 @@ struct syn_keep_start {
 	struct syn_msg msg;
 	uint64_t epoch;
 	uint64_t kept_bytes;
-	uint64_t socket_dev;
-	uint64_t socket_ino;
 	uint32_t keeper_pid;
 	uint32_t pad0;
 	struct syn_config config;

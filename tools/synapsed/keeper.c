@@ -35,12 +35,18 @@ struct kept {
 	int fd;
 };
 
+/* @stat: of the socket's file; @dir: canonical, of its directory. */
+struct listener {
+	int fd;
+	struct stat stat;
+	char dir[SYN_CONFIG_TEXT_BYTES];
+};
+
 /**
  * struct keeper - the parent's state.
  * @config:	checked.
- * @listen_fd:	the listening socket.
+ * @listener:	the tenants' listening sockets.
  * @signal_fd:	SIGTERM and SIGINT.
- * @socket:	the listening socket's file.
  * @kept:	descriptors of the worker that runs.
  * @nr_kept:	their number.
  * @max_kept:	room.
@@ -56,9 +62,8 @@ struct kept {
  */
 struct keeper {
 	const struct syn_config *config;
-	int listen_fd;
+	struct listener listener[SYN_TENANTS_MAX];
 	int signal_fd;
-	struct stat socket;
 	struct kept *kept;
 	size_t nr_kept;
 	size_t max_kept;
@@ -160,19 +165,34 @@ static void worker_exec(int sock)
 
 static int worker_start(struct keeper *keeper, int kept_fd, uint64_t bytes)
 {
-	const int fds[] = { keeper->listen_fd, kept_fd };
 	struct syn_keep_start start = {
 		.msg = { .type = SYN_KEEP_START, .size = sizeof(start) },
 		.epoch = keeper->epoch,
 		.kept_bytes = bytes,
-		.socket_dev = keeper->socket.st_dev,
-		.socket_ino = keeper->socket.st_ino,
 		.keeper_pid = (uint32_t)getpid(),
 		.config = *keeper->config,
 	};
 
-	return syn_conn_send(keeper->sock, &start.msg, fds,
-			     syn_array_size(fds));
+	return syn_conn_send(keeper->sock, &start.msg, &kept_fd, 1);
+}
+
+static int worker_listen(struct keeper *keeper)
+{
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; i < keeper->config->nr_tenants && !r; i++) {
+		const struct listener *l = &keeper->listener[i];
+		struct syn_keep_listen msg = {
+			.msg = { .type = SYN_KEEP_LISTEN, .size = sizeof(msg) },
+			.dev = l->stat.st_dev,
+			.ino = l->stat.st_ino,
+		};
+
+		memcpy(msg.dir, l->dir, sizeof(msg.dir));
+		r = syn_conn_send(keeper->sock, &msg.msg, &l->fd, 1);
+	}
+	return r;
 }
 
 static int worker_fork(struct keeper *keeper)
@@ -210,7 +230,8 @@ static int worker_spawn(struct keeper *keeper)
 	if (r)
 		return r;
 	keeper->epoch++;
-	return worker_start(keeper, kept_fd, bytes);
+	r = worker_start(keeper, kept_fd, bytes);
+	return r ? r : worker_listen(keeper);
 }
 
 static void worker_forget(struct keeper *keeper)
@@ -309,7 +330,7 @@ static void worker_said(struct keeper *keeper)
 			service_notify("READY=1");
 		keeper->ready = true;
 		syn_info("ready: %s, worker %d, epoch %llu",
-			 keeper->config->socket, (int)keeper->pid,
+			 keeper->config->tenant[0].socket, (int)keeper->pid,
 			 (unsigned long long)keeper->epoch);
 		break;
 	case SYN_KEEP_PUT:
@@ -408,32 +429,82 @@ static void listen_complain(const char *path, int error)
 		syn_error("%s: %s", path, strerror(-error));
 }
 
-static int socket_open(struct keeper *keeper)
+/* However it is spelt, it is one directory, and one domain. */
+static int socket_dir(const char *path, char *ret)
 {
-	const struct syn_config *config = keeper->config;
-	int r;
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) : 0;
+	char text[SYN_CONFIG_TEXT_BYTES];
+	char *real;
 
-	r = syn_conn_listen(config->socket, (unsigned int)config->socket_mode,
-			    &keeper->listen_fd);
-	if (r) {
-		listen_complain(config->socket, r);
-		return r;
-	}
-	return stat(config->socket, &keeper->socket) < 0 ? -errno : 0;
+	(void)snprintf(text, sizeof(text), "%.*s", (int)len, path);
+	if (!len)
+		(void)snprintf(text, sizeof(text), "%s", slash ? "/" : ".");
+	real = realpath(text, NULL);
+	if (!real)
+		return -errno;
+	len = strlen(real);
+	if (len < SYN_CONFIG_TEXT_BYTES)
+		memcpy(ret, real, len + 1);
+	free(real);
+	return len < SYN_CONFIG_TEXT_BYTES ? 0 : -ENAMETOOLONG;
 }
 
-static void socket_close(struct keeper *keeper)
+static int socket_open(const struct syn_tenant *tenant, struct listener *ret)
+{
+	int r;
+
+	r = syn_conn_listen(tenant->socket, (unsigned int)tenant->socket_mode,
+			    &ret->fd);
+	if (!r && stat(tenant->socket, &ret->stat) < 0)
+		r = -errno;
+	if (!r)
+		r = socket_dir(tenant->socket, ret->dir);
+	if (r)
+		listen_complain(tenant->socket, r);
+	return r;
+}
+
+static bool dir_taken(const struct keeper *keeper, uint32_t nr)
+{
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (!strcmp(keeper->listener[i].dir, keeper->listener[nr].dir))
+			return true;
+	return false;
+}
+
+static int sockets_open(struct keeper *keeper)
+{
+	const struct syn_config *config = keeper->config;
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; i < config->nr_tenants && !r; i++) {
+		r = socket_open(&config->tenant[i], &keeper->listener[i]);
+		if (!r && dir_taken(keeper, i)) {
+			syn_error("%s: expected a directory of its own",
+				  config->tenant[i].socket);
+			r = -EINVAL;
+		}
+	}
+	return r;
+}
+
+static void socket_close(const struct syn_tenant *tenant,
+			 struct listener *listener)
 {
 	struct stat now;
 
-	if (keeper->listen_fd < 0)
+	if (listener->fd < 0)
 		return;
-	syn_closep(&keeper->listen_fd);
+	syn_closep(&listener->fd);
 	/* Somebody may have put another in its place. */
-	if (stat(keeper->config->socket, &now) == 0 &&
-	    now.st_ino == keeper->socket.st_ino &&
-	    now.st_dev == keeper->socket.st_dev)
-		(void)unlink(keeper->config->socket);
+	if (stat(tenant->socket, &now) == 0 &&
+	    now.st_ino == listener->stat.st_ino &&
+	    now.st_dev == listener->stat.st_dev)
+		(void)unlink(tenant->socket);
 }
 
 static int keeper_run(struct keeper *keeper)
@@ -455,18 +526,20 @@ static int keeper_run(struct keeper *keeper)
 
 int syn_keeper_main(const struct syn_config *config)
 {
-	struct keeper keeper = { .config = config,
-				 .listen_fd = -1,
-				 .signal_fd = -1,
-				 .pid_fd = -1,
-				 .sock = -1 };
+	struct keeper keeper = {
+		.config = config, .signal_fd = -1, .pid_fd = -1, .sock = -1
+	};
 	int code = 1;
+	uint32_t i;
 
-	if (signals_open(&keeper) == 0 && socket_open(&keeper) == 0)
+	for (i = 0; i < SYN_TENANTS_MAX; i++)
+		keeper.listener[i].fd = -1;
+	if (signals_open(&keeper) == 0 && sockets_open(&keeper) == 0)
 		code = keeper_run(&keeper);
 	worker_kill(&keeper);
 	kept_end(&keeper, "the daemon is shutting down");
-	socket_close(&keeper);
+	for (i = 0; i < config->nr_tenants; i++)
+		socket_close(&config->tenant[i], &keeper.listener[i]);
 	syn_close(keeper.signal_fd);
 	free(keeper.kept);
 	return code;

@@ -133,7 +133,7 @@ static int flags_apply(const struct command *command, struct syn_config *config)
 		if (!command->text[i])
 			continue;
 		(void)snprintf(where, sizeof(where), "--%s", options[i].flag);
-		r = syn_config_set(config, &options[i], command->text[i],
+		r = syn_option_set(config, &options[i], command->text[i],
 				   where);
 	}
 	return r;

@@ -22,7 +22,8 @@
  * struct worker - all it is made of, in order of construction.
  * @sock:	to the keeper.
  * @start:	what the keeper said.
- * @listen_fd:	from the keeper.
+ * @listen:	the tenants' listening sockets, as the keeper said ...
+ * @tenant:	... and as the server takes them.
  * @kept:	kept memory, mapped.
  * @dev:	the device.
  * @mm:		the memory manager.
@@ -31,7 +32,8 @@
 struct worker {
 	int sock;
 	struct syn_keep_start start;
-	int listen_fd;
+	struct syn_keep_listen listen[SYN_TENANTS_MAX];
+	struct syn_server_tenant tenant[SYN_TENANTS_MAX];
 	void *kept;
 	struct syn_dev *dev;
 	struct syn_mm *mm;
@@ -97,9 +99,30 @@ static void drop_session(void *ctx, uint32_t kind, uint32_t id)
 	syn_keep_drop(worker->sock, kind, id);
 }
 
+static int listen_receive(struct worker *worker, uint32_t i)
+{
+	struct syn_keep_listen *listen = &worker->listen[i];
+	struct syn_server_tenant *tenant = &worker->tenant[i];
+	int fds[SYN_FDS_MAX];
+	int r;
+
+	r = syn_conn_recv(worker->sock, listen, sizeof(*listen), fds);
+	if (r < 0)
+		return r;
+	if (r != (int)sizeof(*listen) || listen->msg.type != SYN_KEEP_LISTEN ||
+	    listen->msg.nr_fds != 1)
+		return -EPROTO;
+	tenant->listen_fd = fds[0];
+	memcpy(tenant->dir, listen->dir, sizeof(tenant->dir));
+	memcpy(tenant->quota, worker->start.config.tenant[i].quota,
+	       sizeof(tenant->quota));
+	return 0;
+}
+
 static int start_receive(struct worker *worker)
 {
 	int fds[SYN_FDS_MAX];
+	uint32_t i;
 	int r;
 
 	r = syn_conn_recv(worker->sock, &worker->start, sizeof(worker->start),
@@ -108,12 +131,13 @@ static int start_receive(struct worker *worker)
 		return r;
 	if (r != (int)sizeof(worker->start) ||
 	    worker->start.msg.type != SYN_KEEP_START ||
-	    worker->start.msg.nr_fds != 2)
+	    worker->start.msg.nr_fds != 1)
 		return -EPROTO;
-	worker->listen_fd = fds[0];
-	r = syn_conn_segment_map(fds[1], worker->start.kept_bytes, 1,
+	r = syn_conn_segment_map(fds[0], worker->start.kept_bytes, 1,
 				 &worker->kept);
-	syn_close(fds[1]);
+	syn_close(fds[0]);
+	for (i = 0; i < worker->start.config.nr_tenants && !r; i++)
+		r = listen_receive(worker, i);
 	return r;
 }
 
@@ -144,7 +168,9 @@ static int mm_open(struct worker *worker)
 static int server_open(struct worker *worker)
 {
 	struct syn_server_config config = {
-		.listen_fd = worker->listen_fd,
+		.tenants = worker->tenant,
+		.nr_tenants = (uint32_t)worker->start.config.nr_tenants,
+		.domain_by = (uint32_t)worker->start.config.domain_by,
 		.mm = worker->mm,
 		.dev_event_fd = worker->dev->ops->event_fd(worker->dev),
 		.lifeline_fd = worker->sock,
@@ -166,13 +192,16 @@ static int server_open(struct worker *worker)
 
 static void worker_clear(struct worker *worker)
 {
+	uint32_t i;
+
 	worker->server = syn_server_free(worker->server);
 	worker->mm = syn_mm_free(worker->mm);
 	if (worker->dev)
 		worker->dev->ops->close(worker->dev);
 	if (worker->kept)
 		(void)munmap(worker->kept, worker->start.kept_bytes);
-	syn_close(worker->listen_fd);
+	for (i = 0; i < SYN_TENANTS_MAX; i++)
+		syn_close(worker->tenant[i].listen_fd);
 }
 
 /* -errno with what could not be done in *ret_what. */
@@ -208,26 +237,32 @@ static void signals_set(struct worker *worker)
 	(void)sigaction(SIGINT, &action, NULL);
 }
 
-/* The keeper removes the socket's file; when it was killed, nobody else can. */
-static void socket_remove(const struct worker *worker)
+/* The keeper removes the sockets' files; when it was killed, nobody else can. */
+static void sockets_remove(const struct worker *worker)
 {
-	const struct syn_keep_start *start = &worker->start;
+	const struct syn_config *config = &worker->start.config;
 	struct pollfd keeper = { .fd = worker->sock };
 	struct stat st;
+	uint32_t i;
 
 	if (poll(&keeper, 1, 0) != 1 || !(keeper.revents & POLLHUP))
 		return;
-	if (stat(start->config.socket, &st) == 0 &&
-	    st.st_dev == start->socket_dev && st.st_ino == start->socket_ino)
-		(void)unlink(start->config.socket);
+	for (i = 0; i < config->nr_tenants; i++)
+		if (stat(config->tenant[i].socket, &st) == 0 &&
+		    st.st_dev == worker->listen[i].dev &&
+		    st.st_ino == worker->listen[i].ino)
+			(void)unlink(config->tenant[i].socket);
 }
 
 int syn_worker_main(int sock)
 {
-	struct worker worker = { .sock = sock, .listen_fd = -1 };
+	struct worker worker = { .sock = sock };
 	const char *what;
+	uint32_t i;
 	int r;
 
+	for (i = 0; i < SYN_TENANTS_MAX; i++)
+		worker.tenant[i].listen_fd = -1;
 	r = worker_open(&worker, &what);
 	if (r) {
 		syn_error("%s: %s", what, strerror(-r));
@@ -243,7 +278,7 @@ int syn_worker_main(int sock)
 	if (r)
 		syn_error("the worker ends: %s", strerror(-r));
 	(void)signal(SIGTERM, SIG_IGN);
-	socket_remove(&worker);
+	sockets_remove(&worker);
 	worker_clear(&worker);
 	return r ? 1 : 0;
 }
