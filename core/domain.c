@@ -91,22 +91,38 @@ bool syn_domain_full(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
 	return bytes > over(max, domain_used(mm, domain, tier));
 }
 
-int syn_domain_charge(struct syn_mm *mm, uint32_t domain, uint32_t tier,
-		      uint64_t bytes)
+/* *ret_denied: although there are @bytes left. */
+static bool domain_fits(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
+			uint64_t bytes, bool *ret_denied)
 {
-	struct syn_domain *d = &mm->domain[domain];
 	uint64_t lacking;
 	uint64_t left;
 	uint64_t used;
 
 	tier_sums(mm, tier, domain, &used, &lacking);
-	left = over(syn_tier_of(mm, tier)->budget_bytes, used);
+	left = over(mm->tier[tier - SYN_TIER_HBM].budget_bytes, used);
 	/* Minimums that could not be kept free do not block each other. */
 	if (syn_domain_promised(mm, domain, tier, bytes))
 		lacking = 0;
-	d->denied = syn_domain_full(mm, domain, tier, bytes) ||
-		    (bytes <= left && bytes > over(left, lacking));
-	if (d->denied || bytes > left)
+	*ret_denied = syn_domain_full(mm, domain, tier, bytes) ||
+		      (bytes <= left && bytes > over(left, lacking));
+	return !*ret_denied && bytes <= left;
+}
+
+bool syn_domain_fits(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
+		     uint64_t bytes)
+{
+	bool denied;
+
+	return domain_fits(mm, domain, tier, bytes, &denied);
+}
+
+int syn_domain_charge(struct syn_mm *mm, uint32_t domain, uint32_t tier,
+		      uint64_t bytes)
+{
+	struct syn_domain *d = &mm->domain[domain];
+
+	if (!domain_fits(mm, domain, tier, bytes, &d->denied))
 		return -EDQUOT;
 	d->used[tier - SYN_TIER_HBM] += bytes;
 	return 0;
@@ -260,11 +276,10 @@ static uint32_t domain_find(const struct syn_mm *mm, const uint64_t *identity)
 	return SYN_NONE;
 }
 
-static uint32_t domain_unused(struct syn_mm *mm)
+static uint32_t domain_unused(const struct syn_mm *mm)
 {
 	uint32_t i;
 
-	syn_domain_reap(mm);
 	for (i = 0; i < SYN_DOMAINS_MAX; i++)
 		if (!syn_domain_exists(mm, i))
 			return i;
@@ -307,6 +322,10 @@ int syn_mm_domain_get(struct syn_mm *mm, const struct syn_domain_config *config,
 
 	if (fresh)
 		i = domain_unused(mm);
+	if (i == SYN_NONE) {
+		syn_domain_reap(mm);
+		i = domain_unused(mm);
+	}
 	if (i == SYN_NONE)
 		return -EUSERS;
 	if (fresh)

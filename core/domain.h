@@ -27,6 +27,9 @@ int syn_domain_charge(struct syn_mm *mm, uint32_t domain, uint32_t tier,
 void syn_domain_uncharge(struct syn_mm *mm, uint32_t domain, uint32_t tier,
 			 uint64_t bytes);
 
+/* It would not be refused. */
+bool syn_domain_fits(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
+		     uint64_t bytes);
 /* @bytes more are beyond its own maximum: others cannot help. */
 bool syn_domain_full(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
 		     uint64_t bytes);

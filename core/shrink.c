@@ -146,13 +146,34 @@ static struct syn_extent *shrink_choose(const struct syn_mm *mm,
 	return best;
 }
 
+/* The first that would still find no room after those before it had theirs. */
+static struct syn_pool *shrink_asker(const struct syn_mm *mm)
+{
+	const struct syn_tier_state *tier = &mm->tier[1];
+	uint64_t room = tier->budget_bytes - tier->extent_bytes;
+	struct syn_pool *pool;
+
+	syn_list_for_each (pool, &mm->asking, asking) {
+		if (pool->extent_bytes > room ||
+		    !syn_domain_fits(mm, pool->domain, SYN_TIER_HOST,
+				     pool->extent_bytes))
+			return pool;
+		room -= pool->extent_bytes;
+	}
+	return NULL;
+}
+
 /* Of whom nobody has anything to give, another one gets its turn. */
 static bool drain_begin(struct syn_mm *mm)
 {
-	struct syn_pool *asker =
-		syn_container_of(mm->asking.next, struct syn_pool, asking);
-	struct syn_extent *ext = shrink_choose(mm, asker);
+	struct syn_pool *asker = shrink_asker(mm);
+	struct syn_extent *ext;
 
+	if (!asker) {
+		drain_end(mm, SHRINK_RETRY_NS);
+		return false;
+	}
+	ext = shrink_choose(mm, asker);
 	if (!ext) {
 		syn_list_del(&asker->asking);
 		syn_list_add_tail(&mm->asking, &asker->asking);

@@ -177,11 +177,12 @@ int world_domain(struct world *w, uint32_t number, uint32_t *ret)
 	return syn_mm_domain_get(w->mm, &config, ret);
 }
 
-int client_join(struct client *c, uint32_t domain)
+int client_join_raw(struct client *c, uint32_t domain)
 {
 	struct syn_session_config config = {
 		.id = c->world->next_id++,
 		.pid = 1,
+		.domain = domain,
 		.name = "fake",
 		.nr_pages = CLIENT_PAGES,
 		.nr_timelines = CLIENT_LINES,
@@ -192,12 +193,16 @@ int client_join(struct client *c, uint32_t domain)
 		.sums = c->sums,
 		.now_ns = c->world->now_ns,
 	};
-	int r;
 
-	r = world_domain(c->world, domain, &config.domain);
-	if (r)
-		return r;
 	return syn_mm_session_new(c->world->mm, &config, &c->session);
+}
+
+int client_join(struct client *c, uint32_t domain)
+{
+	uint32_t index;
+	int r = world_domain(c->world, domain, &index);
+
+	return r ? r : client_join_raw(c, index);
 }
 
 void client_open(struct client *c, struct world *w, uint32_t domain)

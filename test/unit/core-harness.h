@@ -78,6 +78,7 @@ int world_domain(struct world *w, uint32_t number, uint32_t *ret);
 void client_init(struct client *c, struct world *w);
 void client_deinit(struct client *c);
 int client_join(struct client *c, uint32_t domain);
+int client_join_raw(struct client *c, uint32_t index);
 void client_open(struct client *c, struct world *w, uint32_t domain);
 /* Its process has exited. */
 void client_close(struct client *c);
