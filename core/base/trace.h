@@ -51,6 +51,8 @@
 
 #define SDT_USE_VARIADIC    1
 #define _SDT_HAS_SEMAPHORES 1
+/* Not every tracer can decode an operand in memory that has an index. */
+#define STAP_SDT_ARG_CONSTRAINT nr
 #include <sys/sdt.h>
 
 #define SYN_PROBE_DECLARE(name)                                                \

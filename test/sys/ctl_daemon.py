@@ -25,9 +25,9 @@ budget = 16M
 '''
 
 
-def watchdog():
+def watchdog(seconds=60):
     """Ends a test that hangs."""
-    signal.alarm(int(os.environ.get('SYN_TEST_WATCHDOG_S', '60')))
+    signal.alarm(int(os.environ.get('SYN_TEST_WATCHDOG_S', seconds)))
 
 
 def wait_for(what, condition):
