@@ -29,6 +29,7 @@ check=(
 	codespell
 	g++
 	git
+	libbpf-dev
 	mandoc
 	pahole
 	patch
@@ -52,11 +53,16 @@ clang_runtime() {
 	[[ -z $number ]] || echo "libclang-rt-$number-dev"
 }
 
+# Not a package of its own everywhere; without it synapse-lat is not built.
+bpf_tool() {
+	apt-cache policy bpftool | sed -n 's/^ *Candidate: [^(].*/bpftool/p'
+}
+
 missing_of() {
 	local name
 
 	for name in "$@"; do
-		have "$name" || echo "$name"
+		[[ -z $name ]] || have "$name" || echo "$name"
 	done
 }
 
@@ -94,6 +100,6 @@ fi
 mapfile -t missing < <(missing_of "${wanted[@]}")
 [[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
 if [[ " ${groups[*]} " == *" check "* ]]; then
-	mapfile -t missing < <(missing_of "$(clang_runtime)")
+	mapfile -t missing < <(missing_of "$(clang_runtime)" "$(bpf_tool)")
 	[[ -z ${missing[*]} ]] || install "${missing[@]}"
 fi

@@ -52,30 +52,36 @@ class Daemon:
         self.dir = tempfile.mkdtemp(prefix='syn-ctl-')
         os.chmod(self.dir, 0o755)
         self.socket = os.path.join(self.dir, 'sock')
-        conf = os.path.join(self.dir, 'conf')
-        with open(conf, 'w', encoding='utf-8') as f:
+        self.conf = os.path.join(self.dir, 'conf')
+        with open(self.conf, 'w', encoding='utf-8') as f:
             f.write(CONF.format(socket=self.socket))
         self.log = open(os.path.join(self.dir, 'log'), 'w+',
                         encoding='utf-8')
-        self.keeper = subprocess.Popen([synapsed, '--config', conf],
-                                       stdout=self.log, stderr=self.log)
+        self.start(synapsed)
 
-    def __enter__(self):
+    def start(self, synapsed):
+        self.keeper = subprocess.Popen([synapsed, '--config', self.conf],
+                                       stdout=self.log, stderr=self.log)
         wait_for('an answer of synapsed',
                  lambda: self.keeper.poll() is not None
                  or self.ctl('status').returncode == 0)
         if self.keeper.poll() is not None:
             self.log.seek(0)
             sys.exit(f'FAIL: synapsed ended: {self.log.read()}')
-        return self
 
-    def __exit__(self, *_):
+    def stop(self):
         self.keeper.terminate()
         try:
             self.keeper.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             self.keeper.kill()
             self.keeper.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
         self.log.close()
         shutil.rmtree(self.dir)
 

@@ -3,54 +3,75 @@
 """The probes in the binary, their semaphores, and the scripts of bpf/.
 
 test-probes.py list|silent|scripts SYNAPSED SYNAPSECTL LOAD TRACE_H BPF_DIR
+test-probes.py played PLAYER BPF_DIR
 
 list     the notes of the binary are the list of trace.h, each with a semaphore
 silent   nobody listens: every semaphore of the worker is 0
 scripts  each script raises the semaphores of its probes, under load prints what
          the daemon's own counters say, and lowers them when it ends; needs root
          and a kernel with uprobes
+played   a program fires probes by order: the scripts say what it did, also what
+         a daemon under load does not do
 """
 
-import collections
 import json
 import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
 
-from ctl_daemon import SKIP, Daemon, Load, check, wait_for, watchdog
+from ctl_daemon import Daemon, Load, check, wait_for, watchdog
+from probes import Player, mount_tracefs, notes_of, raised, settled, skip
 
 ENTRY = re.compile(r'^\s*X\((\w+)\)\s*/\*\s*(.*?)\s*\*/', re.M)
-NOTE = re.compile(r'Provider: synapse\n\s*Name: (\w+)\n\s*Location: \S+, '
-                  r'Base: (\S+), Semaphore: (\S+)\n\s*Arguments: (.*)')
+OPERAND = re.compile(r'-?[1248]@(%\w+|-?\d*\(%\w+\)|\$-?\d+)'
+                     r'|-?[1248]@(w|x)\d+|-?[1248]@\[(x\d+|sp)(, -?\d+)?\]'
+                     r'|-?[1248]@-?\d+')
 SCRIPTS = {
     'fault-latency.bt': {'fault_begin', 'fault_end'},
     'tier-flow.bt': {'load_begin', 'load_end', 'demote_begin', 'demote_end'},
     'lease-life.bt': {'lease', 'release', 'detach'},
+    'pressure.bt': {'reclaim_begin', 'reclaim_end', 'evict', 'backpressure'},
+    'swap-io.bt': {'swap_out_begin', 'swap_out_end', 'swap_in_begin',
+                   'swap_in_end', 'slot_retire'},
+    'codec.bt': {'encode_begin', 'encode_end'},
 }
-
-Note = collections.namedtuple('Note', 'name base semaphore arguments')
-
-
-def skip(why):
-    print(f'skipped: {why}')
-    sys.exit(SKIP)
-
-
-def notes_of(binary):
-    if not shutil.which('readelf'):
-        skip('no readelf')
-    text = subprocess.run(['readelf', '-nW', binary], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
-    notes = [Note(name, int(base, 16), int(semaphore, 16), arguments.split())
-             for name, base, semaphore, arguments in NOTE.findall(text)]
-    if not notes:
-        skip('built without probes')
-    return notes
+# What is played: the probes, what is printed, and each map but the times.
+PLAYS = {
+    'fault-latency.bt': (
+        ['fault_begin 1 2 2 1', 'fault_begin 1 3 3 1', 'fault_end 1 2 4',
+         'fault_end 1 2 0', 'fault_end 1 3 -5', 'fault_end 1 4 0'],
+        '', {'@ends_by_result': {'0': 1, '-5': 1}},
+        {'@fault_us': {'host,1': 1, 'nvme,1': 1}}),
+    'swap-io.bt': (
+        ['swap_out_begin 1 65536 4096', 'swap_out_begin 2 65537 8192',
+         'swap_out_begin 3 65538 8192', 'swap_out_end 2 65537 0',
+         'swap_out_end 1 65536 0', 'swap_out_end 3 65538 -5',
+         'slot_retire 65538 -5', 'swap_in_begin 7 1 65536 4096',
+         'swap_in_begin 8 2 65537 8192', 'swap_in_end 7 1 65536 0',
+         'swap_in_end 8 2 65537 -84', 'swap_in_end 9 9 9 0'],
+        'total out: 2 pages, 12288 bytes\ntotal in: 1 pages, 4096 bytes\n',
+        {'@failed': {'-5,out': 1, '-84,in': 1}, '@retired': {'-5': 1}},
+        {'@out_us': 2, '@in_us': 1}),
+    'codec.bt': (
+        ['encode_begin 3 131072', 'encode_begin 4 65536', 'encode_end 4 0 900',
+         'encode_end 3 0 901', 'encode_begin 5 131072', 'encode_end 5 -33 0',
+         'encode_end 6 0 1'],
+        '', {'@encoded_bytes': 196608, '@kept_raw': {'-33': 1}},
+        {'@encode_us': {'131072': 1, '65536': 1}, '@worst_error': 2}),
+    'pressure.bt': (
+        ['reclaim_begin 5 4 1', 'reclaim_begin -1 7 2', 'reclaim_end -1 6 2',
+         'reclaim_end 5 4 1', 'evict 5 4 7', 'evict 6 4 7', 'evict 7 5 -1',
+         'backpressure 3 5 1000000', 'backpressure 3 1 2000000',
+         'backpressure 4 8 2000000'],
+        '', {'@wanted': {'1': 4, '2': 7}, '@taken': {'1': 4, '2': 6},
+             '@dropped': {'7,room': 2, '-1,ordered': 1},
+             '@refused': {'3,fault': 1, '3,lease': 1, '4,other': 1}},
+        {'@reclaim_us': {'1': 1, '2': 1}, '@hint_us': {'3': 2, '4': 1}}),
+}
 
 
 def test_list(binary, trace_h):
@@ -64,40 +85,13 @@ def test_list(binary, trace_h):
         mine = [n for n in notes if n.name == name]
         check(f'arguments of {name}', {len(n.arguments) for n in mine},
               {nr_args})
+        # What every tracer can decode: a register, it dereferenced, a constant.
+        check(f'operands of {name}',
+              [a for n in mine for a in n.arguments
+               if not OPERAND.fullmatch(a)], [])
         check(f'semaphores of {name}',
               len({n.semaphore for n in mine} - {0}), 1)
     check('semaphores', len({n.semaphore for n in notes}), len(listed))
-
-
-def load_bias(pid, binary):
-    """What the loader added to the binary's addresses: it is a PIE."""
-    with open(f'/proc/{pid}/maps', encoding='utf-8') as maps:
-        for line in maps:
-            fields = line.split(maxsplit=5)
-            if (len(fields) == 6 and int(fields[2], 16) == 0
-                    and fields[5].strip() == os.path.realpath(binary)):
-                return int(fields[0].split('-')[0], 16)
-    sys.exit(f'FAIL: {binary} is not mapped in {pid}')
-
-
-def semaphores_of(pid, binary, notes):
-    """Name: value, read from the process's memory."""
-    bias = load_bias(pid, binary)
-    values = {}
-    try:
-        mem = open(f'/proc/{pid}/mem', 'rb')
-    except PermissionError:
-        skip('no access to the memory of another process')
-    with mem:
-        for note in notes:
-            mem.seek(bias + note.semaphore)
-            values[note.name] = struct.unpack('<H', mem.read(2))[0]
-    return values
-
-
-def raised(pid, binary, notes):
-    return {name for name, value in semaphores_of(pid, binary, notes).items()
-            if value}
 
 
 def test_silent(daemon, binary, load):
@@ -114,12 +108,7 @@ def tracing_or_skip():
         skip('not root')
     if not shutil.which('bpftrace'):
         skip('no bpftrace')
-    if not os.path.exists('/sys/kernel/tracing/uprobe_events'):
-        subprocess.run(['mount', '-t', 'tracefs', 'nodev',
-                        '/sys/kernel/tracing'], check=False,
-                       stderr=subprocess.DEVNULL)
-    if not os.path.exists('/sys/kernel/tracing/uprobe_events'):
-        skip('no uprobes')
+    mount_tracefs()
     probe = subprocess.run(['bpftrace', '-e', 'BEGIN { exit(); }'],
                            check=False, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
@@ -177,35 +166,57 @@ def check_lease_life(maps, _, delta, did):
     check('leases in all', nr_in(hist) + did['leak'], delta['leases'])
 
 
+def check_pressure(maps, _, delta, __):
+    check('reclaim', maps['@wanted']['1'] > 0 and nr_in(maps['@reclaim_us']) > 0,
+          True)
+    check('dropped', sum(maps.get('@dropped', {}).values()),
+          delta['evictions'])
+    check('refused', sum(maps.get('@refused', {}).values()),
+          delta['backpressure'])
+
+
+def check_swap_io(maps, printed, delta, _):
+    check('totals', len(re.findall(r'^total (?:in|out): \d+ pages, \d+ bytes$',
+                                   printed, re.M)), 2)
+    check('retired', sum(maps.get('@retired', {}).values()),
+          delta['swap_retired'])
+
+
+def check_codec(maps, _, delta, __):
+    check('encoded', nr_in(maps.get('@encode_us')), delta['encoded'])
+    check('kept raw', sum(maps.get('@kept_raw', {}).values()),
+          delta['raw_fallbacks'])
+
+
 CHECKS = {
+    'pressure.bt': check_pressure,
+    'swap-io.bt': check_swap_io,
+    'codec.bt': check_codec,
     'fault-latency.bt': check_fault_latency,
     'tier-flow.bt': check_tier_flow,
     'lease-life.bt': check_lease_life,
 }
 
 
-def settled(daemon):
-    """Counters once nothing moves in the background any more."""
-    before, after = None, daemon.ask('status')
-    while before is None or any(before[k] != after[k] for k in after
-                                if k != 'uptime_ns'):
-        time.sleep(0.1)
-        before, after = after, daemon.ask('status')
-    return after
+def listen(path, pid, binary, probes):
+    """bpftrace with a script, once all of its probes are attached."""
+    notes = notes_of(binary)
+    env = dict(os.environ, BPFTRACE_MAP_KEYS_MAX='65536')
+    tracer = subprocess.Popen(['bpftrace', '-f', 'json', '-p', str(pid), path],
+                              env=env, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+    wait_for(f'{os.path.basename(path)} listening',
+             lambda: tracer.poll() is not None
+             or raised(pid, binary, notes) == probes)
+    return tracer
 
 
 def test_script(daemon, binary, load, path):
-    notes = notes_of(binary)
     name = os.path.basename(path)
+    notes = notes_of(binary)
     before = settled(daemon)
     worker = before['worker_pid']
-    env = dict(os.environ, BPFTRACE_MAP_KEYS_MAX='65536')
-    tracer = subprocess.Popen(['bpftrace', '-f', 'json', '-p', str(worker),
-                               path], env=env, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(f'{name} listening',
-             lambda: tracer.poll() is not None
-             or raised(worker, binary, notes) == SCRIPTS[name])
+    tracer = listen(path, worker, binary, SCRIPTS[name])
     client = Load(load, daemon)
     if name == 'tier-flow.bt':  # let its clock tick once more
         time.sleep(1.5)
@@ -223,9 +234,48 @@ def test_script(daemon, binary, load, path):
              lambda: not raised(worker, binary, notes))
 
 
+def test_scripts(daemon, binary, load, bpf):
+    there = {note.name for note in notes_of(binary)}
+    for script, probes in SCRIPTS.items():
+        if probes <= there:
+            test_script(daemon, binary, load, os.path.join(bpf, script))
+        else:
+            print(f'{script}: the daemon has no {probes - there}')
+
+
+def counts_of(hist):
+    """Entries by key; without keys there is one list of buckets."""
+    if isinstance(hist, list):
+        return sum(b['count'] for b in hist)
+    return {key: counts_of(buckets) for key, buckets in hist.items()}
+
+
+def test_played(binary, bpf):
+    for script, (lines, text, values, hists) in PLAYS.items():
+        player = Player(binary)
+        tracer = listen(os.path.join(bpf, script), player.pid, binary,
+                        SCRIPTS[script])
+        player.play(*lines)
+        maps, printed = output_of(tracer)
+        maps = {name: value for name, value in maps.items() if value}
+        check(f'{script} prints', printed, text)
+        check(f'maps of {script}', set(maps), set(values) | set(hists))
+        for name, value in values.items():
+            check(f'{script}: {name}', maps[name], value)
+        for name, value in hists.items():
+            check(f'{script}: entries of {name}', counts_of(maps[name]), value)
+        player.end()
+
+
 def main():
+    watchdog(200)  # to attach and detach takes long on a busy machine
+    if sys.argv[1] == 'played':
+        player, bpf = sys.argv[2:]
+        notes_of(player)
+        tracing_or_skip()
+        test_played(player, bpf)
+        return
     what, synapsed, synapsectl, load, trace_h, bpf = sys.argv[1:]
-    watchdog()
     if what == 'list':
         test_list(synapsed, trace_h)
         return
@@ -236,9 +286,7 @@ def main():
         if what == 'silent':
             test_silent(daemon, synapsed, load)
         else:
-            for script in SCRIPTS:
-                test_script(daemon, synapsed, load,
-                            os.path.join(bpf, script))
+            test_scripts(daemon, synapsed, load, bpf)
 
 
 main()
