@@ -22,7 +22,7 @@
 
 /* Elements are compared in units of a level, and summed in 32nds of one. */
 #define H4_FRACTION 5
-#define H4_GAIN	    1252.0f /* 32 * 39.125 */
+#define H4_UNIT	    0x1.a2c2a8p-11f /* 1 / (32 * 39.125) */
 
 /* A token below this sum of squares has no scale that fp16 can hold. */
 #define H4_TINY 0x1p-60f
@@ -52,6 +52,9 @@ struct syn_h4_form {
 };
 
 extern const struct syn_h4_form syn_h4_plain;
+#if defined(__x86_64__)
+extern const struct syn_h4_form syn_h4_avx512;
+#endif
 
 #define SYN_H4_FORMS_MAX 3u
 

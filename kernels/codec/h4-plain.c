@@ -142,15 +142,20 @@ static float lanes_fold(float *lane)
 	return lane[0];
 }
 
-/* The widest butterflies first. */
+/* The distances of butterflies, in the order that the definition gives. */
 static void float_transform(float *x, uint32_t dim)
 {
-	for (uint32_t half = dim / 2; half; half /= 2) {
-		for (uint32_t i = 0; i < dim; i++) {
-			float a = x[i], b = x[i | half];
+	static const uint32_t halves[] = { 64, 32, 16, 4, 2, 1, 8 };
 
-			if (i & half)
+	for (uint32_t k = 0; k < syn_array_size(halves); k++) {
+		uint32_t half = halves[k];
+
+		for (uint32_t i = 0; i < dim; i++) {
+			float a = x[i], b;
+
+			if (i & half || half >= dim)
 				continue;
+			b = x[i | half];
 			x[i] = a + b;
 			x[i | half] = a - b;
 		}
@@ -192,7 +197,7 @@ static unsigned int code_of(int at)
  * struct token - one while it is encoded.
  * @x:		less the mean, and from then on.
  * @power:	its sum of squares.
- * @gain:	from the transform of @x to 32nds of a level.
+ * @unit:	a 32nd of a level, in the transform of @x; 0: all of it is.
  * @dot:	the sum of 32nds times levels.
  * @square:	the sum of the squares of the levels.
  * @scale:	as stored.
@@ -200,7 +205,7 @@ static unsigned int code_of(int at)
 struct token {
 	float x[H4_DIM_MAX];
 	float power;
-	float gain;
+	float unit;
 	int32_t dot;
 	int32_t square;
 	float scale;
@@ -215,15 +220,17 @@ static void token_power(struct token *t, uint32_t dim)
 	for (uint32_t i = LANES; i < dim; i++)
 		lane[i % LANES] += t->x[i] * t->x[i];
 	t->power = lanes_fold(lane);
-	t->gain = t->power >= H4_TINY ? H4_GAIN / sqrtf(t->power) : 0;
+	t->unit = t->power >= H4_TINY ? sqrtf(t->power) * H4_UNIT : 0;
 }
 
 static void token_codes(struct token *t, uint32_t dim, unsigned char *ret_codes)
 {
+	float gain = t->unit != 0 ? 1 / t->unit : 0;
+
 	t->dot = 0;
 	t->square = 0;
 	for (uint32_t i = 0; i < dim; i++) {
-		int at = (int)rintf(t->x[i] * t->gain);
+		int at = (int)rintf(t->x[i] * gain);
 		unsigned int code = code_of(at);
 		int level = level_of(code);
 
@@ -240,30 +247,26 @@ static void token_codes(struct token *t, uint32_t dim, unsigned char *ret_codes)
 static void token_scale(struct token *t, uint32_t dim, bool keys,
 			void *ret_scale)
 {
-	float dot = (float)t->dot;
+	float dot = (float)t->dot * t->unit;
 
-	if (t->gain == 0)
+	if (t->unit == 0)
 		t->scale = 0;
 	else if (keys)
-		t->scale = H4_SCALE * (t->power * t->gain / dot);
+		t->scale = H4_SCALE * (t->power / dot);
 	else
-		t->scale = H4_SCALE / (float)dim *
-			   (dot / (t->gain * (float)t->square));
+		t->scale = H4_SCALE / (float)dim * (dot / (float)t->square);
 	f16_store(ret_scale, t->scale);
 	t->scale = f16_load(ret_scale);
 }
 
-/* The square of what is lost; the transform keeps squares but for a factor. */
+/* The square of what is lost: all of it where there is no scale. */
 static float token_loss(const struct token *t, uint32_t dim)
 {
 	float scale = t->scale * H4_SCALE_INV;
-	float dot;
+	float dot = (float)t->dot * t->unit;
 
-	if (t->gain == 0)
-		return t->power;
-	dot = (float)t->dot / t->gain;
 	return (t->power - 2 * (scale * dot)) +
-	       scale * scale * (float)(t->square * (int32_t)dim);
+	       scale * scale * ((float)t->square * (float)dim);
 }
 
 static int tile_error(float *loss, float *power, uint16_t *ret_error)

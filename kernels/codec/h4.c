@@ -10,6 +10,11 @@ unsigned int syn_h4_forms(const struct syn_h4_form **ret)
 	unsigned int nr = 0;
 
 	ret[nr++] = &syn_h4_plain;
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx512vbmi") &&
+	    __builtin_cpu_supports("avx512vnni"))
+		ret[nr++] = &syn_h4_avx512;
+#endif
 	return nr;
 }
 
