@@ -39,6 +39,7 @@ int syn_bench_pin(struct syn_bench *bench);
 int syn_bench_lease(struct syn_bench *bench);
 int syn_bench_ring(struct syn_bench *bench);
 int syn_bench_move(struct syn_bench *bench);
+int syn_bench_encode(struct syn_bench *bench);
 int syn_bench_attach(struct syn_bench *bench);
 int syn_bench_idle(struct syn_bench *bench);
 int syn_bench_record(struct syn_bench *bench);

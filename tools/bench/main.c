@@ -21,6 +21,7 @@ static const struct {
 	{ "lease", "lease and release in batches of 64", syn_bench_lease },
 	{ "ring", "round trip of a lease against a bare ring", syn_bench_ring },
 	{ "move", "pages between tiers against memcpy", syn_bench_move },
+	{ "encode", "pages encoded by the daemon's workers", syn_bench_encode },
 	{ "attach", "time to get a session", syn_bench_attach },
 	{ "idle", "context switches with 256 idle sessions", syn_bench_idle },
 	{ "record", "bytes of records a page", syn_bench_record },
