@@ -441,7 +441,9 @@ void syn_simdisk_cut(struct syn_simdisk *sim)
 		unsigned char *medium = sim->medium + i * SIM_SECTOR;
 		unsigned char *cache = sim->cache + i * SIM_SECTOR;
 
-		if (sim->dirty[i] && sim_random(sim) & 1)
+		if (!sim->dirty[i])
+			continue;
+		if (sim_random(sim) & 1)
 			memcpy(medium, cache, SIM_SECTOR);
 		else
 			memcpy(cache, medium, SIM_SECTOR);

@@ -59,6 +59,10 @@ static int file_open(const char *path, int flags)
 		return -EMFILE;
 	fd = open(path, flags | O_RDWR | O_DIRECT | O_CLOEXEC | O_NONBLOCK,
 		  0600);
+	/* Not every kind of file says so itself when it is opened like this. */
+	if (fd < 0 && errno == EINVAL && stat(path, &st) == 0 &&
+	    !S_ISREG(st.st_mode))
+		return -ENXIO;
 	if (fd < 0)
 		return -errno;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -72,8 +76,8 @@ static int refuse_open(char *ret_why, int error, const char *path)
 	switch (error) {
 	case -ENOENT:
 		return refuse(ret_why, error,
-			      "%.200s: no such file; to make it: synapsectl "
-			      "swap init %.100s SIZE",
+			      "%.200s: no such file or directory; to make it: "
+			      "synapsectl swap init %.100s SIZE",
 			      path, path);
 	case -EINVAL:
 		return refuse(
@@ -319,10 +323,20 @@ int syn_swapfile_init(const char *path, uint64_t bytes, bool force,
 
 /* ---- open --------------------------------------------------------------- */
 
+static bool geometry_is_ours(const struct syn_swap_super *super)
+{
+	return super->block_bytes == SYN_DISK_BLOCK && super->nr_segments &&
+	       super->nr_segments <= SYN_SWAP_SEGMENTS_MAX &&
+	       super->segment_bytes >= SEGMENT_STEP &&
+	       super->segment_bytes <= SEGMENT_MAX &&
+	       super->segment_bytes % SEGMENT_STEP == 0 &&
+	       super->bytes == SYN_DISK_BLOCK + super->nr_segments *
+							super->segment_bytes;
+}
+
 static int super_check(const struct syn_swap_super *super, uint64_t bytes,
 		       char *ret_why, const char *path)
 {
-	struct syn_swap_super want = { 0 };
 	uint64_t machine[2];
 
 	if (super->magic != SYN_SWAP_MAGIC)
@@ -337,12 +351,7 @@ static int super_check(const struct syn_swap_super *super, uint64_t bytes,
 		return refuse(ret_why, -EBADMSG,
 			      "%.200s: its first block is damaged; " REMAKE,
 			      path, path);
-	if (geometry_set(&want, super->bytes) || want.bytes != super->bytes ||
-	    super->block_bytes != SYN_DISK_BLOCK ||
-	    super->segment_bytes % SEGMENT_STEP || !super->nr_segments ||
-	    super->nr_segments > SYN_SWAP_SEGMENTS_MAX ||
-	    SYN_DISK_BLOCK + super->nr_segments * super->segment_bytes !=
-		    super->bytes)
+	if (!geometry_is_ours(super))
 		return refuse(ret_why, -ERANGE,
 			      "%.200s: of a geometry that is not ours; " REMAKE,
 			      path, path);
