@@ -145,6 +145,11 @@ campaign() {
 	else
 		fail "campaign"
 	fi
+	if build/gcc/test/sys/campaign-tsunami --seconds 60; then
+		count 1 0 0
+	else
+		fail "tsunami"
+	fi
 }
 
 ./tools/deps.sh build check

@@ -146,14 +146,28 @@ static void reply_set(struct syn_peer *peer, struct syn_msg *reply,
 	peer->reply_bytes = bytes;
 }
 
+/* A codec whose loans this client could not decode. */
+static bool space_is_beyond(const struct syn_peer *peer,
+			    const struct syn_msg_space *space)
+{
+	if (peer->features & SYN_FEATURE_H4)
+		return false;
+	for (uint32_t i = 0; i < SYN_COMPONENTS_MAX; i++)
+		if (space->component[i].codec == SYN_CODEC_H4)
+			return true;
+	return false;
+}
+
 static void message_space(struct syn_peer *peer,
 			  const struct syn_msg_space *space)
 {
 	struct syn_msg_space_reply reply = { 0 };
-	const char *why = "";
-	int r;
+	const char *why = "h4 is not in use in this session";
+	int r = -EOPNOTSUPP;
 
-	r = syn_mm_space_define(peer->server->config.mm, space, &reply, &why);
+	if (!space_is_beyond(peer, space))
+		r = syn_mm_space_define(peer->server->config.mm, space, &reply,
+					&why);
 	if (r) {
 		syn_debug("session %u: space refused: %s", peer->id, why);
 		memset(&reply, 0, sizeof(reply));

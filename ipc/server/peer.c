@@ -152,6 +152,7 @@ int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
 	syn_list_init(&peer->link);
 	syn_list_init(&peer->active);
 	syn_list_init(&peer->waiting);
+	syn_list_init(&peer->refused);
 	syn_list_init(&peer->parked);
 	r = syn_cred_get(sock, &peer->cred, &peer->pid_fd);
 	if (r)
@@ -298,7 +299,7 @@ static int session_keep(struct syn_peer *peer)
 }
 
 static int welcome_send(struct syn_peer *peer, uint32_t version,
-			uint64_t features, int wake_read_fd)
+			int wake_read_fd)
 {
 	const int fds[] = { peer->seg.client_fd, peer->seg.shared_fd,
 			    peer->bell_fd, wake_read_fd };
@@ -309,7 +310,7 @@ static int welcome_send(struct syn_peer *peer, uint32_t version,
 	welcome.version = version;
 	welcome.session = peer->id;
 	welcome.epoch = peer->server->config.epoch;
-	welcome.features = features & SYN_SERVER_FEATURES;
+	welcome.features = peer->features;
 	return syn_conn_send(peer->sock, &welcome.msg, fds,
 			     syn_array_size(fds));
 }
@@ -330,6 +331,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 		goto fail;
 	why = "its segments could not be made";
 	peer->id = server->next_id;
+	peer->features = hello->features & SYN_SERVER_FEATURES;
 	r = syn_segments_init(&peer->seg, hello->nr_pages, hello->nr_timelines);
 	if (r)
 		goto fail;
@@ -349,7 +351,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	why = "WELCOME could not be sent";
 	r = peer_watch(peer, peer->bell_fd, EPOLLIN | EPOLLET, SYN_WAKE_BELL);
 	if (!r)
-		r = welcome_send(peer, version, hello->features, wake_read_fd);
+		r = welcome_send(peer, version, wake_read_fd);
 	if (r)
 		goto drop;
 	syn_close(wake_read_fd);

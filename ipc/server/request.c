@@ -7,8 +7,12 @@
  * in, the record marked as answered, then the completion is published.
  *
  * A request parks in two cases.  It waits when the memory manager may have
- * room soon; waiting requests of a session keep their order.  It is held when
- * its answer is known but an extent it refers to could not be sent.
+ * room soon, or for the disk.  It is held when its answer is known but an extent
+ * it refers to could not be sent.
+ *
+ * Who waits for room is served in order.  Requests of one session keep theirs;
+ * sessions take turns, whoever was answered behind the others; and what has
+ * just been freed is first offered to those who wait, whoever asks meanwhile.
  */
 #include "ipc/server/request.h"
 
@@ -21,9 +25,17 @@
 /* Submissions of one client in one pass, so that others have their turn. */
 #define REQUEST_PASS_MAX 32
 
-/* Longest time a request waits for room, and what it is told then. */
+/* Longest time a request waits. */
 #define REQUEST_PATIENCE_NS 100000000u
-#define REQUEST_HINT_NS	    10000000u
+
+/*
+ * A hint: this, and more for each session that was refused in the last second.
+ * With ten times as much for each, those who had been refused slept too long,
+ * and the others took what came free: see Documentation/benchmarks.
+ */
+#define REQUEST_HINT_NS	     1000000u
+#define REQUEST_HINT_EACH_NS 100000u
+#define REQUEST_HINT_MAX_NS  1000000000u
 
 /* __builtin_prefetch() writes nothing of the sort without -mprfchw. */
 #if defined(__x86_64__)
@@ -65,7 +77,7 @@ struct request {
  * @out_bytes:	of an entry that goes out; 0: none.
  * @object:	uses the object word.
  * @nr_args:	leading argument words that it uses.
- * @waits:	may wait for room, in the session's order.
+ * @waits:	wants room and may wait for it, in its turn.
  * @extents:	its answer may name an extent.
  * @frees:	may make room for another.
  */
@@ -123,6 +135,13 @@ static const struct op_rule op_rules[SYN_OP_NR] = {
 			    .max_nr = SYN_BATCH_MAX,
 			    .in_bytes = sizeof(struct syn_vec_share) },
 	[SYN_OP_RETIRED] = { .object = true, .frees = true },
+	[SYN_OP_ADVISE] = { .min_nr = 1,
+			    .max_nr = SYN_BATCH_MAX,
+			    .in_bytes = sizeof(struct syn_vec_advise),
+			    .frees = true },
+	[SYN_OP_PERSIST] = { .min_nr = 1,
+			     .max_nr = SYN_BATCH_MAX,
+			     .in_bytes = sizeof(uint64_t) },
 };
 
 static int request_check(const struct syn_sqe *sqe)
@@ -142,6 +161,14 @@ static int request_check(const struct syn_sqe *sqe)
 }
 
 static int commit_check(const struct syn_vec_commit *vec, uint32_t nr)
+{
+	for (uint32_t i = 0; i < nr; i++)
+		if (vec[i].pad0)
+			return -EINVAL;
+	return 0;
+}
+
+static int advise_check(const struct syn_vec_advise *vec, uint32_t nr)
 {
 	for (uint32_t i = 0; i < nr; i++)
 		if (vec[i].pad0)
@@ -181,8 +208,47 @@ static int request_dispatch(struct syn_peer *peer, struct request *req)
 		return syn_mm_report(session, in, sqe->nr);
 	case SYN_OP_RETIRED:
 		return syn_mm_retired(session, sqe->object);
+	case SYN_OP_ADVISE:
+		r = advise_check(in, sqe->nr);
+		return r ? r : syn_mm_advise(session, in, sqe->nr);
+	case SYN_OP_PERSIST:
+		return syn_mm_persist(session, in, sqe->nr);
 	}
 	return 0; /* NOP: the table lets no other op through */
+}
+
+static void peer_content(struct syn_peer *peer)
+{
+	if (syn_list_empty(&peer->refused))
+		return;
+	syn_list_del(&peer->refused);
+	peer->server->nr_refused--;
+}
+
+/*
+ * When to come back, given how many others will.  Who has not been seen for as
+ * long as the longest hint is not one of them.
+ */
+static uint64_t peer_hint(struct syn_peer *peer)
+{
+	struct syn_server *server = peer->server;
+	const uint64_t now_ns = syn_now_ns();
+
+	peer_content(peer);
+	peer->refused_ns = now_ns;
+	syn_list_add_tail(&server->refused, &peer->refused);
+	server->nr_refused++;
+	for (;;) {
+		struct syn_peer *oldest = syn_container_of(
+			server->refused.next, struct syn_peer, refused);
+
+		if (oldest->refused_ns + REQUEST_HINT_MAX_NS >= now_ns)
+			break;
+		peer_content(oldest);
+	}
+	return syn_min(REQUEST_HINT_NS + (uint64_t)server->nr_refused *
+						 REQUEST_HINT_EACH_NS,
+		       (uint64_t)REQUEST_HINT_MAX_NS);
 }
 
 /* Fills the answer; SYN_MM_E_WAIT leaves the request as it was. */
@@ -203,6 +269,10 @@ static int request_execute(struct syn_peer *peer, struct request *req)
 			req->out_bytes = (uint32_t)r * rule->out_bytes;
 		return 0;
 	}
+	if (r == SYN_E_BACKPRESSURE)
+		req->cqe.val[0] = peer_hint(peer);
+	else if (rule->waits)
+		peer_content(peer);
 	if (r > 0)
 		req->cqe.flags = SYN_CQE_F_OUTCOME;
 	else if (r == 0)
@@ -233,13 +303,15 @@ static void request_post(struct syn_peer *peer, struct request *req)
 /* No room came in time. */
 static void request_refuse(struct syn_peer *peer, struct request *req)
 {
-	SYN_PROBE(backpressure, peer->id, req->sqe.op, REQUEST_HINT_NS);
+	const uint64_t hint_ns = peer_hint(peer);
+
+	SYN_PROBE(backpressure, peer->id, req->sqe.op, hint_ns);
 	peer->server->backpressure++;
 	req->out_bytes = 0;
 	req->cqe = (struct syn_cqe){ .cookie = req->sqe.cookie,
 				     .res = SYN_E_BACKPRESSURE,
 				     .flags = SYN_CQE_F_OUTCOME,
-				     .val = { REQUEST_HINT_NS } };
+				     .val = { hint_ns } };
 	request_post(peer, req);
 }
 
@@ -327,12 +399,24 @@ static int request_settle(struct syn_peer *peer, struct request *req)
 	return 0;
 }
 
-static bool peer_waits(const struct syn_peer *peer)
+static bool request_waits_for_room(const struct request *req)
+{
+	return !req->held && op_rules[req->sqe.op].waits;
+}
+
+/*
+ * Whether a request that wants room has to stand behind others: those of its
+ * session, or anybody's while something has been freed and not been offered to
+ * them.  All are tried in their turn as soon as the ring is quiet.
+ */
+static bool request_queues(const struct syn_peer *peer)
 {
 	const struct request *req;
 
+	if (peer->server->retry_due && !syn_list_empty(&peer->server->waiting))
+		return true;
 	syn_list_for_each (req, &peer->parked, link)
-		if (!req->held)
+		if (request_waits_for_room(req))
 			return true;
 	return false;
 }
@@ -379,8 +463,7 @@ static int request_serve(struct syn_peer *peer)
 		return 0;
 	}
 	r = SYN_MM_E_WAIT;
-	if (!peer->nr_parked || !op_rules[req.sqe.op].waits ||
-	    !peer_waits(peer))
+	if (!op_rules[req.sqe.op].waits || !request_queues(peer))
 		r = request_execute(peer, &req);
 	if (r == SYN_MM_E_WAIT)
 		return request_park(peer, &req, false);
@@ -438,18 +521,31 @@ int syn_request_pass(struct syn_peer *peer, uint64_t now_ns)
 
 /* ---- parked requests ---------------------------------------------------- */
 
-/* The oldest that waits for room: 1 answered, 0 not, -errno: peer ended. */
-static int peer_retry(struct syn_peer *peer)
+/* The oldest that need not wait longer is executed; NULL: there is none. */
+static struct request *parked_execute(struct syn_peer *peer)
 {
 	struct request *req;
+	bool room = true;
+
+	syn_list_for_each (req, &peer->parked, link) {
+		bool waits = request_waits_for_room(req);
+
+		if (req->held || (waits && !room))
+			continue;
+		if (request_execute(peer, req) != SYN_MM_E_WAIT)
+			return req;
+		room = room && !waits;
+	}
+	return NULL;
+}
+
+/* One parked request: 1 answered, 0 none could be, -errno: peer ended. */
+static int peer_retry(struct syn_peer *peer)
+{
+	struct request *req = parked_execute(peer);
 	int r;
 
-	syn_list_for_each (req, &peer->parked, link)
-		if (!req->held)
-			break;
-	if (&req->link == &peer->parked)
-		return 0;
-	if (request_execute(peer, req) == SYN_MM_E_WAIT)
+	if (!req)
 		return 0;
 	r = request_settle(peer, req);
 	if (r == -EAGAIN) {
@@ -562,4 +658,5 @@ void syn_request_drop(struct syn_peer *peer)
 	syn_list_for_each_safe (req, tmp, &peer->parked, link)
 		request_unpark(peer, req);
 	peer->nr_filled = 0;
+	peer_content(peer);
 }

@@ -134,10 +134,10 @@ static void limits_set(struct syn_server *server)
 
 static void lists_init(struct syn_server *server)
 {
-	struct syn_list *const lists[] = { &server->half,   &server->control,
-					   &server->live,   &server->ended,
-					   &server->dead,   &server->active,
-					   &server->waiting };
+	struct syn_list *const lists[] = { &server->half,    &server->control,
+					   &server->live,    &server->ended,
+					   &server->dead,    &server->active,
+					   &server->waiting, &server->refused };
 
 	for (size_t i = 0; i < syn_array_size(lists); i++)
 		syn_list_init(lists[i]);

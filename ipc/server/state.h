@@ -20,7 +20,8 @@
 struct syn_session;
 
 /* What this side can do. */
-#define SYN_SERVER_FEATURES (SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU)
+#define SYN_SERVER_FEATURES                                                    \
+	(SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU | SYN_FEATURE_H4)
 
 /* Control connections at once: of those who may order, and of those who not. */
 #define SYN_SERVER_CONTROL_MAX 16u
@@ -42,6 +43,7 @@ struct syn_session;
  * @link:	in one of the server's lists: half, control, live, ended, dead.
  * @active:	in the server's list while its ring is polled.
  * @waiting:	in the server's list while requests of it are parked.
+ * @refused:	in the server's list while it was refused room and may come back.
  * @server:	owner.
  * @state:	SYN_PEER_*.
  * @said_bye:	the client ended the session in good order.
@@ -54,9 +56,11 @@ struct syn_session;
  * @cred:	from the kernel.
  * @tenant:	index of the socket it came through.
  * @id:		session id, 0 for others.
+ * @features:	in use.
  * @name:	printable.
  * @since_ns:	when it was accepted; then when it attached; then when it ended.
  * @worked_ns:	when its ring last had a request.
+ * @refused_ns:	when it was last refused room.
  * @session:	the memory manager's half.
  * @seg:	the shared segments; mapped until the process is gone.
  * @sq:		consumer side of submissions.
@@ -73,6 +77,7 @@ struct syn_peer {
 	struct syn_list link;
 	struct syn_list active;
 	struct syn_list waiting;
+	struct syn_list refused;
 	struct syn_server *server;
 	uint32_t state;
 	bool said_bye;
@@ -84,9 +89,11 @@ struct syn_peer {
 	struct syn_cred cred;
 	uint32_t tenant;
 	uint32_t id;
+	uint64_t features;
 	char name[SYN_NAME_BYTES];
 	uint64_t since_ns;
 	uint64_t worked_ns;
+	uint64_t refused_ns;
 	struct syn_session *session;
 	struct syn_segments seg;
 	struct syn_ring sq;
@@ -120,6 +127,8 @@ struct syn_peer {
  * @dead:	see @half.
  * @active:	peers whose rings are polled.
  * @waiting:	peers with parked requests, next to be tried first.
+ * @refused:	peers that were refused room and may come back, latest last.
+ * @nr_refused:	entries of @refused.
  * @nr_half:	entries of @half.
  * @nr_control:	entries of @control whose peer may not give orders.
  * @nr_admin:	entries of @control whose peer may.
@@ -156,6 +165,8 @@ struct syn_server {
 	struct syn_list dead;
 	struct syn_list active;
 	struct syn_list waiting;
+	struct syn_list refused;
+	uint32_t nr_refused;
 	uint32_t nr_half;
 	uint32_t nr_control;
 	uint32_t nr_admin;

@@ -163,6 +163,28 @@ static void test_wider_range_is_welcome(void **state)
 	(void)close(sock);
 }
 
+/* Its loans would be ones that the client cannot decode. */
+static void test_codec_that_was_not_agreed_on(void **state)
+{
+	struct syn_msg_space space = {
+		.msg = { .type = SYN_MSG_SPACE, .size = sizeof(space) },
+		.tokens = TEST_TOKENS,
+		.layers_per_page = 1,
+		.nr_components = 1,
+		.component = { { SYN_ROLE_K, SYN_DTYPE_F16, 1, 64, SYN_CODEC_H4,
+				 0 } },
+	};
+	struct syn_msg_space_reply reply;
+	struct raw_client c;
+
+	(void)state;
+	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
+	assert_int_equal(syn_conn_send(c.sock, &space.msg, NULL, 0), 0);
+	assert_true(raw_read(&c, SYN_MSG_SPACE_REPLY, &reply, sizeof(reply)));
+	assert_int_equal(reply.msg.error, -EOPNOTSUPP);
+	raw_close(&c);
+}
+
 static void test_descriptors_attached(void **state)
 {
 	struct syn_msg_hello hello;
@@ -311,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_wider_range_is_welcome),
+		cmocka_unit_test(test_codec_that_was_not_agreed_on),
 		cmocka_unit_test(test_descriptors_attached),
 		cmocka_unit_test(test_second_hello),
 		cmocka_unit_test(test_messages_of_a_session),
