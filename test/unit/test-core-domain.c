@@ -116,8 +116,8 @@ static void pass(struct world *w, struct client *const *clients, uint32_t nr)
 	uint32_t i;
 	uint32_t n;
 
-	for (n = 0; n < 20; n++) {
-		(void)world_poll(w);
+	for (n = 0; n < 10; n++) {
+		world_settle(w);
 		for (i = 0; i < nr; i++)
 			client_extents(clients[i]);
 	}
@@ -630,6 +630,69 @@ static void test_leased_pages_stay(void **state)
 	client_close(&b);
 }
 
+#define TURN_CLIENTS 6u
+#define TURN_PAGES   (FRAMES + FRAMES / 2) /* half an extent in the host */
+
+struct turn {
+	struct client client;
+	uint64_t held[TURN_PAGES];
+	uint32_t nr;
+	uint32_t rounds;
+};
+
+/* Takes one page more, or gives all of them back. */
+static void turn_step(struct turn *t)
+{
+	struct client *c = &t->client;
+	uint32_t i;
+	int r;
+
+	if (t->nr < TURN_PAGES) {
+		r = client_lease(c, 0, 1, &t->held[t->nr]);
+		assert_true(!r || r == SYN_E_BACKPRESSURE ||
+			    r == SYN_MM_E_WAIT);
+		if (r)
+			return;
+		client_write(c, t->held[t->nr], t->nr);
+		assert_int_equal(client_commit(c, t->held[t->nr], TOKENS), 0);
+		t->nr++;
+		return;
+	}
+	for (i = 0; i < t->nr; i++)
+		assert_int_equal(client_release(c, t->held[i]), 0);
+	t->nr = 0;
+	t->rounds++;
+}
+
+/* Six domains want an extent each, and there are four: all have their turn. */
+static void test_turns(void **state)
+{
+	struct fixture *f = *state;
+	static struct turn turn[TURN_CLIENTS];
+	uint32_t most = 0;
+	uint32_t least = UINT32_MAX;
+	uint32_t i;
+	uint32_t n;
+
+	memset(turn, 0, sizeof(turn));
+	for (i = 0; i < TURN_CLIENTS; i++) {
+		client_open(&turn[i].client, &f->world, 1 + i);
+		(void)client_window(&turn[i].client, f->space, FRAMES);
+	}
+	for (n = 0; n < 8000; n++) {
+		for (i = 0; i < TURN_CLIENTS; i++)
+			turn_step(&turn[i]);
+		(void)world_poll(&f->world);
+	}
+	for (i = 0; i < TURN_CLIENTS; i++) {
+		most = syn_max(most, turn[i].rounds);
+		least = syn_min(least, turn[i].rounds);
+		client_close(&turn[i].client);
+	}
+	print_message("from %u to %u rounds\n", least, most);
+	assert_true(least && least >= most / 4);
+}
+
 /* A client that does not unmap keeps its own domain's room, nobody else's. */
 static void test_mapped_extent_is_charged(void **state)
 {
@@ -820,6 +883,7 @@ int main(void)
 		TEST(test_host_high),
 		TEST(test_own_pools),
 		TEST(test_leased_pages_stay),
+		TEST(test_turns),
 		TEST(test_mapped_extent_is_charged),
 		TEST(test_no_lookup_across),
 		TEST(test_zero_on_reassignment),

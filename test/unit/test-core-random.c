@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A long walk: three clients do whatever comes, die now and then, and every
- * page that is read holds the bytes that were written.
+ * A long walk: clients do whatever comes, die now and then, and every page that
+ * is read holds the bytes that were written, in its own domain.
  */
 #include "test/unit/core-harness.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define WALK_CLIENTS 3u
+#define WALK_CLIENTS 6u
 #define WALK_OPS     200000u
 #define WALK_HELD    96u /* leases of a client */
 #define WALK_KEYS    64u
@@ -28,6 +28,7 @@ struct walker {
 	struct held held[WALK_HELD];
 	uint32_t nr;
 	uint32_t window;
+	uint32_t domain;
 	bool alive;
 	/* Ended, but its process still lives. */
 	bool lingers;
@@ -38,8 +39,12 @@ struct walk {
 	struct world world;
 	struct walker walker[WALK_CLIENTS];
 	uint32_t space;
+	uint32_t nr_clients;
+	uint32_t nr_domains;
 	uint64_t random;
 	uint32_t key_seed[WALK_KEYS];
+	uint64_t quotas;
+	uint64_t refused;
 	uint64_t loads;
 	uint64_t found;
 	uint64_t deaths;
@@ -58,14 +63,33 @@ static struct held *walk_pick(struct walk *k, struct walker *w)
 	return w->nr ? &w->held[walk_random(k, w->nr)] : NULL;
 }
 
+/* The same key has other bytes in another domain. */
+static uint32_t walk_key_seed(const struct walk *k, const struct walker *w,
+			      uint32_t key)
+{
+	return k->key_seed[key] + w->domain;
+}
+
 static void walk_join(struct walk *k, struct walker *w)
 {
+	struct syn_msg_window_reply reply;
+	int r;
+
 	if (w->lingers) {
 		client_close(&w->client);
 		w->lingers = false;
 	}
-	client_open(&w->client, &k->world, 1);
-	w->window = client_window(&w->client, k->space, WALK_SLOTS);
+	w->domain = 1 + (uint32_t)(w - k->walker) % k->nr_domains;
+	client_open(&w->client, &k->world, w->domain);
+	r = syn_mm_window_open(w->client.session, k->space, WALK_SLOTS, &reply);
+	assert_true(!r || (r == -EDQUOT && k->nr_domains > 1));
+	if (r) {
+		k->refused++;
+		client_close(&w->client);
+		return;
+	}
+	client_extents(&w->client);
+	w->window = reply.window;
 	w->alive = true;
 	w->nr = 0;
 	w->loans = 0;
@@ -114,7 +138,7 @@ static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 	if (h->sealed || h->pinned)
 		return;
 	if (!h->full) {
-		h->seed = k->key_seed[key];
+		h->seed = walk_key_seed(k, w, key);
 		client_write(&w->client, h->handle, h->seed);
 		r = client_commit(&w->client, h->handle, WALK_TOKENS);
 		assert_int_equal(r, 0);
@@ -122,7 +146,7 @@ static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 		if (walk_random(k, 3) == 0)
 			return;
 	}
-	if (h->seed != k->key_seed[key])
+	if (h->seed != walk_key_seed(k, w, key))
 		return;
 	r = client_seal(&w->client, h->handle, key + 1,
 			w->client.timeline[0].issued);
@@ -184,7 +208,7 @@ static void walk_lookup(struct walk *k, struct walker *w)
 	k->found++;
 	w->held[w->nr++] = (struct held){
 		.handle = handle,
-		.seed = k->key_seed[key],
+		.seed = walk_key_seed(k, w, key),
 		.full = true,
 		.sealed = true,
 	};
@@ -260,9 +284,40 @@ static void walk_step(struct walk *k, struct walker *w)
 		walk_loan(k, w, h);
 }
 
+static uint64_t walk_limit(struct walk *k, uint64_t least)
+{
+	if (walk_random(k, 3) == 0)
+		return SYN_QUOTA_NONE;
+	return least + walk_random(k, 4) * MIB;
+}
+
+/* Never below what it has: that is what the audit holds it to. */
+static void walk_quota(struct walk *k)
+{
+	uint32_t tier = SYN_TIER_HBM + walk_random(k, 2);
+	struct syn_quota quota;
+	uint32_t domain;
+	int r;
+
+	r = world_domain(&k->world, 1 + walk_random(k, k->nr_domains), &domain);
+	assert_int_equal(r, 0);
+	quota.min = walk_random(k, 3) * MIB;
+	quota.high = walk_limit(k, quota.min);
+	quota.max = walk_limit(
+		k,
+		syn_max(k->world.mm->domain[domain].used[tier - 1],
+			quota.high == SYN_QUOTA_NONE ? quota.min : quota.high));
+	r = syn_mm_quota_set(k->world.mm, domain, tier, &quota);
+	assert_true(!r || r == -ENOSPC);
+	k->quotas += !r;
+}
+
 static void walk_turn(struct walk *k, uint32_t n)
 {
-	struct walker *w = &k->walker[walk_random(k, WALK_CLIENTS)];
+	struct walker *w = &k->walker[walk_random(k, k->nr_clients)];
+
+	if (k->nr_domains > 1 && n % 1024 == 0)
+		walk_quota(k);
 
 	if (!w->alive)
 		walk_join(k, w);
@@ -274,7 +329,7 @@ static void walk_turn(struct walk *k, uint32_t n)
 		(void)world_poll(&k->world);
 	if (n % 512 == 0)
 		world_audit(&k->world);
-	for (uint32_t i = 0; n % 64 == 0 && i < WALK_CLIENTS; i++)
+	for (uint32_t i = 0; n % 64 == 0 && i < k->nr_clients; i++)
 		if (k->walker[i].alive)
 			client_extents(&k->walker[i].client);
 }
@@ -283,7 +338,7 @@ static void walk_end(struct walk *k)
 {
 	uint32_t i;
 
-	for (i = 0; i < WALK_CLIENTS; i++)
+	for (i = 0; i < k->nr_clients; i++)
 		if (k->walker[i].alive || k->walker[i].lingers)
 			client_close(&k->walker[i].client);
 	world_settle(&k->world);
@@ -299,8 +354,9 @@ static void walk_end(struct walk *k)
 	world_close(&k->world);
 }
 
-static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes,
-		     uint32_t nr_segments)
+/* Three clients of each domain, up to the most there may be. */
+static void walk_run(uint64_t seed, uint32_t ops, uint32_t nr_domains,
+		     uint64_t host_bytes, uint32_t nr_segments)
 {
 	static struct walk walk;
 	struct syn_mm_config config = {
@@ -316,7 +372,8 @@ static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes,
 	struct syn_ctl_status stat;
 	uint32_t i;
 
-	walk = (struct walk){ .random = seed };
+	walk = (struct walk){ .random = seed, .nr_domains = nr_domains };
+	walk.nr_clients = syn_min(3 * nr_domains, WALK_CLIENTS);
 	if (nr_segments)
 		assert_int_equal(
 			syn_simdisk_new(&sim, 2 * MIB, nr_segments, seed), 0);
@@ -329,14 +386,17 @@ static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes,
 		walk_turn(&walk, i);
 	stat = world_stat(&walk.world);
 	print_message("seed %llu: %llu demotions, %llu free, %llu loads, "
-		      "%llu evictions, %llu refusals, %llu deaths\n",
+		      "%llu evictions, %llu refusals, %llu deaths, "
+		      "%llu quotas, %llu windows refused\n",
 		      (unsigned long long)seed,
 		      (unsigned long long)stat.demotions,
 		      (unsigned long long)stat.free_demotions,
 		      (unsigned long long)stat.loads,
 		      (unsigned long long)stat.evictions,
 		      (unsigned long long)stat.backpressure,
-		      (unsigned long long)walk.deaths);
+		      (unsigned long long)walk.deaths,
+		      (unsigned long long)walk.quotas,
+		      (unsigned long long)walk.refused);
 	assert_true(stat.demotions && stat.loads && walk.found && walk.deaths);
 	assert_int_equal(stat.sum_failures, 0);
 	if (sim)
@@ -347,25 +407,33 @@ static void walk_run(uint64_t seed, uint32_t ops, uint64_t host_bytes,
 
 static void test_walk(void **state)
 {
-	walk_run(0x9e3779b97f4a7c15, WALK_OPS / 2, 32 * MIB, 0);
+	walk_run(0x9e3779b97f4a7c15, WALK_OPS / 2, 1, 32 * MIB, 0);
 }
 
 /* The host tier holds less than the clients want. */
 static void test_walk_short(void **state)
 {
-	walk_run(0x2545f4914f6cdd1d, WALK_OPS / 2, 2 * MIB, 0);
+	walk_run(0x2545f4914f6cdd1d, WALK_OPS / 2, 1, 2 * MIB, 0);
 }
 
 /* What it does not hold goes to the swap file. */
 static void test_walk_swap(void **state)
 {
-	walk_run(0xda942042e4dd58b5, WALK_OPS / 2, 2 * MIB, 8);
+	walk_run(0xda942042e4dd58b5, WALK_OPS / 2, 1, 2 * MIB, 8);
+	walk_run(0x5851f42d4c957f2d, WALK_OPS / 2, 3, 8 * MIB, 8);
 }
 
 /* That is short, too. */
 static void test_walk_swap_short(void **state)
 {
-	walk_run(0x853c49e6748fea9b, WALK_OPS / 2, 2 * MIB, 1);
+	walk_run(0x853c49e6748fea9b, WALK_OPS / 2, 1, 2 * MIB, 1);
+}
+
+/* Domains take extents from each other, while their quotas change. */
+static void test_walk_domains(void **state)
+{
+	walk_run(0xd1342543de82ef95, WALK_OPS, 2, 6 * MIB, 0);
+	walk_run(0xaf251af3b0f025b5, WALK_OPS / 2, 3, 8 * MIB, 0);
 }
 
 /* Other walks each time, under the setup that asks for it. */
@@ -377,8 +445,8 @@ static void test_walk_more(void **state)
 	if (!getenv("SYN_TEST_STRESS"))
 		skip();
 	for (i = 0; i < 40; i++)
-		walk_run(seed + 2ull * i, WALK_OPS / 2, (2 + i % 4) * MIB,
-			 i % 5);
+		walk_run(seed + 2ull * i, WALK_OPS / 2, 1 + i % 3,
+			 (2 + i % 4) * MIB, i % 5);
 }
 
 int main(void)
@@ -388,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_walk_short),
 		cmocka_unit_test(test_walk_swap),
 		cmocka_unit_test(test_walk_swap_short),
+		cmocka_unit_test(test_walk_domains),
 		cmocka_unit_test(test_walk_more),
 	};
 
