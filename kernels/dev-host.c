@@ -18,6 +18,8 @@
 #include "kernels/codec/sum.h"
 #include "kernels/workers.h"
 #include "numa/hostmem.h"
+#include "numa/place.h"
+#include "numa/topology.h"
 
 /* Copies submitted and not yet reaped. */
 #define HOST_QUEUE 1024u
@@ -51,7 +53,10 @@ struct host_job {
  * struct dev_host - the device.
  * @dev:	what core sees.
  * @config:	as opened.
- * @workers:	who copies.
+ * @numa:	the machine.
+ * @hbm:	where extents of HBM lie.
+ * @host:	where extents of the host lie.
+ * @workers:	who copies, on the node of the device.
  * @delay_ns:	least time of a copy.
  * @fail_in:	the copy that fails, counted from 1; 0: none.
  * @lost:	nothing succeeds any more; workers read it, too.
@@ -62,6 +67,9 @@ struct host_job {
 struct dev_host {
 	struct syn_dev dev;
 	struct syn_dev_host_config config;
+	struct syn_numa numa;
+	struct syn_place hbm;
+	struct syn_place host;
 	struct syn_workers *workers;
 	uint64_t delay_ns;
 	unsigned int fail_in;
@@ -147,7 +155,8 @@ static int dev_host_keep(const struct dev_host *host, uint32_t id, int fd)
 static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 			    uint64_t bytes, struct syn_mem *ret)
 {
-	const struct syn_dev_host_config *config = &dev_host_of(dev)->config;
+	struct dev_host *host = dev_host_of(dev);
+	const struct syn_dev_host_config *config = &host->config;
 	struct syn_hostmem *mem = syn_alloc(1, sizeof(*mem));
 	unsigned int flags = 0;
 	char name[32];
@@ -162,10 +171,11 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 		flags |= SYN_HOSTMEM_LOCK;
 	(void)snprintf(name, sizeof(name), "synapse-%s-%u",
 		       tier == SYN_TIER_HBM ? "hbm" : "host", id);
-	r = syn_hostmem_init(mem, name, bytes, flags);
+	r = syn_place_new(tier == SYN_TIER_HBM ? &host->hbm : &host->host, mem,
+			  name, bytes, flags);
 	if (r)
 		goto free_mem;
-	r = dev_host_keep(dev_host_of(dev), id, mem->fd);
+	r = dev_host_keep(host, id, mem->fd);
 	if (r)
 		goto deinit_mem;
 	*ret = (struct syn_mem){
@@ -174,7 +184,7 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 		.fd = mem->fd,
 		.bytes = bytes,
 		.addr = mem->addr,
-		.node = -1,
+		.node = mem->node,
 		.priv = mem,
 	};
 	return 0;
@@ -307,17 +317,6 @@ static const struct syn_dev_ops dev_host_ops = {
 	.event_fd = dev_host_event_fd,
 };
 
-/* The CPUs that this thread, and so the workers, may use. */
-static unsigned int cpus_usable(void)
-{
-	cpu_set_t set;
-
-	/* The one reason to fail is a machine of more CPUs than the set has. */
-	if (syn_fault() || sched_getaffinity(0, sizeof(set), &set) < 0)
-		return SYN_WORKERS_MAX;
-	return (unsigned int)CPU_COUNT(&set);
-}
-
 int syn_dev_host_open(struct syn_dev **ret,
 		      const struct syn_dev_host_config *config)
 {
@@ -329,8 +328,13 @@ int syn_dev_host_open(struct syn_dev **ret,
 		return -ENOMEM;
 	host->dev.ops = &dev_host_ops;
 	host->config = *config;
-	nr = config->workers ? config->workers : cpus_usable();
-	r = syn_workers_open(&host->workers, nr);
+	syn_numa_read(&host->numa);
+	syn_place_init(&host->hbm, &host->numa, "HBM", config->node, 0);
+	syn_place_init(&host->host, &host->numa, "host memory", config->node,
+		       config->host_nodes);
+	nr = config->workers ? config->workers
+			     : syn_numa_cpus(&host->numa, config->node);
+	r = syn_workers_open(&host->workers, nr, &host->numa, config->node);
 	if (r) {
 		free(host);
 		return r;

@@ -20,6 +20,10 @@ struct syn_dev;
  *			them.
  * @workers:		threads that copy and encode, at most SYN_WORKERS_MAX; 0:
  *			one for each CPU of the node this process may use.
+ * @node:		NUMA node of the device: of HBM extents and of the
+ *			threads that copy.  -1: any.
+ * @host_nodes:		nodes of host extents, one bit each, the nearest with
+ *			room first.  0: the one nearest to @node.
  * @keep:		the keeper takes a duplicate of @fd under @id and has
  *			acknowledged it on return.  NULL: nobody keeps.
  * @drop:		the keeper may close it.
@@ -29,6 +33,8 @@ struct syn_dev_host_config {
 	bool lock_memory;
 	bool huge_pages;
 	unsigned int workers;
+	int node;
+	uint64_t host_nodes;
 	int (*keep)(void *ctx, uint32_t id, int fd);
 	void (*drop)(void *ctx, uint32_t id);
 	void *keep_ctx;

@@ -10,6 +10,7 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "numa/topology.h"
 
 /**
  * struct syn_workers - the pool.
@@ -20,7 +21,9 @@
  * @nr_idle:	workers that sleep.
  * @stop:	they end once there is nothing to take.
  * @work:	idle workers sleep here.
- * @event:	eventfd; constant, as the two below.
+ * @event:	eventfd; constant, as all below.
+ * @numa:	the machine ...
+ * @node:	... and where on it they run, -1: anywhere.
  * @nr:		threads that run.
  * @thread:	each.
  */
@@ -33,6 +36,8 @@ struct syn_workers {
 	bool stop;
 	pthread_cond_t work;
 	int event;
+	const struct syn_numa *numa;
+	int node;
 	unsigned int nr;
 	pthread_t thread[SYN_WORKERS_MAX];
 };
@@ -117,6 +122,8 @@ static void *worker_main(void *arg)
 	struct syn_workers *workers = arg;
 	struct syn_job *job = NULL;
 
+	/* A thread on another node is slower, not wrong. */
+	(void)syn_numa_bind_thread(workers->numa, workers->node);
 	(void)pthread_mutex_lock(&workers->lock);
 	for (;;) {
 		uint32_t task;
@@ -210,7 +217,8 @@ static int workers_start(struct syn_workers *workers, unsigned int nr)
 	return r;
 }
 
-int syn_workers_open(struct syn_workers **ret, unsigned int nr)
+int syn_workers_open(struct syn_workers **ret, unsigned int nr,
+		     const struct syn_numa *numa, int node)
 {
 	struct syn_workers *workers = syn_alloc(1, sizeof(*workers));
 	int r;
@@ -229,6 +237,8 @@ int syn_workers_open(struct syn_workers **ret, unsigned int nr)
 	syn_list_init(&workers->fresh);
 	syn_list_init(&workers->begun);
 	syn_list_init(&workers->done);
+	workers->numa = numa;
+	workers->node = node;
 	r = workers_start(workers, syn_min(nr, SYN_WORKERS_MAX));
 	if (r) {
 		syn_workers_close(workers);

@@ -17,6 +17,7 @@
 /* More threads than this move no more bytes on one node. */
 #define SYN_WORKERS_MAX 32u
 
+struct syn_numa;
 struct syn_workers;
 
 /**
@@ -39,8 +40,12 @@ struct syn_job {
 	uint32_t left;
 };
 
-/* Starts @nr threads, 1 to SYN_WORKERS_MAX; 0 or -errno. */
-int syn_workers_open(struct syn_workers **ret, unsigned int nr);
+/*
+ * Starts @nr threads, 1 to SYN_WORKERS_MAX, on @node of @numa, -1: anywhere;
+ * 0 or -errno.
+ */
+int syn_workers_open(struct syn_workers **ret, unsigned int nr,
+		     const struct syn_numa *numa, int node);
 /* Every job that was submitted is done before it returns. */
 void syn_workers_close(struct syn_workers *workers);
 /* Takes every job off the list @jobs, in this order. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealed memfds, with huge pages and locked where asked and possible. */
+/* Sealed memfds: huge, locked, on one node, where asked and possible. */
 #include "numa/hostmem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <numaif.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,11 @@
 
 #define HOSTMEM_HUGE_BYTES (2ull << 20)
 #define HOSTMEM_HUGE_FLAGS (MFD_HUGETLB | MFD_HUGE_2MB)
+
+#define HOSTMEM_PAGE_BYTES 4096ull
+/* Pages asked about with one call. */
+#define HOSTMEM_BATCH 512u
+#define HOSTMEM_NODES 64
 
 #define HOSTMEM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -38,8 +44,8 @@ static int hostmem_file(const char *name, uint64_t bytes, unsigned int flags,
 }
 
 /* Mapping a file of huge pages reserves them, so touching cannot fail later. */
-static int hostmem_open(struct syn_hostmem *mem, const char *name,
-			uint64_t bytes, unsigned int flags)
+static int hostmem_map(struct syn_hostmem *mem, const char *name,
+		       uint64_t bytes, unsigned int flags)
 {
 	syn_cleanup(syn_closep) int fd = -1;
 	void *addr;
@@ -55,29 +61,113 @@ static int hostmem_open(struct syn_hostmem *mem, const char *name,
 		return -errno;
 	mem->addr = addr;
 	mem->bytes = bytes;
+	mem->page_bytes =
+		flags & MFD_HUGETLB ? HOSTMEM_HUGE_BYTES : HOSTMEM_PAGE_BYTES;
+	mem->node = -1;
 	mem->fd = syn_steal_fd(&fd);
 	return 0;
 }
 
+/* The nodes of @nr pages from @addr on must be @node. */
+static int hostmem_look(const struct syn_hostmem *mem, uint64_t first,
+			unsigned int nr, int node)
+{
+	void *pages[HOSTMEM_BATCH];
+	int status[HOSTMEM_BATCH];
+
+	for (unsigned int i = 0; i < nr; i++)
+		pages[i] = (char *)mem->addr + (first + i) * mem->page_bytes;
+	if (syn_fault())
+		return -ENOMEM;
+	/* Without nodes to move to, it only says where they are. */
+	if (move_pages(0, nr, pages, NULL, status, 0) < 0)
+		return -errno;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (status[i] < 0)
+			return status[i];
+		if (status[i] != node)
+			return -EXDEV;
+	}
+	return 0;
+}
+
+int syn_hostmem_verify(const struct syn_hostmem *mem, int node)
+{
+	uint64_t nr = syn_div_up(mem->bytes, mem->page_bytes);
+	int r = 0;
+
+	for (uint64_t i = 0; i < nr && !r; i += HOSTMEM_BATCH)
+		r = hostmem_look(
+			mem, i,
+			(unsigned int)syn_min(nr - i, (uint64_t)HOSTMEM_BATCH),
+			node);
+	return r;
+}
+
+/*
+ * The policy becomes the file's own, so it holds for whoever maps it.  Strict:
+ * the kernel fails, or kills, rather than take a page of another node; so the
+ * caller looks for room first.
+ */
+static int hostmem_bind(struct syn_hostmem *mem, int node)
+{
+	const unsigned long mask = 1ul << node;
+	int r;
+
+	if (syn_fault())
+		return -EIO;
+	if (mbind(mem->addr, mem->bytes, MPOL_BIND, &mask, HOSTMEM_NODES + 1,
+		  MPOL_MF_STRICT) < 0)
+		return -errno;
+	if (syn_fault())
+		return -ENOMEM;
+	if (madvise(mem->addr, mem->bytes, MADV_POPULATE_WRITE) < 0)
+		/* No huge page on that node would be a SIGBUS: EFAULT here. */
+		return errno == EFAULT ? -ENOMEM : -errno;
+	r = syn_hostmem_verify(mem, node);
+	if (!r)
+		mem->node = node;
+	return r;
+}
+
+static int hostmem_lock(struct syn_hostmem *mem)
+{
+	if (syn_fault())
+		return -ENOMEM;
+	if (mlock(mem->addr, mem->bytes) == 0)
+		return 0;
+	/* The limit is 0: the same to the caller as one too low. */
+	return errno == EPERM ? -ENOMEM : -errno;
+}
+
+static int hostmem_open(struct syn_hostmem *mem, const char *name,
+			uint64_t bytes, unsigned int flags, int node)
+{
+	int r;
+
+	r = hostmem_map(mem, name, bytes, flags);
+	if (r || node < 0)
+		return r;
+	r = hostmem_bind(mem, node);
+	if (r)
+		syn_hostmem_deinit(mem);
+	return r;
+}
+
 int syn_hostmem_init(struct syn_hostmem *mem, const char *name, uint64_t bytes,
-		     unsigned int flags)
+		     unsigned int flags, int node)
 {
 	int r = -ENOMEM;
 
-	if (!bytes || bytes > INT64_MAX)
+	if (!bytes || bytes > INT64_MAX || node < -1 || node >= HOSTMEM_NODES)
 		return -EINVAL;
 	if (flags & SYN_HOSTMEM_HUGE && bytes % HOSTMEM_HUGE_BYTES == 0)
-		r = hostmem_open(mem, name, bytes, HOSTMEM_HUGE_FLAGS);
+		r = hostmem_open(mem, name, bytes, HOSTMEM_HUGE_FLAGS, node);
 	if (r)
-		r = hostmem_open(mem, name, bytes, 0);
+		r = hostmem_open(mem, name, bytes, 0, node);
 	if (r || !(flags & SYN_HOSTMEM_LOCK))
 		return r;
-	if (syn_fault()) {
-		r = -ENOMEM;
-	} else if (mlock(mem->addr, mem->bytes)) {
-		/* The limit is 0: the same to the caller as one too low. */
-		r = errno == EPERM ? -ENOMEM : -errno;
-	}
+	r = hostmem_lock(mem);
 	if (r)
 		syn_hostmem_deinit(mem);
 	return r;

@@ -80,6 +80,11 @@ static inline void syn_freep(void *pp)
 	free(p);
 }
 
+static inline bool syn_is_pow2(uint64_t x)
+{
+	return x && !(x & (x - 1));
+}
+
 /* @to is a power of two; wraps to 0 past the top, so check the sum first. */
 static inline uint64_t syn_align_up(uint64_t x, uint64_t to)
 {

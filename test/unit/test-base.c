@@ -10,6 +10,10 @@ static void test_arithmetic(void **state)
 {
 	uint64_t r = 5;
 
+	assert_false(syn_is_pow2(0));
+	assert_true(syn_is_pow2(1));
+	assert_true(syn_is_pow2(UINT64_C(1) << 63));
+	assert_false(syn_is_pow2(UINT64_MAX));
 	assert_int_equal(syn_align_up(0, 4096), 0);
 	assert_int_equal(syn_align_up(1, 4096), 4096);
 	assert_int_equal(syn_align_up(4096, 4096), 4096);

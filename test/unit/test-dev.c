@@ -313,11 +313,12 @@ static void test_huge_pages_are_optional(void **state)
 	struct syn_hostmem mem;
 
 	assert_int_equal(
-		syn_hostmem_init(&mem, "test", 4u << 20, SYN_HOSTMEM_HUGE), 0);
+		syn_hostmem_init(&mem, "test", 4u << 20, SYN_HOSTMEM_HUGE, -1),
+		0);
 	memset(mem.addr, 1, 4u << 20);
 	syn_hostmem_deinit(&mem);
 	assert_int_equal(mem.fd, -1);
-	assert_int_equal(syn_hostmem_init(&mem, "test", 0, 0), -EINVAL);
+	assert_int_equal(syn_hostmem_init(&mem, "test", 0, 0, -1), -EINVAL);
 }
 
 static void test_lock_beyond_the_limit(void **state)
@@ -330,7 +331,7 @@ static void test_lock_beyond_the_limit(void **state)
 	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &old), 0);
 	none.rlim_max = old.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &none), 0);
-	r = syn_hostmem_init(&mem, "test", 1u << 20, SYN_HOSTMEM_LOCK);
+	r = syn_hostmem_init(&mem, "test", 1u << 20, SYN_HOSTMEM_LOCK, -1);
 	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &old), 0);
 	/* Root may lock what it likes. */
 	if (!r)

@@ -109,7 +109,7 @@ static void test_every_task_once(void **state)
 	static struct probe probe[200];
 	struct syn_workers *workers;
 
-	assert_int_equal(syn_workers_open(&workers, WORKERS), 0);
+	assert_int_equal(syn_workers_open(&workers, WORKERS, NULL, -1), 0);
 	for (unsigned int round = 0; round < 20; round++) {
 		for (unsigned int i = 0; i < 200; i++)
 			probe_init(&probe[i], 1 + (i + round) % TASKS);
@@ -135,7 +135,7 @@ static void test_one_job_is_shared(void **state)
 	struct probe probe;
 
 	assert_int_equal(pthread_barrier_init(&barrier, NULL, WORKERS), 0);
-	assert_int_equal(syn_workers_open(&workers, WORKERS), 0);
+	assert_int_equal(syn_workers_open(&workers, WORKERS, NULL, -1), 0);
 	for (unsigned int round = 0; round < 50; round++) {
 		probe_init(&probe, WORKERS);
 		probe.barrier = &barrier;
@@ -154,7 +154,7 @@ static void test_whole_jobs_in_parallel(void **state)
 	pthread_barrier_t barrier;
 
 	assert_int_equal(pthread_barrier_init(&barrier, NULL, WORKERS), 0);
-	assert_int_equal(syn_workers_open(&workers, WORKERS), 0);
+	assert_int_equal(syn_workers_open(&workers, WORKERS, NULL, -1), 0);
 	for (unsigned int i = 0; i < WORKERS; i++) {
 		probe_init(&probe[i], TASKS);
 		probe[i].barrier = &barrier;
@@ -175,7 +175,7 @@ static void test_failure_ends_the_job(void **state)
 	struct syn_workers *workers;
 	struct probe probe[3];
 
-	assert_int_equal(syn_workers_open(&workers, 1), 0);
+	assert_int_equal(syn_workers_open(&workers, 1, NULL, -1), 0);
 	for (unsigned int i = 0; i < 3; i++)
 		probe_init(&probe[i], TASKS);
 	probe[1].fail_at = 10;
@@ -198,7 +198,7 @@ static void test_failure_waits(void **state)
 	struct probe probe;
 
 	assert_int_equal(pthread_barrier_init(&barrier, NULL, WORKERS), 0);
-	assert_int_equal(syn_workers_open(&workers, WORKERS), 0);
+	assert_int_equal(syn_workers_open(&workers, WORKERS, NULL, -1), 0);
 	for (uint32_t at = 0; at < WORKERS; at++) {
 		probe_init(&probe, WORKERS);
 		probe.barrier = &barrier;
@@ -218,7 +218,7 @@ static void test_close_waits(void **state)
 	static struct probe probe[100];
 	struct syn_workers *workers;
 
-	assert_int_equal(syn_workers_open(&workers, 2), 0);
+	assert_int_equal(syn_workers_open(&workers, 2, NULL, -1), 0);
 	for (unsigned int i = 0; i < 100; i++)
 		probe_init(&probe[i], TASKS);
 	probes_submit(workers, probe, 100);
@@ -258,7 +258,7 @@ static void test_name_and_signals(void **state)
 	struct syn_list jobs;
 	sigset_t mine;
 
-	assert_int_equal(syn_workers_open(&workers, 1), 0);
+	assert_int_equal(syn_workers_open(&workers, 1, NULL, -1), 0);
 	syn_list_init(&jobs);
 	syn_list_add_tail(&jobs, &face.job.link);
 	syn_workers_submit(workers, &jobs);
@@ -281,11 +281,11 @@ static void test_threads_and_no_more(void **state)
 	int before = test_count_threads();
 	struct syn_workers *workers;
 
-	assert_int_equal(syn_workers_open(&workers, 3), 0);
+	assert_int_equal(syn_workers_open(&workers, 3, NULL, -1), 0);
 	assert_int_equal(test_count_threads(), before + 3);
 	syn_workers_close(workers);
 	threads_wait(before);
-	assert_int_equal(syn_workers_open(&workers, 1000), 0);
+	assert_int_equal(syn_workers_open(&workers, 1000, NULL, -1), 0);
 	assert_int_equal(test_count_threads(), before + (int)SYN_WORKERS_MAX);
 	syn_workers_close(workers);
 	threads_wait(before);
@@ -302,7 +302,7 @@ static void test_fail_nth(void **state)
 		struct syn_workers *workers = NULL;
 
 		syn_fault_arm(nth);
-		assert_int_equal(syn_workers_open(&workers, WORKERS),
+		assert_int_equal(syn_workers_open(&workers, WORKERS, NULL, -1),
 				 errors[syn_min(nth, 3u) - 1]);
 		assert_true(syn_fault_disarm());
 		assert_null(workers);

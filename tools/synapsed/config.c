@@ -4,13 +4,13 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
-#include <sys/sysinfo.h>
 
 #include <ini.h>
 
 #include "core/base/base.h"
 #include "core/base/log.h"
 #include "ipc/server/server.h"
+#include "numa/topology.h"
 #include "tools/synapsed/tenant.h"
 
 #define KIB ((uint64_t)1024)
@@ -45,9 +45,13 @@ static const struct syn_option options[] = {
 	{ "hbm", "device", "SYNAPSE_HBM_DEVICE", "device", SYN_OPTION_DEVICE, 0,
 	  0, AT(device), SYN_CONFIG_DEVICE_HOST,
 	  "what the first tier is made of" },
-	{ "host", "budget", "SYNAPSE_HOST_BUDGET", "host", SYN_OPTION_SIZE,
+	{ "hbm", "node", "SYNAPSE_HBM_NODE", "hbm-node", SYN_OPTION_NODE, 0, 0,
+	  AT(hbm_node), "auto", "NUMA node of the first tier" },
+	{ "host", "budget", "SYNAPSE_HOST_BUDGET", "host", SYN_OPTION_BUDGET,
 	  4 * MIB, 64 * TIB, AT(host_bytes), "1G",
 	  "memory of the second tier" },
+	{ "host", "nodes", "SYNAPSE_HOST_NODES", "host-nodes", SYN_OPTION_NODES,
+	  0, 0, AT(host_nodes), "auto", "NUMA nodes of the second tier" },
 	{ "host", "lock", "SYNAPSE_HOST_LOCK", "lock", SYN_OPTION_BOOL, 0, 1,
 	  AT(host_lock), "no", "lock it, so that it is never swapped" },
 	{ "host", "huge_pages", "SYNAPSE_HOST_HUGE_PAGES", "huge-pages",
@@ -127,6 +131,61 @@ static int share_parse(const char *text, uint64_t *ret)
 	if (unit != '%')
 		return -EINVAL;
 	return syn_mul_overflow(value, 10, ret) ? -ERANGE : 0;
+}
+
+static int budget_parse(const char *text, uint64_t *ret)
+{
+	uint64_t permille;
+
+	if (!strchr(text, '%'))
+		return size_parse(text, ret);
+	if (share_parse(text, &permille) || !permille || permille > 1000)
+		return -EINVAL;
+	*ret = SYN_CONFIG_OF_LIMIT | permille;
+	return 0;
+}
+
+static int node_parse(const char *text, uint64_t *ret)
+{
+	uint64_t node;
+	char unit;
+
+	if (strcmp(text, "auto") == 0) {
+		*ret = SYN_CONFIG_NODE_AUTO;
+		return 0;
+	}
+	if (number_parse(text, "", &node, &unit) || node >= SYN_NUMA_NODES)
+		return -EINVAL;
+	*ret = node;
+	return 0;
+}
+
+static int nodes_parse(const char *text, uint64_t *ret)
+{
+	uint64_t mask = 0;
+	char *end;
+
+	if (strcmp(text, "auto") == 0) {
+		*ret = 0;
+		return 0;
+	}
+	for (;;) {
+		unsigned long node;
+
+		if (*text < '0' || *text > '9')
+			return -EINVAL;
+		node = strtoul(text, &end, 10);
+		if (node >= SYN_NUMA_NODES || mask >> node & 1)
+			return -EINVAL;
+		mask |= 1ull << node;
+		if (*end != ',')
+			break;
+		text = end + 1;
+	}
+	if (*end)
+		return -EINVAL;
+	*ret = mask;
+	return 0;
 }
 
 static int mode_parse(const char *text, uint64_t *ret)
@@ -221,6 +280,8 @@ static int value_parse(const struct syn_option *option, const char *text,
 	switch (option->type) {
 	case SYN_OPTION_SIZE:
 		return size_parse(text, ret);
+	case SYN_OPTION_BUDGET:
+		return budget_parse(text, ret);
 	case SYN_OPTION_COUNT:
 		return count_parse(text, ret);
 	case SYN_OPTION_SHARE:
@@ -236,6 +297,10 @@ static int value_parse(const struct syn_option *option, const char *text,
 	case SYN_OPTION_LEAST:
 	case SYN_OPTION_MOST:
 		return limit_parse(option, text, ret);
+	case SYN_OPTION_NODE:
+		return node_parse(text, ret);
+	case SYN_OPTION_NODES:
+		return nodes_parse(text, ret);
 	case SYN_OPTION_PATH:
 	case SYN_OPTION_DEVICE:
 		break;
@@ -272,10 +337,15 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 		(void)snprintf(to, max, "\"%s\"", SYN_CONFIG_DEVICE_HOST);
 		break;
 	case SYN_OPTION_SIZE:
+	case SYN_OPTION_BUDGET:
 		size_format(option->min, low, sizeof(low));
 		size_format(option->max, high, sizeof(high));
-		(void)snprintf(to, max, "a size from %s to %s, as in 64M or 2G",
-			       low, high);
+		(void)snprintf(to, max,
+			       "a size from %s to %s, as in 64M or 2G%s", low,
+			       high,
+			       option->type == SYN_OPTION_BUDGET
+				       ? ", or a share from 1% to 100%"
+				       : "");
 		break;
 	case SYN_OPTION_COUNT:
 		(void)snprintf(to, max, "a number from %" PRIu64 " to %" PRIu64,
@@ -303,6 +373,15 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 	case SYN_OPTION_MOST:
 		(void)snprintf(to, max, "a size, as in 64M or 2G, or \"none\"");
 		break;
+	case SYN_OPTION_NODE:
+		(void)snprintf(to, max, "\"auto\" or a node from 0 to %d",
+			       SYN_NUMA_NODES - 1);
+		break;
+	case SYN_OPTION_NODES:
+		(void)snprintf(to, max,
+			       "\"auto\" or nodes from 0 to %d, as in 0,1",
+			       SYN_NUMA_NODES - 1);
+		break;
 	}
 }
 
@@ -328,7 +407,9 @@ static bool value_set(uint64_t *to, const struct syn_option *option,
 
 	if (value_parse(option, text, &value))
 		return false;
-	if (option->max && (value < option->min || value > option->max))
+	if (option->type == SYN_OPTION_BUDGET && value & SYN_CONFIG_OF_LIMIT)
+		;
+	else if (option->max && (value < option->min || value > option->max))
 		return false;
 	*to = value;
 	return true;
@@ -564,23 +645,23 @@ int syn_config_environment(struct syn_config *config)
 
 int syn_config_check(struct syn_config *config)
 {
-	struct sysinfo info;
-	uint64_t total_bytes;
-
 	if (config->low_permille >= config->high_permille) {
 		syn_error("[reclaim] low: expected less than high");
 		return -EINVAL;
 	}
-	if (sysinfo(&info) < 0)
-		return -errno;
-	total_bytes = (uint64_t)info.totalram * info.mem_unit;
-	if (config->hbm_bytes + config->host_bytes > total_bytes) {
-		syn_error("[hbm] budget and [host] budget: expected no more "
-			  "than this machine's %" PRIu64 " MiB together",
-			  total_bytes / MIB);
-		return -EINVAL;
-	}
 	return syn_tenant_check(config);
+}
+
+static void nodes_print(uint64_t nodes, FILE *file)
+{
+	const char *before = "";
+
+	for (int i = 0; i < SYN_NUMA_NODES; i++) {
+		if (!(nodes >> i & 1))
+			continue;
+		(void)fprintf(file, "%s%d", before, i);
+		before = ",";
+	}
 }
 
 void syn_option_print(const void *from, const struct syn_option *option,
@@ -599,6 +680,7 @@ void syn_option_print(const void *from, const struct syn_option *option,
 		(void)fprintf(file, "%s", (const char *)from);
 		break;
 	case SYN_OPTION_SIZE:
+	case SYN_OPTION_BUDGET:
 		size_format(*value, text, sizeof(text));
 		(void)fprintf(file, "%s", text);
 		break;
@@ -626,6 +708,18 @@ void syn_option_print(const void *from, const struct syn_option *option,
 		size_format(*value, text, sizeof(text));
 		(void)fprintf(file, "%s",
 			      *value == limit_none(option) ? "none" : text);
+		break;
+	case SYN_OPTION_NODE:
+		if (*value == SYN_CONFIG_NODE_AUTO)
+			(void)fprintf(file, "auto");
+		else
+			(void)fprintf(file, "%" PRIu64, *value);
+		break;
+	case SYN_OPTION_NODES:
+		if (*value)
+			nodes_print(*value, file);
+		else
+			(void)fprintf(file, "auto");
 		break;
 	}
 	(void)fprintf(file, "\n");

@@ -38,6 +38,11 @@ struct syn_tenant {
 	uint32_t pad0;
 };
 
+/* [hbm] node, when nobody chose. */
+#define SYN_CONFIG_NODE_AUTO UINT64_MAX
+/* A budget given as a share: this, and permille; see budget.h. */
+#define SYN_CONFIG_OF_LIMIT (1ull << 63)
+
 /**
  * struct syn_config - everything that can be set, in its final units.
  * @socket:		path of the listening socket.
@@ -47,7 +52,9 @@ struct syn_tenant {
  * @max_sessions:	sessions at once.
  * @max_pages:		page records.
  * @hbm_bytes:		budget of the HBM tier.
+ * @hbm_node:		NUMA node of the device, or SYN_CONFIG_NODE_AUTO.
  * @host_bytes:		budget of the host tier.
+ * @host_nodes:		nodes it may lie on, one bit each; 0: the nearest.
  * @host_lock:		0 or 1: lock host memory.
  * @host_huge_pages:	0 or 1: use huge pages where there are any.
  * @low_permille:	free share at which reclaim starts.
@@ -67,7 +74,9 @@ struct syn_config {
 	uint64_t max_sessions;
 	uint64_t max_pages;
 	uint64_t hbm_bytes;
+	uint64_t hbm_node;
 	uint64_t host_bytes;
+	uint64_t host_nodes;
 	uint64_t host_lock;
 	uint64_t host_huge_pages;
 	uint64_t low_permille;
@@ -81,6 +90,7 @@ enum syn_option_type {
 	SYN_OPTION_PATH,
 	SYN_OPTION_DEVICE,
 	SYN_OPTION_SIZE,
+	SYN_OPTION_BUDGET,
 	SYN_OPTION_COUNT,
 	SYN_OPTION_SHARE,
 	SYN_OPTION_MODE,
@@ -89,6 +99,8 @@ enum syn_option_type {
 	SYN_OPTION_DOMAIN,
 	SYN_OPTION_LEAST, /* a size; "none" is 0 */
 	SYN_OPTION_MOST,  /* a size; "none" is SYN_QUOTA_NONE */
+	SYN_OPTION_NODE,
+	SYN_OPTION_NODES,
 };
 
 /**

@@ -8,6 +8,7 @@
 
 #include "core/base/base.h"
 #include "core/base/log.h"
+#include "tools/synapsed/budget.h"
 #include "tools/synapsed/config.h"
 #include "tools/synapsed/keeper.h"
 #include "tools/synapsed/worker.h"
@@ -155,7 +156,9 @@ static int config_build(const struct command *command, struct syn_config *ret)
 		r = syn_config_environment(ret);
 	if (!r)
 		r = flags_apply(command, ret);
-	return r ? r : syn_config_check(ret);
+	if (!r)
+		r = syn_config_check(ret);
+	return r ? r : syn_budget_settle(ret);
 }
 
 /* Every session costs a few descriptors in keeper and worker. */

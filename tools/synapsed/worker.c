@@ -16,6 +16,8 @@
 #include "ipc/conn.h"
 #include "ipc/server/server.h"
 #include "kernels/dev-host.h"
+#include "numa/topology.h"
+#include "tools/synapsed/budget.h"
 #include "tools/synapsed/keep.h"
 
 /**
@@ -144,14 +146,21 @@ static int start_receive(struct worker *worker)
 static int dev_open(struct worker *worker)
 {
 	const struct syn_config *config = &worker->start.config;
-	const struct syn_dev_host_config dev_config = {
+	struct syn_dev_host_config dev_config = {
 		.lock_memory = config->host_lock,
 		.huge_pages = config->host_huge_pages,
 		.keep = keep_extent,
 		.drop = drop_extent,
 		.keep_ctx = worker,
 	};
+	struct syn_budget_nodes nodes;
+	struct syn_numa numa;
 
+	syn_numa_read(&numa);
+	syn_budget_nodes(config, &numa, &nodes);
+	dev_config.node = nodes.device;
+	dev_config.host_nodes = nodes.host;
+	syn_budget_log(config);
 	return syn_dev_host_open(&worker->dev, &dev_config);
 }
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tries nodes by distance; binds only where there is a choice. */
+#include "numa/place.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/base/base.h"
+#include "core/base/log.h"
+#include "numa/hostmem.h"
+
+#define MIB (1024u * 1024u)
+
+void syn_numa_format(uint64_t nodes, char *to, unsigned int max)
+{
+	const char *before = syn_is_pow2(nodes) ? "node " : "nodes ";
+	unsigned int at = 0;
+
+	to[0] = '\0';
+	for (int i = 0; i < SYN_NUMA_NODES && at < max; i++) {
+		if (!(nodes >> i & 1))
+			continue;
+		at += (unsigned int)snprintf(to + at, max - at, "%s%d", before,
+					     i);
+		before = ",";
+	}
+}
+
+void syn_place_init(struct syn_place *place, const struct syn_numa *numa,
+		    const char *what, int near, uint64_t nodes)
+{
+	*place = (struct syn_place){ .numa = numa, .what = what };
+	if (near < 0 && !nodes)
+		return;
+	if (near < 0)
+		near = numa->home;
+	if (!nodes)
+		nodes = 1ull << syn_numa_nearest(numa, near);
+	place->nr = syn_numa_order(numa, near, nodes, place->order);
+}
+
+static void place_refuse(struct syn_place *place, uint64_t bytes)
+{
+	uint64_t nodes = 0;
+	char text[256];
+
+	if (place->refused)
+		return;
+	place->refused = true;
+	for (unsigned int i = 0; i < place->nr; i++)
+		nodes |= 1ull << place->order[i];
+	syn_numa_format(nodes, text, sizeof(text));
+	syn_warning("%s: no room for %" PRIu64 " MiB more of %s", text,
+		    bytes / MIB, place->what);
+}
+
+/* One node is where everything is, bound or not. */
+static int place_single(const struct syn_place *place, struct syn_hostmem *mem,
+			const char *name, uint64_t bytes, unsigned int flags)
+{
+	int r = syn_hostmem_init(mem, name, bytes, flags, -1);
+
+	if (!r && place->nr)
+		mem->node = place->order[0];
+	return r;
+}
+
+static int place_try(const struct syn_place *place, int node,
+		     struct syn_hostmem *mem, const char *name, uint64_t bytes,
+		     unsigned int flags)
+{
+	struct syn_numa_memory memory;
+	int r;
+
+	r = syn_numa_memory(place->numa, 1ull << node, &memory);
+	if (r)
+		return r;
+	if (memory.room < bytes)
+		return -ENOMEM;
+	return syn_hostmem_init(mem, name, bytes, flags, node);
+}
+
+int syn_place_new(struct syn_place *place, struct syn_hostmem *mem,
+		  const char *name, uint64_t bytes, unsigned int flags)
+{
+	int r = -ENOMEM;
+
+	if (!place->nr || !place->numa->binds ||
+	    syn_is_pow2(place->numa->memory))
+		return place_single(place, mem, name, bytes, flags);
+	for (unsigned int i = 0; i < place->nr && r == -ENOMEM; i++)
+		r = place_try(place, place->order[i], mem, name, bytes, flags);
+	if (r == -ENOMEM)
+		place_refuse(place, bytes);
+	else
+		place->refused = false;
+	return r;
+}
