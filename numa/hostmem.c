@@ -104,26 +104,40 @@ int syn_hostmem_verify(const struct syn_hostmem *mem, int node)
 	return r;
 }
 
-/*
- * The policy becomes the file's own, so it holds for whoever maps it.  Strict:
- * the kernel fails, or kills, rather than take a page of another node; so the
- * caller looks for room first.
- */
-static int hostmem_bind(struct syn_hostmem *mem, int node)
+static int hostmem_policy(const struct syn_hostmem *mem, int mode, int node,
+			  unsigned int flags)
 {
 	const unsigned long mask = 1ul << node;
-	int r;
 
 	if (syn_fault())
 		return -EIO;
-	if (mbind(mem->addr, mem->bytes, MPOL_BIND, &mask, HOSTMEM_NODES + 1,
-		  MPOL_MF_STRICT) < 0)
-		return -errno;
+	return mbind(mem->addr, mem->bytes, mode, &mask, HOSTMEM_NODES + 1,
+		     flags) < 0
+		       ? -errno
+		       : 0;
+}
+
+/*
+ * Touching memory that is bound to a full node makes the kernel kill somebody.
+ * So it is touched while the node is only preferred, and then bound: what had
+ * to go elsewhere is moved, for which the kernel reclaims, but never kills.
+ * The policy is the file's own from then on, whoever maps it.
+ */
+static int hostmem_bind(struct syn_hostmem *mem, int node)
+{
+	int r;
+
+	r = hostmem_policy(mem, MPOL_PREFERRED, node, 0);
+	if (r)
+		return r;
 	if (syn_fault())
 		return -ENOMEM;
+	/* No huge page left would be a SIGBUS: EFAULT here. */
 	if (madvise(mem->addr, mem->bytes, MADV_POPULATE_WRITE) < 0)
-		/* No huge page on that node would be a SIGBUS: EFAULT here. */
 		return errno == EFAULT ? -ENOMEM : -errno;
+	r = hostmem_policy(mem, MPOL_BIND, node, MPOL_MF_STRICT | MPOL_MF_MOVE);
+	if (r)
+		return r == -EIO ? -ENOMEM : r;
 	r = syn_hostmem_verify(mem, node);
 	if (!r)
 		mem->node = node;

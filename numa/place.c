@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/base/base.h"
+#include "core/base/fault.h"
 #include "core/base/log.h"
 #include "numa/hostmem.h"
 
@@ -66,6 +67,26 @@ static int place_single(const struct syn_place *place, struct syn_hostmem *mem,
 	return r;
 }
 
+/* Huge pages are set aside: no other figure counts them. */
+static uint64_t huge_room(int node)
+{
+	unsigned long long nr = 0;
+	char path[128];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path),
+		       "/sys/devices/system/node/node%d/hugepages/"
+		       "hugepages-2048kB/free_hugepages",
+		       node);
+	file = syn_fault() ? NULL : fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &nr) != 1)
+		nr = 0;
+	(void)fclose(file);
+	return nr * 2 * MIB;
+}
+
 static int place_try(const struct syn_place *place, int node,
 		     struct syn_hostmem *mem, const char *name, uint64_t bytes,
 		     unsigned int flags)
@@ -76,7 +97,8 @@ static int place_try(const struct syn_place *place, int node,
 	r = syn_numa_memory(place->numa, 1ull << node, &memory);
 	if (r)
 		return r;
-	if (memory.room < bytes)
+	if (memory.room < bytes &&
+	    (!(flags & SYN_HOSTMEM_HUGE) || huge_room(node) < bytes))
 		return -ENOMEM;
 	return syn_hostmem_init(mem, name, bytes, flags, node);
 }

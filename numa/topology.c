@@ -12,9 +12,6 @@
 
 #define KIB 1024u
 
-/* The kernel keeps so much of a node for itself before it reclaims. */
-#define ROOM_RESERVE 64u
-
 static void numa_single(struct syn_numa *ret)
 {
 	ret->memory = 1;
@@ -121,22 +118,32 @@ int syn_numa_nearest(const struct syn_numa *numa, int node)
 
 /* ---- memory ------------------------------------------------------------- */
 
-/* "Node 1 MemFree:  123 kB" of a node, "MemFree:  123 kB" of the machine. */
+/*
+ * "Node 1 MemFree:  123 kB" of a node, "MemFree:  123 kB" of the machine, which
+ * alone has MemAvailable; of a node, it is reckoned the same way.
+ */
 static void memory_line(const char *line, struct syn_numa_memory *to)
 {
 	unsigned long long kib;
 	char key[32];
 
-	if (sscanf(line, "Node %*d %31[^:]: %llu", key, &kib) != 2 &&
-	    sscanf(line, "%31[^:]: %llu", key, &kib) != 2)
+	if (sscanf(line, "MemAvailable: %llu", &kib) == 1) {
+		to->room = kib * KIB;
+		return;
+	}
+	if (sscanf(line, "MemTotal: %llu", &kib) == 1) {
+		to->total = kib * KIB;
+		return;
+	}
+	if (sscanf(line, "Node %*d %31[^:]: %llu", key, &kib) != 2)
 		return;
 	if (strcmp(key, "MemTotal") == 0)
-		to->total += kib * KIB;
+		to->total = kib * KIB;
 	else if (strcmp(key, "MemFree") == 0)
 		to->room += kib * KIB;
 	else if (strcmp(key, "Active(file)") == 0 ||
 		 strcmp(key, "Inactive(file)") == 0)
-		to->room += kib * KIB / 2; /* as the kernel's MemAvailable */
+		to->room += kib * KIB / 2;
 }
 
 int syn_numa_memory_of(const char *path, struct syn_numa_memory *ret)
@@ -153,20 +160,38 @@ int syn_numa_memory_of(const char *path, struct syn_numa_memory *ret)
 	(void)fclose(file);
 	if (!memory.total)
 		return -EBADMSG;
-	memory.room -= syn_min(memory.room, memory.total / ROOM_RESERVE);
 	*ret = memory;
 	return 0;
 }
 
-/* Of all nodes together the machine's own figures are the better ones. */
-int syn_numa_memory(const struct syn_numa *numa, uint64_t nodes,
-		    struct syn_numa_memory *ret)
+int syn_numa_reserve_of(const char *path, uint64_t nodes, uint64_t *ret)
 {
-	struct syn_numa_memory sum = { 0 };
+	unsigned long long pages;
+	uint64_t reserve = 0;
+	bool ours = false;
+	char line[256];
+	unsigned int node;
+	FILE *file;
+
+	file = syn_fault() ? (errno = EMFILE, NULL) : fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Node %u,", &node) == 1)
+			ours = node < SYN_NUMA_NODES && nodes >> node & 1;
+		else if (ours && sscanf(line, " high %llu", &pages) == 1)
+			reserve += pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	}
+	(void)fclose(file);
+	*ret = reserve;
+	return 0;
+}
+
+static int memory_sum(uint64_t nodes, struct syn_numa_memory *ret)
+{
+	uint64_t reserve;
 	int r;
 
-	if (!(numa->memory & ~nodes))
-		return syn_numa_memory_of("/proc/meminfo", ret);
 	for (int i = 0; i < SYN_NUMA_NODES; i++) {
 		struct syn_numa_memory one;
 		char path[64];
@@ -178,11 +203,28 @@ int syn_numa_memory(const struct syn_numa *numa, uint64_t nodes,
 		r = syn_numa_memory_of(path, &one);
 		if (r)
 			return r;
-		sum.total += one.total;
-		sum.room += one.room;
+		ret->total += one.total;
+		ret->room += one.room;
 	}
-	*ret = sum;
-	return 0;
+	r = syn_numa_reserve_of("/proc/zoneinfo", nodes, &reserve);
+	if (!r)
+		ret->room -= syn_min(ret->room, reserve);
+	return r;
+}
+
+/* Of all nodes together the machine's own figures are the better ones. */
+int syn_numa_memory(const struct syn_numa *numa, uint64_t nodes,
+		    struct syn_numa_memory *ret)
+{
+	struct syn_numa_memory sum = { 0 };
+	int r;
+
+	if (!(numa->memory & ~nodes))
+		return syn_numa_memory_of("/proc/meminfo", ret);
+	r = memory_sum(nodes, &sum);
+	if (!r)
+		*ret = sum;
+	return r;
 }
 
 /* ---- threads ------------------------------------------------------------ */

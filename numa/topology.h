@@ -40,7 +40,8 @@ struct syn_numa {
 /**
  * struct syn_numa_memory - bytes of some nodes together.
  * @total:	what the kernel manages.
- * @room:	what a new extent may take: free, or a file's clean copy.
+ * @room:	what new extents may take: free, or held by files' pages, less
+ *		what the kernel keeps free.
  */
 struct syn_numa_memory {
 	uint64_t total;
@@ -61,8 +62,13 @@ int syn_numa_nearest(const struct syn_numa *numa, int node);
 /* -errno when the kernel's figures cannot be read. */
 int syn_numa_memory(const struct syn_numa *numa, uint64_t nodes,
 		    struct syn_numa_memory *ret);
-/* One of the kernel's files of figures; for tests of the format. */
+/*
+ * The kernel's files that it is made of, for tests of their format: meminfo of
+ * a node or of the machine; zoneinfo, with what the kernel keeps free of
+ * @nodes, without which it would rather kill.
+ */
 int syn_numa_memory_of(const char *path, struct syn_numa_memory *ret);
+int syn_numa_reserve_of(const char *path, uint64_t nodes, uint64_t *ret);
 
 /*
  * The calling thread, to those CPUs of @node that it may run on already.

@@ -85,7 +85,7 @@ static int share_settle(struct syn_config *config, const struct budget *budget)
 	if (r)
 		return r;
 	total = syn_min(total, budget->limit.bytes);
-	config->host_bytes = total / 1000 * permille / MIB * MIB;
+	config->host_bytes = total * permille / 1000 / MIB * MIB;
 	if (config->host_bytes >= 4 * MIB)
 		return 0;
 	syn_error("[host] budget: %" PRIu64 "%% of %" PRIu64
