@@ -42,7 +42,7 @@ static struct {
 	struct tag tag[LOG_MAX];
 } mm;
 
-static struct inproc daemon_of_test;
+static struct inproc played;
 static struct raw_client client[CLIENTS];
 
 /* ---- the manager -------------------------------------------------------- */
@@ -114,11 +114,10 @@ static int setup(void **state)
 	(void)state;
 	memset(&mm, 0, sizeof(mm));
 	mm.answer = SYN_MM_E_WAIT;
-	assert_int_equal(inproc_init(&daemon_of_test, 8u << 20, 8u << 20), 0);
-	assert_int_equal(inproc_start(&daemon_of_test), 0);
+	assert_int_equal(inproc_init(&played, 8u << 20, 8u << 20), 0);
+	assert_int_equal(inproc_start(&played), 0);
 	for (unsigned int i = 0; i < CLIENTS; i++)
-		assert_int_equal(raw_attach(&client[i], daemon_of_test.socket),
-				 0);
+		assert_int_equal(raw_attach(&client[i], played.socket), 0);
 	return 0;
 }
 
@@ -127,8 +126,8 @@ static int teardown(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < CLIENTS; i++)
 		raw_close(&client[i]);
-	assert_int_equal(inproc_stop(&daemon_of_test), 0);
-	inproc_deinit(&daemon_of_test);
+	assert_int_equal(inproc_stop(&played), 0);
+	inproc_deinit(&played);
 	return 0;
 }
 
@@ -429,7 +428,7 @@ static bool hints(void)
 	raw_close(&client[1]);
 	test_wait(hint(2) < last, 20);
 	all = hint(2);
-	assert_int_equal(raw_attach(&client[1], daemon_of_test.socket), 0);
+	assert_int_equal(raw_attach(&client[1], played.socket), 0);
 	return all == last - 2 * (last - first) / (CLIENTS - 1);
 }
 
