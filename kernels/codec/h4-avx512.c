@@ -9,9 +9,7 @@
 
 #if defined(__x86_64__)
 
-#include <errno.h>
 #include <immintrin.h>
-#include <math.h>
 #include <stdbool.h>
 
 #include "core/base/base.h"
@@ -26,19 +24,7 @@
 #define REGS  8u   /* vectors of 16 floats in a row */
 #define BATCH 16u  /* tokens whose scalars share a vector */
 
-/**
- * struct shape - what differs between tiles; constant where it is used.
- * @dim:	64 or 128.
- * @keys:	a mean is taken away.
- * @f16:	elements, else bf16.
- */
-struct shape {
-	uint32_t dim;
-	bool keys;
-	bool f16;
-};
-
-INLINE __m512 elements_load(const uint16_t *at, const struct shape s)
+INLINE __m512 elements_load(const uint16_t *at, const struct h4_shape s)
 {
 	__m256i raw = _mm256_loadu_si256((const void *)at);
 
@@ -49,7 +35,7 @@ INLINE __m512 elements_load(const uint16_t *at, const struct shape s)
 }
 
 /* Of vector @i of a row: 1 or -1. */
-INLINE __m512 signs_of(uint32_t i, const struct shape s)
+INLINE __m512 signs_of(uint32_t i, const struct h4_shape s)
 {
 	uint32_t channel = i * 16 % s.dim;
 	uint64_t bits = channel < 64 ? H4_SIGNS_0 : H4_SIGNS_1;
@@ -111,7 +97,7 @@ INLINE void butterfly(__m512 *a, __m512 *b)
 			shuffled)
 
 /* All stages but that of c3. */
-INLINE void transform(__m512 *x, const struct shape s)
+INLINE void transform(__m512 *x, const struct h4_shape s)
 {
 	if (s.dim == ROW)
 		UNROLL for (uint32_t i = 0; i < 4; i++)
@@ -166,7 +152,7 @@ struct frame {
 };
 
 INLINE void row_rotate(__m512 *ret, __m512 *ret_power, const uint16_t *src,
-		       const struct frame *f, const struct shape s)
+		       const struct frame *f, const struct h4_shape s)
 {
 	uint32_t per_token = s.dim / 16;
 	__m512 power = _mm512_setzero_ps();
@@ -274,7 +260,8 @@ INLINE __m512i half_quantise(const __m512 *x, __m512 gain, __m512i *ret_dot,
 
 INLINE void row_quantise(unsigned char *ret_codes, __m512i *ret_dot,
 			 __m512i *ret_square, const __m512 *x,
-			 const float *gain, __m512i order, const struct shape s)
+			 const float *gain, __m512i order,
+			 const struct h4_shape s)
 {
 	uint32_t last = ROW / s.dim - 1;
 	__m512i dot[2] = { _mm512_setzero_si512(), _mm512_setzero_si512() };
@@ -306,7 +293,7 @@ INLINE struct scalars batch_gain(struct batch *b)
 
 /* Stores the scales; returns what is lost. */
 INLINE __m512 batch_scale(const struct batch *b, struct scalars of,
-			  void *ret_scale, const struct shape s)
+			  void *ret_scale, const struct h4_shape s)
 {
 	__mmask16 some =
 		_mm512_cmp_ps_mask(of.unit, _mm512_setzero_ps(), _CMP_NEQ_UQ);
@@ -338,7 +325,7 @@ INLINE __m512 batch_scale(const struct batch *b, struct scalars of,
 
 /* The mean of a row's channels over the tile, stored and as it is stored. */
 INLINE void frame_mean(struct frame *f, void *ret_mean, const uint16_t *src,
-		       const struct shape s)
+		       const struct h4_shape s)
 {
 	__m512 sum[REGS];
 
@@ -361,25 +348,18 @@ INLINE void frame_mean(struct frame *f, void *ret_mean, const uint16_t *src,
 	}
 }
 
-INLINE int error_of(__m512 loss, __m512 power, uint16_t *ret_error)
+/* The sum of the 16 tokens' values of each batch. */
+INLINE float fold_one(__m512 v)
 {
-	__m512 v[BATCH];
-	float sum[BATCH];
-	float error = 0;
+	__m512 all[BATCH];
 
 	for (uint32_t i = 0; i < BATCH; i++)
-		v[i] = i ? power : loss;
-	_mm512_storeu_ps(sum, fold(v, false));
-	if (!isfinite(sum[0]) || !isfinite(sum[1]))
-		return -EDOM;
-	if (sum[0] > 0)
-		error = rintf(65536.0f * sqrtf(sum[0] / sum[1]));
-	*ret_error = (uint16_t)(error < 65535.0f ? error : 65535.0f);
-	return 0;
+		all[i] = v;
+	return _mm512_cvtss_f32(fold(all, false));
 }
 
 INLINE int tile_encode(unsigned char *dst, const uint16_t *src,
-		       uint16_t *ret_error, const struct shape s)
+		       uint16_t *ret_error, const struct h4_shape s)
 {
 	unsigned char *scales = dst + (s.keys ? s.dim * 2 : 0);
 	unsigned char *codes = scales + SYN_TILE_TOKENS * 2;
@@ -414,43 +394,15 @@ INLINE int tile_encode(unsigned char *dst, const uint16_t *src,
 		before = of;
 	}
 	loss = _mm512_add_ps(loss, batch_scale(&b, before, scales, s));
-	return error_of(loss, power, ret_error);
+	return syn_h4_error(fold_one(loss), fold_one(power), ret_error);
 }
-
-#define SHAPE(d, k, f)                                                         \
-	(struct shape)                                                         \
-	{                                                                      \
-		.dim = (d), .keys = (k), .f16 = (f)                            \
-	}
-
-/* One copy of the code for each shape. */
-#define FOR_SHAPE(c, call)                                                     \
-	switch ((c)->dim + ((c)->role == SYN_ROLE_K ? 1 : 0) +                 \
-		((c)->dtype == SYN_DTYPE_F16 ? 2 : 0)) {                       \
-	case 64:                                                               \
-		return call(SHAPE(64, false, false));                          \
-	case 65:                                                               \
-		return call(SHAPE(64, true, false));                           \
-	case 66:                                                               \
-		return call(SHAPE(64, false, true));                           \
-	case 67:                                                               \
-		return call(SHAPE(64, true, true));                            \
-	case 128:                                                              \
-		return call(SHAPE(128, false, false));                         \
-	case 129:                                                              \
-		return call(SHAPE(128, true, false));                          \
-	case 130:                                                              \
-		return call(SHAPE(128, false, true));                          \
-	default:                                                               \
-		return call(SHAPE(128, true, true));                           \
-	}
 
 TARGET static int avx512_encode(void *dst, const void *src,
 				const struct syn_component *c,
 				uint16_t *ret_error)
 {
 #define CALL(s) tile_encode(dst, src, ret_error, s)
-	FOR_SHAPE(c, CALL)
+	H4_FOR_SHAPE(c, CALL)
 #undef CALL
 }
 
@@ -533,7 +485,7 @@ INLINE void codes_widen(__m512i codes, __m512i *ret_sum, __m512i *ret_diff)
 }
 
 /* Vector i of @x: bit 0 becomes c4, bit 1 c5 or the token. */
-INLINE void row_transform(__m512i *x, __m512i packed, const struct shape s)
+INLINE void row_transform(__m512i *x, __m512i packed, const struct h4_shape s)
 {
 	const __m512i nibble = _mm512_set1_epi8(15);
 
@@ -567,7 +519,7 @@ INLINE void row_transform(__m512i *x, __m512i packed, const struct shape s)
 }
 
 INLINE void elements_store(uint16_t *at, __m512 x, bool clamp,
-			   const struct shape s)
+			   const struct h4_shape s)
 {
 	__m512i bits, odd;
 
@@ -592,7 +544,7 @@ INLINE void elements_store(uint16_t *at, __m512 x, bool clamp,
 
 INLINE void row_decode(uint16_t *dst, const unsigned char *codes,
 		       const float *scale, const struct unframe *f, bool clamp,
-		       const struct shape s)
+		       const struct h4_shape s)
 {
 	__m512 first = _mm512_set1_ps(scale[0]);
 	__m512 second = s.dim == ROW ? first : _mm512_set1_ps(scale[1]);
@@ -617,7 +569,7 @@ INLINE void row_decode(uint16_t *dst, const unsigned char *codes,
 }
 
 INLINE void unframe_init(struct unframe *f, const unsigned char *mean,
-			 const struct shape s)
+			 const struct h4_shape s)
 {
 	f->order = _mm512_loadu_si512(s.dim == ROW ? bytes_order_128
 						   : bytes_order_64);
@@ -642,7 +594,7 @@ INLINE void unframe_init(struct unframe *f, const unsigned char *mean,
 
 INLINE void rows_decode(uint16_t *dst, const unsigned char *codes,
 			const float *scale, const struct unframe *f, bool clamp,
-			const struct shape s)
+			const struct h4_shape s)
 {
 	for (uint32_t i = 0; i < SYN_TILE_TOKENS; i += ROW / s.dim) {
 		row_decode(dst, codes, scale + i, f, clamp, s);
@@ -670,7 +622,7 @@ INLINE bool range_is_safe(const unsigned char *at, uint32_t nr, short most)
 }
 
 INLINE void tile_decode(uint16_t *dst, const unsigned char *src,
-			const struct shape s)
+			const struct h4_shape s)
 {
 	const unsigned char *scales = src + (s.keys ? s.dim * 2 : 0);
 	const unsigned char *codes = scales + SYN_TILE_TOKENS * 2;
@@ -697,7 +649,7 @@ TARGET static void avx512_decode(void *dst, const void *src,
 				 const struct syn_component *c)
 {
 #define CALL(s) tile_decode(dst, src, s)
-	FOR_SHAPE(c, CALL)
+	H4_FOR_SHAPE(c, CALL)
 #undef CALL
 }
 

@@ -10,6 +10,7 @@
 #ifndef SYN_KERNELS_CODEC_H4_FORM_H
 #define SYN_KERNELS_CODEC_H4_FORM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <synapse/codec.h>
@@ -37,6 +38,56 @@
 
 #define H4_F16_MAX 65504.0f
 
+static inline bool syn_h4_negative(uint32_t channel)
+{
+	uint64_t bits = channel < 64 ? H4_SIGNS_0 : H4_SIGNS_1;
+
+	return bits >> (channel % 64) & 1;
+}
+
+/*
+ * What is lost of a tile and what there is of it, to the error in units of
+ * 2^-16.  -EDOM: one is not finite.
+ */
+int syn_h4_error(float lost, float all, uint16_t *ret_error);
+
+/**
+ * struct h4_shape - what differs between tiles; constant where it is used.
+ * @dim:	64 or 128.
+ * @keys:	a mean is taken away.
+ * @f16:	elements, else bf16.
+ */
+struct h4_shape {
+	uint32_t dim;
+	bool keys;
+	bool f16;
+};
+
+#define H4_SHAPE(d, k, f)                                                      \
+	((struct h4_shape){ .dim = (d), .keys = (k), .f16 = (f) })
+
+/* The last statement of a function: one copy of its code for each shape. */
+#define H4_FOR_SHAPE(c, call)                                                  \
+	switch ((c)->dim + ((c)->role == SYN_ROLE_K ? 1 : 0) +                 \
+		((c)->dtype == SYN_DTYPE_F16 ? 2 : 0)) {                       \
+	case 64:                                                               \
+		return call(H4_SHAPE(64, false, false));                       \
+	case 65:                                                               \
+		return call(H4_SHAPE(64, true, false));                        \
+	case 66:                                                               \
+		return call(H4_SHAPE(64, false, true));                        \
+	case 67:                                                               \
+		return call(H4_SHAPE(64, true, true));                         \
+	case 128:                                                              \
+		return call(H4_SHAPE(128, false, false));                      \
+	case 129:                                                              \
+		return call(H4_SHAPE(128, true, false));                       \
+	case 130:                                                              \
+		return call(H4_SHAPE(128, false, true));                       \
+	default:                                                               \
+		return call(H4_SHAPE(128, true, true));                        \
+	}
+
 /**
  * struct syn_h4_form - one way to compute the same bits.
  * @name:	plain, avx2, avx512.
@@ -53,6 +104,7 @@ struct syn_h4_form {
 
 extern const struct syn_h4_form syn_h4_plain;
 #if defined(__x86_64__)
+extern const struct syn_h4_form syn_h4_avx2;
 extern const struct syn_h4_form syn_h4_avx512;
 #endif
 

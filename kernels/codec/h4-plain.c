@@ -126,13 +126,6 @@ static void element_store(unsigned char *at, uint16_t dtype, float x)
 	f16_store(at, x);
 }
 
-static bool sign_of(uint32_t channel)
-{
-	uint64_t bits = channel < 64 ? H4_SIGNS_0 : H4_SIGNS_1;
-
-	return bits >> (channel % 64) & 1;
-}
-
 /* The order in which 16 partial sums become one. */
 static float lanes_fold(float *lane)
 {
@@ -269,20 +262,6 @@ static float token_loss(const struct token *t, uint32_t dim)
 	       scale * scale * ((float)t->square * (float)dim);
 }
 
-static int tile_error(float *loss, float *power, uint16_t *ret_error)
-{
-	float lost = lanes_fold(loss);
-	float all = lanes_fold(power);
-	float error = 0;
-
-	if (!isfinite(lost) || !isfinite(all))
-		return -EDOM;
-	if (lost > 0)
-		error = rintf(65536.0f * sqrtf(lost / all));
-	*ret_error = (uint16_t)(error < 65535.0f ? error : 65535.0f);
-	return 0;
-}
-
 static void mean_encode(const struct tile *tile, const unsigned char *src,
 			const struct syn_component *c, float *ret_mean)
 {
@@ -320,14 +299,14 @@ static int plain_encode(void *dst, const void *src,
 		if (!isfinite(t.power))
 			return -EDOM;
 		for (uint32_t k = 0; k < dim; k++)
-			t.x[k] = sign_of(k) ? -t.x[k] : t.x[k];
+			t.x[k] = syn_h4_negative(k) ? -t.x[k] : t.x[k];
 		float_transform(t.x, dim);
 		token_codes(&t, dim, tile.codes + i * dim / 2);
 		token_scale(&t, dim, tile.mean, tile.scale + i * 2);
 		loss[i % LANES] += token_loss(&t, dim);
 		power[i % LANES] += t.power;
 	}
-	return tile_error(loss, power, ret_error);
+	return syn_h4_error(lanes_fold(loss), lanes_fold(power), ret_error);
 }
 
 static void plain_decode(void *dst, const void *src,
@@ -347,7 +326,8 @@ static void plain_decode(void *dst, const void *src,
 		int_transform(x, dim);
 		for (uint32_t k = 0; k < dim; k++, to += 2) {
 			float value =
-				scale * (float)(sign_of(k) ? -x[k] : x[k]);
+				scale *
+				(float)(syn_h4_negative(k) ? -x[k] : x[k]);
 
 			if (tile.mean)
 				value += f16_load(tile.mean + k * 2);

@@ -2,8 +2,23 @@
 /* Codec h4: which form runs. */
 #include "kernels/codec/h4.h"
 
+#include <errno.h>
+#include <math.h>
+
 #include "core/base/base.h"
 #include "kernels/codec/h4-form.h"
+
+int syn_h4_error(float lost, float all, uint16_t *ret_error)
+{
+	float error = 0;
+
+	if (!isfinite(lost) || !isfinite(all))
+		return -EDOM;
+	if (lost > 0)
+		error = rintf(65536.0f * sqrtf(lost / all));
+	*ret_error = (uint16_t)(error < 65535.0f ? error : 65535.0f);
+	return 0;
+}
 
 unsigned int syn_h4_forms(const struct syn_h4_form **ret)
 {
@@ -11,6 +26,9 @@ unsigned int syn_h4_forms(const struct syn_h4_form **ret)
 
 	ret[nr++] = &syn_h4_plain;
 #if defined(__x86_64__)
+	/* Every CPU that has both converts fp16, too. */
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		ret[nr++] = &syn_h4_avx2;
 	if (__builtin_cpu_supports("avx512vbmi") &&
 	    __builtin_cpu_supports("avx512vnni"))
 		ret[nr++] = &syn_h4_avx512;
