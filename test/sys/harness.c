@@ -275,25 +275,48 @@ static int ctl_exchange(int sock, struct syn_msg_ctl *ctl,
 	return r < (int)sizeof(answer->reply) ? -EPIPE : 0;
 }
 
+static int ctl_once(const char *path, struct syn_msg_ctl *ctl,
+		    struct ctl_answer *ret)
+{
+	int sock = -1;
+	int r;
+
+	ctl->msg =
+		(struct syn_msg){ .type = SYN_MSG_CTL, .size = sizeof(*ctl) };
+	r = syn_conn_connect(path, &sock);
+	if (r)
+		return r;
+	r = ctl_exchange(sock, ctl, ret);
+	(void)close(sock);
+	return r;
+}
+
+int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
+	      struct syn_msg_ctl_reply *ret)
+{
+	struct syn_msg_ctl ctl = { .op = op };
+	struct ctl_answer answer = { 0 };
+	int r;
+
+	memcpy(ctl.arg, arg, sizeof(ctl.arg));
+	r = ctl_once(path, &ctl, &answer);
+	*ret = answer.reply;
+	return r ? r : ret->msg.error;
+}
+
 static int ctl_ask_at(const char *path, uint32_t op, uint64_t cursor,
 		      uint64_t arg, void *ret_records, uint32_t max,
 		      uint32_t each, struct syn_msg_ctl_reply *ret)
 {
 	struct syn_msg_ctl ctl = {
-		.msg = { .type = SYN_MSG_CTL, .size = sizeof(ctl) },
 		.op = op,
 		.cursor = cursor,
 		.arg = { arg },
 	};
 	struct ctl_answer answer = { 0 };
-	int sock = -1;
 	int r;
 
-	r = syn_conn_connect(path, &sock);
-	if (r)
-		return r;
-	r = ctl_exchange(sock, &ctl, &answer);
-	(void)close(sock);
+	r = ctl_once(path, &ctl, &answer);
 	if (r)
 		return r;
 	*ret = answer.reply;

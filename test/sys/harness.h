@@ -78,6 +78,9 @@ int daemon_run(const char *const *args, char *ret_log, size_t max);
 /* One question on a connection of its own; returns the answer's error. */
 int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
 	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret);
+/* An order with all its arguments; the answer's error. */
+int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
+	      struct syn_msg_ctl_reply *ret);
 /* One batch from *cursor on, which is 0 after the last. */
 uint32_t ctl_pages(const char *path, uint64_t *cursor,
 		   struct syn_ctl_page ret[SYN_CTL_BATCH]);

@@ -171,8 +171,9 @@ static int tier_check(struct syn_config *config, uint64_t at, uint32_t tier,
 	    (quota->high == SYN_QUOTA_NONE || quota->high <= quota->max))
 		return 0;
 	last = tier_last(lines, &at, QUOTA_FIRST + 3 * (size_t)tier);
-	syn_error("%s:%d: %s: expected min <= high <= max", path,
-		  lines->option[at][last], options[last].key);
+	syn_error("%s:%d: %s: expected min <= high <= max, those of "
+		  "[quota] included",
+		  path, lines->option[at][last], options[last].key);
 	return -EINVAL;
 }
 
