@@ -11,6 +11,7 @@
 #include "core/base/base.h"
 #include "test/sys/harness.h"
 #include "tools/synapsed/config.h"
+#include "tools/synapsed/tenant.h"
 
 #define OTHER_UID 65534
 
@@ -167,6 +168,97 @@ static void test_values(void **state)
 		expect_refusal(bad[i].text, 2, bad[i].what);
 }
 
+/* [quota] and [tenant NAME]; the mistake is in the last line. */
+static void test_tenants(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *what;
+	} bad[] = {
+		{ "[daemon]\ndomain = uid", "expected \"socket\"" },
+		{ "[quota]\nhbm_min = much", "or \"none\"" },
+		{ "[quota]\nhbm_most = 1M",
+		  "hbm_most: unknown key in [quota]" },
+		{ "[quota]\nsocket = /x/s", "socket: unknown key in [quota]" },
+		{ "[quota]\nhbm_min = 1M\nhbm_min = 1M",
+		  "hbm_min: expected once" },
+		{ "[quota]\nhbm_min = 2M\nhbm_max = 1M",
+		  "hbm_max: expected min <= high <= max" },
+		{ "[quota]\nhost_max = 1M\nhost_min = 2M",
+		  "host_min: expected min <= high <= max" },
+		{ "[quota]\nnvme_high = 2M\nnvme_max = 1M",
+		  "nvme_max: expected min <= high <= max" },
+		{ "[quota]\nhbm_min = 2M\nhbm_high = 1M",
+		  "hbm_high: expected min <= high <= max" },
+		{ "[tenant a]", "socket: expected in [tenant a]" },
+		{ "[tenant ]", "expected [tenant NAME]" },
+		{ "[tenant]", "expected [tenant NAME]" },
+		{ "[tenant a b]", "expected [tenant NAME]" },
+		{ "[tenant abcdefghijklmnopqrstuvwxyz012345]",
+		  "expected [tenant NAME]" },
+		{ "[tenant a]\nbudget = 1M", "budget: unknown key" },
+		{ "[tenant a]\nsocket = /x/a/s\n[tenant b]\n"
+		  "socket = /x/a/t",
+		  "socket: expected in a directory of its own" },
+		{ "[quota]\nhbm_max = 1M\n[tenant a]\nsocket = /x/a/s\n"
+		  "hbm_min = 2M",
+		  "hbm_min: expected min <= high <= max" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < syn_array_size(bad); i++) {
+		int line = 1;
+
+		for (const char *at = bad[i].text; *at; at++)
+			line += *at == '\n';
+		expect_refusal(bad[i].text, line, bad[i].what);
+	}
+}
+
+static void test_too_many_tenants(void **state)
+{
+	char text[2048] = "";
+	size_t used = 0;
+
+	(void)state;
+	for (unsigned int i = 1; i <= SYN_TENANTS_MAX; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "[tenant t%u]\nsocket = /x/t%u/s\n", i,
+					 i);
+	expect_refusal(text, 2 * (int)SYN_TENANTS_MAX - 1, "15 at most");
+	*strstr(text, "[tenant t16]") = '\0';
+	{
+		char log[8192];
+
+		assert_int_equal(check(text, log, sizeof(log)), 0);
+	}
+}
+
+/* A tenant has what [quota] says unless it says better, wherever it stands. */
+static void test_tenants_inherit(void **state)
+{
+	char again[4096];
+	char log[4096];
+	char *tenant;
+
+	(void)state;
+	assert_int_equal(check("[daemon]\ndomain = socket,uid\n"
+			       "[tenant a]\nsocket = /x/a/s\n"
+			       "host_max = 8M\nnvme_max = 0\n"
+			       "[quota]\nhost_min = 2M\nhost_max = 4M\n",
+			       log, sizeof(log)),
+			 0);
+	assert_non_null(strstr(log, "domain = socket,uid\n"));
+	tenant = strstr(log, "[tenant a]\nsocket = /x/a/s\n");
+	assert_non_null(tenant);
+	assert_non_null(strstr(tenant, "hbm_min = none\n"));
+	assert_non_null(strstr(tenant, "host_min = 2M\n"));
+	assert_non_null(strstr(tenant, "host_max = 8M\n"));
+	assert_non_null(strstr(tenant, "nvme_max = 0\n"));
+	assert_int_equal(check(log, again, sizeof(again)), 0);
+	assert_string_equal(log, again);
+}
+
 static void expect_log(const char *const *args, int status, const char *what)
 {
 	char log[4096];
@@ -189,6 +281,16 @@ static void test_all_together(void **state)
 	assert_int_equal(check("[hbm]\nbudget = 60T\n", log, sizeof(log)),
 			 1 << 8);
 	assert_non_null(strstr(log, "no more than this machine's"));
+	assert_int_equal(check("[hbm]\nbudget = 8M\n[tenant a]\n"
+			       "socket = /x/a/s\nhbm_min = 9M\n",
+			       log, sizeof(log)),
+			 1 << 8);
+	assert_non_null(strstr(log, "[tenant a] hbm_min: expected no more"));
+	assert_int_equal(check("[daemon]\nsocket = /x/a/s\n"
+			       "[tenant a]\nsocket = /x/a/t\n",
+			       log, sizeof(log)),
+			 1 << 8);
+	assert_non_null(strstr(log, "[tenant a] socket: expected in another"));
 }
 
 static void test_precedence(void **state)
@@ -407,6 +509,18 @@ static void test_manual(void **state)
 		assert_non_null(strstr(conf, entry));
 		assert_non_null(strstr(daemon, flag));
 	}
+	options = syn_tenant_options();
+	for (size_t i = 0; i < SYN_TENANT_OPTIONS; i++) {
+		char entry[256];
+
+		(void)snprintf(entry, sizeof(entry), "**%s** (%s)\n",
+			       options[i].key,
+			       options[i].fallback ? options[i].fallback
+						   : "no default");
+		if (!strstr(conf, entry))
+			print_message("missing: %s", entry);
+		assert_non_null(strstr(conf, entry));
+	}
 }
 
 int main(void)
@@ -415,6 +529,9 @@ int main(void)
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_tenants),
+		cmocka_unit_test(test_too_many_tenants),
+		cmocka_unit_test(test_tenants_inherit),
 		cmocka_unit_test(test_all_together),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_command_line),

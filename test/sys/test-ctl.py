@@ -33,7 +33,15 @@ def test_usage(synapsectl):
                  ['status', '--limit', '3'], ['pages', '--key', 'xyz'],
                  ['pages', '--key', '0' * 33], ['pages', '--limit', '1x'],
                  ['pages', '--session', '99999999999'],
-                 ['--watch=0', 'status'], ['--watch', 'evict']):
+                 ['--watch=0', 'status'], ['--watch', 'evict'],
+                 ['quota'], ['quota', '0', 'hbm', '0', 'none'],
+                 ['quota', '0', 'ram', '0', 'none', 'none'],
+                 ['quota', '0', 'hbm', '-1', 'none', 'none'],
+                 ['quota', '0', 'hbm', '0', '1X', 'none'],
+                 ['quota', '0', 'hbm', '0', '1', '99999999T'],
+                 ['quota', '0', 'hbm', '0', '1', '2', '3'],
+                 ['domains', 'x'], ['--watch', 'quota', '0', 'hbm', '0', '0',
+                                    '0']):
         run = subprocess.run([synapsectl, '--socket', '/nonexistent/s', *args],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True, check=False)
@@ -69,11 +77,6 @@ def test_members(daemon, abi_h):
                          ('pages', 'syn_ctl_page')):
         check(f'members of {name}', set(daemon.ask(name)[name][0]),
               members(abi_h, struct))
-    # A domain has its quotas tier by tier.
-    quota = {f'{tier}_{member}' for tier in ('hbm', 'host', 'nvme')
-             for member in members(abi_h, 'syn_ctl_quota')}
-    check('members of domains', set(daemon.ask('domains')['domains'][0]),
-          members(abi_h, 'syn_ctl_domain') - {'tier'} | quota)
 
 
 def test_answers(daemon, did):
@@ -91,7 +94,7 @@ def test_answers(daemon, did):
 
 def test_tables(daemon, did):
     for command, heading in (('tiers', 'TIER '), ('clients', 'SESSION '),
-                             ('pages', 'PAGE ')):
+                             ('pages', 'PAGE '), ('domains', 'DOMAIN ')):
         lines = daemon.ctl(command).stdout.splitlines()
         rows = len(daemon.ask(command)[command])
         check(f'lines of {command}', len(lines), rows + 2)
@@ -103,6 +106,49 @@ def test_tables(daemon, did):
     check('name in the table', 'load' in daemon.ctl('clients').stdout, True)
     check('sealed key in the table', f'{0xfeed:016x}{did["sealed"]:016x}'
           in daemon.ctl('pages').stdout, True)
+
+
+def test_domains(daemon, abi_h):
+    domains = daemon.ask('domains')['domains']
+    # A domain has its quotas tier by tier.
+    quota = {f'{tier}_{member}' for tier in ('hbm', 'host', 'nvme')
+             for member in members(abi_h, 'syn_ctl_quota')}
+    check('members of domains', set(domains[0]),
+          members(abi_h, 'syn_ctl_domain') - {'tier'} | quota)
+    check('one domain', len(domains), 1)
+    one = domains[0]
+    check('name', one['name'].startswith(f'{daemon.dir}:{os.getuid()}:'), True)
+    check('uid', (one['uid'], one['nr_sessions']), (os.getuid(), 1))
+    check('no limit', (one['host_min'], one['host_high'], one['host_max']),
+          (0, None, None))
+    return one
+
+
+def test_quota(daemon, abi_h):
+    one = test_domains(daemon, abi_h)
+    number = str(one['domain'])
+
+    def limits():
+        now = daemon.ask('domains')['domains'][0]
+        return [now[f'host_{which}'] for which in ('min', 'high', 'max')]
+
+    check('quota', daemon.ask('quota', number, 'host', '2M', '4096K', 'none'),
+          {'domain': one['domain']})
+    check('as set', limits(), [2 << 20, 4 << 20, None])
+    check('by name', daemon.ask('quota', one['name'], 'host', 'none', 'none',
+                                '8M'), {'domain': one['domain']})
+    check('as set by name', limits(), [0, None, 8 << 20])
+    for args, why in ((('99', 'host', '0', '0', '0'), 'no such domain'),
+                      ((number, 'host', '2M', '1M', '3M'), 'MIN <= HIGH'),
+                      ((number, 'host', '1T', 'none', 'none'), 'minimums'),
+                      ((number, 'hbm', '0', 'none', '0'), 'windows hold')):
+        run = daemon.ctl('quota', *args)
+        check(f'quota {args}', (run.returncode, run.stdout), (1, ''))
+        check(f'{args} explained', why in run.stderr, True)
+    check('nothing changed', limits(), [0, None, 8 << 20])
+    check('quota for people', daemon.ctl('quota', number, 'host', '0', 'none',
+                                         'none').stdout,
+          f'quota of domain {number} set\n')
 
 
 def test_filters(daemon, did):
@@ -173,7 +219,8 @@ def test_stranger(daemon):
         return daemon.ctl(*args, user=NOBODY, group=NOBODY, extra_groups=[])
 
     check('status for a stranger', as_nobody('status').returncode, 0)
-    for args in (['tiers'], ['clients'], ['pages'], ['evict'], ['drain']):
+    for args in (['tiers'], ['clients'], ['pages'], ['evict'], ['drain'],
+                 ['domains'], ['quota', '0', 'host', '0', 'none', 'none']):
         run = as_nobody(*args)
         check(f'{args} for a stranger', (run.returncode, run.stdout), (1, ''))
         check('explained', 'ermission denied' in run.stderr, True)
@@ -203,6 +250,7 @@ def main():
         test_members(daemon, abi_h)
         test_answers(daemon, client.did)
         test_tables(daemon, client.did)
+        test_quota(daemon, abi_h)
         test_filters(daemon, client.did)
         test_watch(daemon)
         test_stranger(daemon)
