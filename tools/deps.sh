@@ -13,8 +13,10 @@ build=(
 	gcc
 	libcmocka-dev
 	libinih-dev
+	libisal-dev
 	libjson-c-dev
 	libsystemd-dev
+	liburing-dev
 	libxxhash-dev
 	meson
 	ninja-build
@@ -27,6 +29,7 @@ check=(
 	clang
 	clang-format-14
 	codespell
+	fio
 	g++
 	git
 	libbpf-dev

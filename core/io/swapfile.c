@@ -310,6 +310,8 @@ int syn_swapfile_init(const char *path, uint64_t bytes, bool force,
 		created = false;
 		fd = file_open(path, 0);
 	}
+	if (fd == -ENOENT) /* the directory, that is */
+		return refuse_errno(ret_why, fd, path);
 	if (fd < 0)
 		return refuse_open(ret_why, fd, path);
 	r = init_file(fd, bytes, ret_why, path);

@@ -50,7 +50,8 @@
 #define WAKE_STOP     4u
 #define WAKE_DEV      8u
 #define WAKE_LIFELINE 12u
-#define WAKE_LISTEN   16u /* of the first tenant; the others follow */
+#define WAKE_DISK     16u
+#define WAKE_LISTEN   20u /* of the first tenant; the others follow */
 #define WAKE_STEP     4u
 #define WAKE_OWN_MAX  (WAKE_LISTEN + WAKE_STEP * SYN_SERVER_TENANTS_MAX)
 
@@ -165,6 +166,8 @@ static int server_open(struct syn_server *server)
 	r = server_watch(server, server->stop_fd, WAKE_STOP);
 	if (!r)
 		r = server_watch(server, config->dev_event_fd, WAKE_DEV);
+	if (!r)
+		r = server_watch(server, config->disk_event_fd, WAKE_DISK);
 	if (!r)
 		r = server_watch(server, config->lifeline_fd, WAKE_LIFELINE);
 	if (!r)
@@ -567,6 +570,7 @@ static void server_woken(struct syn_server *server, uint64_t wake,
 		server->stopping = true;
 		break;
 	case WAKE_DEV:
+	case WAKE_DISK:
 		server->mm_next_ns = now_ns;
 		break;
 	default:

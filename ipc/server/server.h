@@ -50,6 +50,7 @@ struct syn_server_tenant {
  *			from the start, and its minimum is kept free for it.
  * @mm:			the memory manager; outlives the server.
  * @dev_event_fd:	readable while copies have completed; -1: none.
+ * @disk_event_fd:	readable while swap I/O has completed; -1: none.
  * @lifeline_fd:	the server ends when it becomes readable; -1: none.
  * @epoch:		number of the worker, told to clients.
  * @keeper_pid:		for people.
@@ -68,6 +69,7 @@ struct syn_server_config {
 	uint32_t domain_by;
 	struct syn_mm *mm;
 	int dev_event_fd;
+	int disk_event_fd;
 	int lifeline_fd;
 	uint64_t epoch;
 	uint32_t keeper_pid;

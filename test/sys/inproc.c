@@ -68,6 +68,7 @@ int inproc_init(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 		.domain_by = SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID,
 		.mm = p->mm,
 		.dev_event_fd = p->dev->ops->event_fd(p->dev),
+		.disk_event_fd = -1,
 		.lifeline_fd = -1,
 		.epoch = 1,
 		.admin_uid = getuid(),

@@ -87,11 +87,17 @@ static void test_good(void **state)
 			       "budget = 16384K\n"
 			       "lock = no\n"
 			       "huge_pages = yes\n"
+			       "[nvme]\n"
+			       "file = /var/lib/synapse/swap\n"
+			       "[ladder]\n"
+			       "host = h4\n"
 			       "[reclaim]\n"
 			       "low = 5%\n"
 			       "high = 50%\n",
 			       log, sizeof(log)),
 			 0);
+	assert_non_null(strstr(log, "file = /var/lib/synapse/swap\n"));
+	assert_non_null(strstr(log, "host = raw16\nnvme = h4\n"));
 	assert_non_null(strstr(log, "socket = /tmp/x/y.sock\n"));
 	assert_non_null(strstr(log, "socket_mode = 0600\n"));
 	assert_non_null(strstr(log, "log_level = debug\n"));
@@ -147,6 +153,8 @@ static void test_values(void **state)
 		{ "[hbm]\ndevice = cuda", "expected \"host\"" },
 		{ "[host]\nlock = maybe", "expected \"yes\" or \"no\"" },
 		{ "[host]\nhuge_pages = 1", "expected \"yes\" or \"no\"" },
+		{ "[ladder]\nhost = h9", "expected \"raw16\" or \"h4\"" },
+		{ "[ladder]\nhost =", "expected \"raw16\" or \"h4\"" },
 		{ "[reclaim]\nlow = 10", "expected a share" },
 		{ "[reclaim]\nlow = 101%", "expected a share" },
 		{ "[daemon]\nlog_level = loud", "expected \"error\"" },
@@ -278,6 +286,9 @@ static void test_all_together(void **state)
 		check("[reclaim]\nlow = 50%\nhigh = 50%\n", log, sizeof(log)),
 		1 << 8);
 	assert_non_null(strstr(log, "expected less than high"));
+	/* None is what there is without: an empty one is no mistake. */
+	assert_int_equal(check("[nvme]\nfile =\n", log, sizeof(log)), 0);
+	assert_non_null(strstr(log, "[nvme]\nfile = \n"));
 	assert_int_equal(check("[hbm]\nbudget = 60T\n", log, sizeof(log)),
 			 1 << 8);
 	assert_non_null(strstr(log, "no more than this machine's"));

@@ -10,6 +10,7 @@
 #include "tools/ctl/query.h"
 #include "tools/ctl/record.h"
 #include "tools/ctl/show.h"
+#include "tools/ctl/swap.h"
 
 #define EXIT_REFUSED 1
 #define EXIT_USAGE   2
@@ -395,6 +396,10 @@ int main(int argc, char **argv)
 	r = syn_options_parse(argc, argv, &opts);
 	if (r != SYN_OPTIONS_RUN)
 		return r == SYN_OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;
+	if (opts.command == SYN_COMMAND_SWAP_INIT)
+		return syn_swap_run_init(&opts) ? EXIT_REFUSED : EXIT_SUCCESS;
+	if (opts.command == SYN_COMMAND_SWAP_CHECK)
+		return syn_swap_run_check(&opts) ? EXIT_REFUSED : EXIT_SUCCESS;
 	r = syn_query_open(opts.socket, &query, reason);
 	if (r < 0)
 		return complain(r, reason);

@@ -10,14 +10,16 @@
 #include <synapse/abi.h>
 
 #include "core/base/base.h"
+#include "tools/synapsed/config.h"
 
 #define WATCH_DEFAULT_NS 2000000000u
 #define WATCH_MAX_S	 86400.0
 #define WORDS_MAX	 6 /* quota's */
 
+/* As it is written: "swap" takes a second word. */
 static const char *const command_names[SYN_COMMAND_NR] = {
-	"status",  "tiers", "clients", "pages",
-	"domains", "evict", "drain",   "quota",
+	"status", "tiers", "clients", "pages",	   "domains",
+	"evict",  "drain", "quota",   "swap init", "swap check",
 };
 
 static const char help[] =
@@ -35,6 +37,8 @@ static const char help[] =
 	"  quota DOMAIN TIER MIN HIGH MAX\n"
 	"                 what a domain (number or name) may have of hbm, host\n"
 	"                 or nvme: sizes as in 64M or 2G, or none\n"
+	"  swap init FILE SIZE  make a swap file; needs no daemon\n"
+	"  swap check FILE      read all of one that is not in use\n"
 	"\n"
 	"Options:\n"
 	"  -s, --socket PATH      default $SYNAPSE_SOCKET,\n"
@@ -50,9 +54,12 @@ static const char help[] =
 	"  -i, --session N        only pages of this session\n"
 	"  -r, --resident         only pages in HBM\n"
 	"\n"
+	"Of swap init:\n"
+	"  -f, --force            overwrite a file that exists\n"
+	"\n"
 	"Exit status: 0 done, 1 refused or not reachable, 2 usage.\n";
 
-static const char short_options[] = "+s:jw::n:k:i:rhV";
+static const char short_options[] = "+s:jw::n:k:i:rfhV";
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "json", no_argument, NULL, 'j' },
@@ -61,6 +68,7 @@ static const struct option long_options[] = {
 	{ "key", required_argument, NULL, 'k' },
 	{ "session", required_argument, NULL, 'i' },
 	{ "resident", no_argument, NULL, 'r' },
+	{ "force", no_argument, NULL, 'f' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -96,27 +104,9 @@ static int number_parse(const char *text, uint64_t max, uint64_t *ret)
 /* As in the configuration; @none for "none". */
 static int size_parse(const char *text, uint64_t none, uint64_t *ret)
 {
-	static const char units[] = "KMGT";
-	const char *unit;
-	char digits[32];
-	size_t len = strspn(text, "0123456789");
-	uint64_t value;
-
-	if (!strcmp(text, "none")) {
-		*ret = none;
-		return 0;
-	}
-	(void)snprintf(digits, sizeof(digits), "%.*s", (int)len, text);
-	if (len >= sizeof(digits) ||
-	    number_parse(digits, UINT64_MAX, &value) < 0)
-		return -EINVAL;
-	unit = text[len] ? strchr(units, text[len]) : NULL;
-	if (text[len] && (!unit || text[len + 1]))
-		return -EINVAL;
-	if (unit &&
-	    syn_mul_overflow(value, 1ull << 10 * (unit - units + 1), &value))
-		return -ERANGE;
-	*ret = value;
+	if (strcmp(text, "none") != 0)
+		return syn_config_size(text, ret);
+	*ret = none;
 	return 0;
 }
 
@@ -202,6 +192,9 @@ static int option_parse(int option, struct syn_options *opts, int argc,
 	case 'r':
 		opts->resident = true;
 		return SYN_OPTIONS_RUN;
+	case 'f':
+		opts->force = true;
+		return SYN_OPTIONS_RUN;
 	case 'h':
 		(void)fputs(help, stdout);
 		return SYN_OPTIONS_DONE;
@@ -213,8 +206,17 @@ static int option_parse(int option, struct syn_options *opts, int argc,
 	}
 }
 
-static int command_parse(const char *name, struct syn_options *opts)
+/* Takes one or two of @words and says how many in *ret_nr. */
+static int command_parse(const char *const *words, struct syn_options *opts,
+			 unsigned int *ret_nr)
 {
+	char name[32];
+
+	*ret_nr = strcmp(words[0], "swap") ? 1 : 2;
+	if (*ret_nr == 2 && !words[1])
+		return usage("swap takes 'init' or 'check'");
+	(void)snprintf(name, sizeof(name), *ret_nr == 2 ? "%s %s" : "%s",
+		       words[0], words[1]);
 	for (int i = 0; i < SYN_COMMAND_NR; i++) {
 		if (!strcmp(name, command_names[i])) {
 			opts->command = (enum syn_ctl_command)i;
@@ -222,6 +224,23 @@ static int command_parse(const char *name, struct syn_options *opts)
 		}
 	}
 	return usage("no command '%s'", name);
+}
+
+/* @words are two or less; NULL: there is none. */
+static int swap_parse(const char *const *words, struct syn_options *opts)
+{
+	opts->file = words[0];
+	if (opts->command == SYN_COMMAND_SWAP_CHECK) {
+		if (words[0] && !words[1])
+			return SYN_OPTIONS_RUN;
+		return usage("swap check takes a file");
+	}
+	if (!words[0] || !words[1])
+		return usage("swap init takes a file and a size");
+	if (syn_config_size(words[1], &opts->bytes) < 0)
+		return usage("swap init takes a size as in 64M or 2G, not '%s'",
+			     words[1]);
+	return SYN_OPTIONS_RUN;
 }
 
 static int argument_parse(const char *text, struct syn_options *opts)
@@ -295,6 +314,8 @@ static int options_check(const struct syn_options *opts)
 		return usage("%s takes no --limit, --key, --session or "
 			     "--resident",
 			     name);
+	if (opts->force && opts->command != SYN_COMMAND_SWAP_INIT)
+		return usage("%s takes no --force", name);
 	if (opts->watch && opts->command >= SYN_COMMAND_EVICT)
 		return usage("%s cannot be watched", name);
 	return SYN_OPTIONS_RUN;
@@ -303,8 +324,9 @@ static int options_check(const struct syn_options *opts)
 int syn_options_parse(int argc, char **argv, struct syn_options *ret)
 {
 	struct syn_options opts = { .limit = UINT64_MAX };
-	const char *words[WORDS_MAX] = { NULL };
+	const char *words[WORDS_MAX + 1] = { NULL };
 	unsigned int nr = 0;
+	unsigned int taken;
 	int r;
 
 	/* Words stop getopt ("+"), so that --watch can look at the next. */
@@ -323,11 +345,13 @@ int syn_options_parse(int argc, char **argv, struct syn_options *ret)
 			words[nr++] = argv[optind++];
 		}
 	}
-	if (!words[0])
+	if (!nr)
 		return usage("a command is missing");
-	r = command_parse(words[0], &opts);
+	r = command_parse(words, &opts, &taken);
 	opts.count = opts.command == SYN_COMMAND_EVICT ? UINT64_MAX : 1;
-	if (r == SYN_OPTIONS_RUN)
+	if (r == SYN_OPTIONS_RUN && taken == 2)
+		r = swap_parse(words + 2, &opts);
+	else if (r == SYN_OPTIONS_RUN)
 		r = words_parse(words, &opts);
 	if (r == SYN_OPTIONS_RUN)
 		r = options_check(&opts);

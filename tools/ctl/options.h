@@ -15,6 +15,8 @@ enum syn_ctl_command {
 	SYN_COMMAND_EVICT,
 	SYN_COMMAND_DRAIN,
 	SYN_COMMAND_QUOTA,
+	SYN_COMMAND_SWAP_INIT,
+	SYN_COMMAND_SWAP_CHECK,
 	SYN_COMMAND_NR,
 };
 
@@ -38,6 +40,9 @@ enum syn_ctl_command {
  * @by_session:	pages: only those of @session.
  * @session:	see there.
  * @resident:	pages: only those in HBM.
+ * @file:	swap: the file.
+ * @bytes:	swap init: its size.
+ * @force:	swap init: overwrite what is there.
  */
 struct syn_options {
 	const char *socket;
@@ -56,6 +61,9 @@ struct syn_options {
 	bool by_session;
 	uint32_t session;
 	bool resident;
+	const char *file;
+	uint64_t bytes;
+	bool force;
 };
 
 #define SYN_OPTIONS_RUN	  0

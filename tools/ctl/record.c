@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/base/base.h"
+#include "core/io/swapfile.h"
 
 #define COLUMN(type, member, title, form)                                      \
 	{                                                                      \
@@ -129,6 +130,34 @@ static const struct syn_column domain_columns[] = {
 	QUOTA("nvme_max", tier[2].max, "MAX", LIMIT),
 };
 
+#define SWAP(member, title, form)                                              \
+	COLUMN(syn_swapfile_stats, member, title, form)
+/* One element of an array; JSON has no name for it that C would take. */
+#define SWAP_CODEC(array, codec, name, title, form)                            \
+	{                                                                      \
+		name, title,                                                   \
+			offsetof(struct syn_swapfile_stats, array[codec]),     \
+			sizeof(uint64_t), SYN_FORM_##form                      \
+	}
+static const struct syn_column swap_columns[] = {
+	SWAP(bytes, "size", BYTES),
+	SWAP(nr_segments, "segments", COUNT),
+	SWAP(nr_cut, "segments in use", COUNT),
+	SWAP(nr_slots, "slots", COUNT),
+	SWAP(nr_valid, "slots that are good", COUNT),
+	SWAP(valid_bytes, "bytes in them", BYTES),
+	SWAP(nr_sealed, "of these kept over a restart", COUNT),
+	SWAP_CODEC(nr_codec, SYN_CODEC_RAW16, "nr_raw16", "of these raw16",
+		   COUNT),
+	SWAP_CODEC(codec_bytes, SYN_CODEC_RAW16, "raw16_bytes",
+		   "bytes in raw16", BYTES),
+	SWAP_CODEC(nr_codec, SYN_CODEC_H4, "nr_h4", "of these h4", COUNT),
+	SWAP_CODEC(codec_bytes, SYN_CODEC_H4, "h4_bytes", "bytes in h4", BYTES),
+	SWAP(nr_stale, "stale heads", COUNT),
+	SWAP(nr_corrupt, "corrupt", COUNT),
+	SWAP(nr_unreadable, "unreadable", COUNT),
+};
+
 #define RECORD_TYPE(id, question, type, list)                                  \
 	const struct syn_record_type syn_record_##id = {                       \
 		#id, question, sizeof(struct type), syn_array_size(list), list \
@@ -138,6 +167,7 @@ RECORD_TYPE(tiers, SYN_CTL_TIERS, syn_ctl_tier, tier_columns);
 RECORD_TYPE(clients, SYN_CTL_CLIENTS, syn_ctl_client, client_columns);
 RECORD_TYPE(pages, SYN_CTL_PAGES, syn_ctl_page, page_columns);
 RECORD_TYPE(domains, SYN_CTL_DOMAINS, syn_ctl_domain, domain_columns);
+RECORD_TYPE(swap, 0, syn_swapfile_stats, swap_columns);
 
 uint64_t syn_column_value(const struct syn_column *column, const void *record)
 {

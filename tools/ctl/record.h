@@ -65,6 +65,8 @@ extern const struct syn_record_type syn_record_tiers;
 extern const struct syn_record_type syn_record_clients;
 extern const struct syn_record_type syn_record_pages;
 extern const struct syn_record_type syn_record_domains;
+/* struct syn_swapfile_stats: nobody is asked for it. */
+extern const struct syn_record_type syn_record_swap;
 
 /* A number member; not for SYN_FORM_TEXT and SYN_FORM_KEY. */
 uint64_t syn_column_value(const struct syn_column *column, const void *record);

@@ -7,6 +7,8 @@
 
 #include <ini.h>
 
+#include <synapse/abi.h>
+
 #include "core/base/base.h"
 #include "core/base/log.h"
 #include "ipc/server/server.h"
@@ -21,8 +23,8 @@
 #define AT(member) offsetof(struct syn_config, member)
 
 static const struct syn_option options[] = {
-	{ "daemon", "socket", "SYNAPSE_SOCKET", "socket", SYN_OPTION_PATH, 0, 0,
-	  AT(socket), "/run/synapse/synapse.sock",
+	{ "daemon", "socket", "SYNAPSE_SOCKET", "socket", SYN_OPTION_PATH, 1,
+	  SYN_CONFIG_TEXT_BYTES, AT(socket), "/run/synapse/synapse.sock",
 	  "where clients connect; its directory must exist" },
 	{ "daemon", "socket_mode", "SYNAPSE_SOCKET_MODE", "socket-mode",
 	  SYN_OPTION_MODE, 0, 0777, AT(socket_mode), "0660",
@@ -42,8 +44,8 @@ static const struct syn_option options[] = {
 	{ "hbm", "budget", "SYNAPSE_HBM_BUDGET", "hbm", SYN_OPTION_SIZE,
 	  4 * MIB, 64 * TIB, AT(hbm_bytes), "256M",
 	  "memory of the first tier" },
-	{ "hbm", "device", "SYNAPSE_HBM_DEVICE", "device", SYN_OPTION_DEVICE, 0,
-	  0, AT(device), SYN_CONFIG_DEVICE_HOST,
+	{ "hbm", "device", "SYNAPSE_HBM_DEVICE", "device", SYN_OPTION_DEVICE, 1,
+	  SYN_CONFIG_TEXT_BYTES, AT(device), SYN_CONFIG_DEVICE_HOST,
 	  "what the first tier is made of" },
 	{ "hbm", "node", "SYNAPSE_HBM_NODE", "hbm-node", SYN_OPTION_NODE, 0, 0,
 	  AT(hbm_node), "auto", "NUMA node of the first tier" },
@@ -57,6 +59,12 @@ static const struct syn_option options[] = {
 	{ "host", "huge_pages", "SYNAPSE_HOST_HUGE_PAGES", "huge-pages",
 	  SYN_OPTION_BOOL, 0, 1, AT(host_huge_pages), "no",
 	  "use huge pages where the system has them" },
+	{ "nvme", "file", "SYNAPSE_NVME_FILE", "nvme-file", SYN_OPTION_PATH, 0,
+	  SYN_CONFIG_FILE_BYTES, AT(nvme_file), "",
+	  "swap file of the third tier; none without" },
+	{ "ladder", "host", "SYNAPSE_LADDER_HOST", "ladder-host",
+	  SYN_OPTION_CODEC, 0, 0, AT(codec), "raw16",
+	  "codec of pages that leave HBM, where their space allows it" },
 	{ "reclaim", "low", "SYNAPSE_RECLAIM_LOW", "low", SYN_OPTION_SHARE, 0,
 	  1000, AT(low_permille), "10%",
 	  "free share of a client's slots below which reclaim starts" },
@@ -92,7 +100,7 @@ static int number_parse(const char *text, const char *units, uint64_t *ret,
 	return 0;
 }
 
-static int size_parse(const char *text, uint64_t *ret)
+int syn_config_size(const char *text, uint64_t *ret)
 {
 	uint64_t scale = 1;
 	uint64_t value;
@@ -138,7 +146,7 @@ static int budget_parse(const char *text, uint64_t *ret)
 	uint64_t permille;
 
 	if (!strchr(text, '%'))
-		return size_parse(text, ret);
+		return syn_config_size(text, ret);
 	if (share_parse(text, &permille) || !permille || permille > 1000)
 		return -EINVAL;
 	*ret = SYN_CONFIG_OF_LIMIT | permille;
@@ -253,6 +261,34 @@ static const char *domain_format(uint64_t by)
 	return domain_words[i].text;
 }
 
+static const struct {
+	const char *name;
+	uint64_t codec;
+} codecs[] = {
+	{ "raw16", SYN_CODEC_RAW16 },
+	{ "h4", SYN_CODEC_H4 },
+};
+
+static int codec_parse(const char *text, uint64_t *ret)
+{
+	for (size_t i = 0; i < syn_array_size(codecs); i++) {
+		if (strcmp(text, codecs[i].name) != 0)
+			continue;
+		*ret = codecs[i].codec;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const char *codec_format(uint64_t codec)
+{
+	size_t i = 0;
+
+	while (codecs[i].codec != codec)
+		i++;
+	return codecs[i].name;
+}
+
 static uint64_t limit_none(const struct syn_option *option)
 {
 	return option->type == SYN_OPTION_LEAST ? 0 : SYN_QUOTA_NONE;
@@ -262,7 +298,7 @@ static int limit_parse(const struct syn_option *option, const char *text,
 		       uint64_t *ret)
 {
 	if (strcmp(text, "none") != 0)
-		return size_parse(text, ret);
+		return syn_config_size(text, ret);
 	*ret = limit_none(option);
 	return 0;
 }
@@ -279,7 +315,7 @@ static int value_parse(const struct syn_option *option, const char *text,
 {
 	switch (option->type) {
 	case SYN_OPTION_SIZE:
-		return size_parse(text, ret);
+		return syn_config_size(text, ret);
 	case SYN_OPTION_BUDGET:
 		return budget_parse(text, ret);
 	case SYN_OPTION_COUNT:
@@ -301,6 +337,8 @@ static int value_parse(const struct syn_option *option, const char *text,
 		return node_parse(text, ret);
 	case SYN_OPTION_NODES:
 		return nodes_parse(text, ret);
+	case SYN_OPTION_CODEC:
+		return codec_parse(text, ret);
 	case SYN_OPTION_PATH:
 	case SYN_OPTION_DEVICE:
 		break;
@@ -330,8 +368,9 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 
 	switch (option->type) {
 	case SYN_OPTION_PATH:
-		(void)snprintf(to, max, "a path of 1 to %d bytes",
-			       SYN_CONFIG_TEXT_BYTES - 1);
+		(void)snprintf(to, max,
+			       "a path of %" PRIu64 " to %" PRIu64 " bytes",
+			       option->min, option->max - 1);
 		break;
 	case SYN_OPTION_DEVICE:
 		(void)snprintf(to, max, "\"%s\"", SYN_CONFIG_DEVICE_HOST);
@@ -364,6 +403,9 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 		(void)snprintf(to, max,
 			       "\"error\", \"warning\", \"info\" or \"debug\"");
 		break;
+	case SYN_OPTION_CODEC:
+		(void)snprintf(to, max, "\"raw16\" or \"h4\"");
+		break;
 	case SYN_OPTION_DOMAIN:
 		(void)snprintf(to, max,
 			       "\"socket\", then \",uid\", \",cgroup\" or "
@@ -390,12 +432,12 @@ static bool text_set(char *to, const struct syn_option *option,
 {
 	size_t len = strlen(text);
 
-	if (!len || len >= SYN_CONFIG_TEXT_BYTES)
+	if (len < option->min || len >= option->max)
 		return false;
 	if (option->type == SYN_OPTION_DEVICE &&
 	    strcmp(text, SYN_CONFIG_DEVICE_HOST) != 0)
 		return false;
-	memset(to, 0, SYN_CONFIG_TEXT_BYTES);
+	memset(to, 0, option->max);
 	memcpy(to, text, len);
 	return true;
 }
@@ -590,7 +632,8 @@ static int reader_value(void *ctx, const char *section, const char *key,
 	if (!option && !section_known(section))
 		return reader_fail(reader,
 				   "[%s]: expected [daemon], [hbm], [host], "
-				   "[reclaim], [quota] or [tenant NAME]",
+				   "[nvme], [ladder], [reclaim], [quota] or "
+				   "[tenant NAME]",
 				   section);
 	if (!option)
 		return reader_fail(reader, "%s: unknown key in [%s]", key,
@@ -699,6 +742,9 @@ void syn_option_print(const void *from, const struct syn_option *option,
 	case SYN_OPTION_LEVEL:
 		(void)fprintf(file, "%s",
 			      syn_log_level_name((enum syn_log_level) * value));
+		break;
+	case SYN_OPTION_CODEC:
+		(void)fprintf(file, "%s", codec_format(*value));
 		break;
 	case SYN_OPTION_DOMAIN:
 		(void)fprintf(file, "%s", domain_format(*value));

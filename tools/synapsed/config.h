@@ -15,6 +15,7 @@
 
 #define SYN_CONFIG_PATH	       "/etc/synapse/synapse.conf"
 #define SYN_CONFIG_TEXT_BYTES  108 /* a socket's path, with its NUL */
+#define SYN_CONFIG_FILE_BYTES  512 /* any other path */
 #define SYN_CONFIG_DEVICE_HOST "host"
 #define SYN_TENANTS_MAX	       16u /* the main socket's included */
 #define SYN_TENANT_NAME_BYTES  32u
@@ -47,6 +48,7 @@ struct syn_tenant {
  * struct syn_config - everything that can be set, in its final units.
  * @socket:		path of the listening socket.
  * @device:		SYN_CONFIG_DEVICE_HOST.
+ * @nvme_file:		path of the swap file, empty: no NVMe tier.
  * @socket_mode:	permission bits of the socket.
  * @log_level:		enum syn_log_level.
  * @max_sessions:	sessions at once.
@@ -60,6 +62,7 @@ struct syn_tenant {
  * @low_permille:	free share at which reclaim starts.
  * @high_permille:	free share at which it stops.
  * @domain_by:		SYN_SERVER_BY_*.
+ * @codec:		SYN_CODEC_* of pages below HBM.
  * @nr_tenants:		used entries of @tenant.
  * @tenant:		the first is the main socket with the quotas that all
  *			others begin with.
@@ -69,6 +72,7 @@ struct syn_tenant {
 struct syn_config {
 	char socket[SYN_CONFIG_TEXT_BYTES];
 	char device[SYN_CONFIG_TEXT_BYTES];
+	char nvme_file[SYN_CONFIG_FILE_BYTES];
 	uint64_t socket_mode;
 	uint64_t log_level;
 	uint64_t max_sessions;
@@ -82,6 +86,7 @@ struct syn_config {
 	uint64_t low_permille;
 	uint64_t high_permille;
 	uint64_t domain_by;
+	uint64_t codec;
 	uint64_t nr_tenants;
 	struct syn_tenant tenant[SYN_TENANTS_MAX];
 };
@@ -101,6 +106,7 @@ enum syn_option_type {
 	SYN_OPTION_MOST,  /* a size; "none" is SYN_QUOTA_NONE */
 	SYN_OPTION_NODE,
 	SYN_OPTION_NODES,
+	SYN_OPTION_CODEC,
 };
 
 /**
@@ -110,8 +116,8 @@ enum syn_option_type {
  * @env:	environment variable; NULL: in the file only.
  * @flag:	long option, without the dashes; NULL with @env.
  * @type:	how the text is read.
- * @min:	least value, for numbers.
- * @max:	greatest value, for numbers.
+ * @min:	least value, for numbers; least length, for texts.
+ * @max:	greatest value, for numbers; bytes with the NUL, for texts.
  * @offset:	of the member of struct syn_config or struct syn_tenant.
  * @fallback:	text of the default.
  * @help:	one line.
@@ -147,6 +153,9 @@ int syn_config_read(struct syn_config *config, const char *path);
 int syn_config_environment(struct syn_config *config);
 /* What only all values together can tell; completes the first tenant. */
 int syn_config_check(struct syn_config *config);
+
+/* A number of bytes, or one with K, M, G or T behind it. */
+int syn_config_size(const char *text, uint64_t *ret);
 
 /* As a file that would give the same. */
 void syn_config_print(const struct syn_config *config, FILE *file);

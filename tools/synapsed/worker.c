@@ -12,6 +12,8 @@
 #include "core/base/base.h"
 #include "core/base/log.h"
 #include "core/dev.h"
+#include "core/disk.h"
+#include "core/io/swapfile.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
 #include "ipc/server/server.h"
@@ -28,6 +30,7 @@
  * @tenant:	... and as the server takes them.
  * @kept:	kept memory, mapped.
  * @dev:	the device.
+ * @disk:	the swap store, NULL: none.
  * @mm:		the memory manager.
  * @server:	the control thread's server.
  */
@@ -38,6 +41,7 @@ struct worker {
 	struct syn_server_tenant tenant[SYN_TENANTS_MAX];
 	void *kept;
 	struct syn_dev *dev;
+	struct syn_disk *disk;
 	struct syn_mm *mm;
 	struct syn_server *server;
 };
@@ -61,7 +65,7 @@ static void mm_config_set(struct syn_mm_config *to,
 		.max_sessions = (uint32_t)config->max_sessions,
 		.low_permille = (uint32_t)config->low_permille,
 		.high_permille = (uint32_t)config->high_permille,
-		.codec = SYN_CODEC_RAW16,
+		.codec = (uint32_t)config->codec,
 	};
 }
 
@@ -164,12 +168,28 @@ static int dev_open(struct worker *worker)
 	return syn_dev_host_open(&worker->dev, &dev_config);
 }
 
+/* Explains itself what is wrong with the file. */
+static int disk_open(struct worker *worker)
+{
+	const struct syn_config *config = &worker->start.config;
+	char why[SYN_SWAPFILE_WHY_BYTES];
+	int r;
+
+	if (!config->nvme_file[0])
+		return 0;
+	r = syn_swapfile_open(config->nvme_file, &worker->disk, why);
+	if (r)
+		syn_error("%s", why);
+	return r;
+}
+
 static int mm_open(struct worker *worker)
 {
 	struct syn_mm_config config;
 
 	mm_config_set(&config, &worker->start.config);
 	config.dev = worker->dev;
+	config.disk = worker->disk;
 	config.kept = worker->kept;
 	return syn_mm_new(&worker->mm, &config);
 }
@@ -182,6 +202,9 @@ static int server_open(struct worker *worker)
 		.domain_by = (uint32_t)worker->start.config.domain_by,
 		.mm = worker->mm,
 		.dev_event_fd = worker->dev->ops->event_fd(worker->dev),
+		.disk_event_fd =
+			worker->disk ? worker->disk->ops->event_fd(worker->disk)
+				     : -1,
 		.lifeline_fd = worker->sock,
 		.epoch = worker->start.epoch,
 		.keeper_pid = worker->start.keeper_pid,
@@ -205,6 +228,8 @@ static void worker_clear(struct worker *worker)
 
 	worker->server = syn_server_free(worker->server);
 	worker->mm = syn_mm_free(worker->mm);
+	if (worker->disk)
+		worker->disk->ops->close(worker->disk);
 	if (worker->dev)
 		worker->dev->ops->close(worker->dev);
 	if (worker->kept)
@@ -213,7 +238,7 @@ static void worker_clear(struct worker *worker)
 		syn_close(worker->tenant[i].listen_fd);
 }
 
-/* -errno with what could not be done in *ret_what. */
+/* -errno with what could not be done in *ret_what, NULL: it has been said. */
 static int worker_open(struct worker *worker, const char **ret_what)
 {
 	int r;
@@ -225,6 +250,10 @@ static int worker_open(struct worker *worker, const char **ret_what)
 	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
 	*ret_what = "the device";
 	r = dev_open(worker);
+	if (r)
+		return r;
+	*ret_what = NULL;
+	r = disk_open(worker);
 	if (r)
 		return r;
 	*ret_what = "the memory manager";
@@ -274,7 +303,8 @@ int syn_worker_main(int sock)
 		worker.tenant[i].listen_fd = -1;
 	r = worker_open(&worker, &what);
 	if (r) {
-		syn_error("%s: %s", what, strerror(-r));
+		if (what)
+			syn_error("%s: %s", what, strerror(-r));
 		worker_clear(&worker);
 		return 1;
 	}
