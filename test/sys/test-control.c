@@ -177,7 +177,8 @@ static int other_user(const char *path)
 		    &reply))
 		return 1;
 	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_QUOTA; op++)
-		if (op != SYN_CTL_WHY && ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
+		if (op != SYN_CTL_WHY &&
+		    ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
 			return 2;
 	return 0;
 }

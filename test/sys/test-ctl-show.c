@@ -11,11 +11,8 @@
 #include "tools/ctl/show.h"
 
 static const struct syn_record_type *const types[] = {
-	&syn_record_status,
-	&syn_record_tiers,
-	&syn_record_clients,
-	&syn_record_pages,
-	&syn_record_domains,
+	&syn_record_status, &syn_record_tiers,	 &syn_record_clients,
+	&syn_record_pages,  &syn_record_domains,
 };
 
 static const struct syn_column *column_of(const struct syn_record_type *type,
