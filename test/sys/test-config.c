@@ -97,7 +97,7 @@ static void test_good(void **state)
 			       log, sizeof(log)),
 			 0);
 	assert_non_null(strstr(log, "file = /var/lib/synapse/swap\n"));
-	assert_non_null(strstr(log, "host = raw16\nnvme = h4\n"));
+	assert_non_null(strstr(log, "host = h4\n"));
 	assert_non_null(strstr(log, "socket = /tmp/x/y.sock\n"));
 	assert_non_null(strstr(log, "socket_mode = 0600\n"));
 	assert_non_null(strstr(log, "log_level = debug\n"));

@@ -17,8 +17,9 @@
 #define MOST(tier, m) SYN_OPTION_MOST, 0, 0, AT(quota[tier].m), "none"
 
 static const struct syn_option options[SYN_TENANT_OPTIONS] = {
-	{ "tenant", "socket", NULL, NULL, SYN_OPTION_PATH, 0, 0, AT(socket),
-	  NULL, "where its clients connect; in a directory of its own" },
+	{ "tenant", "socket", NULL, NULL, SYN_OPTION_PATH, 1,
+	  SYN_CONFIG_TEXT_BYTES, AT(socket), NULL,
+	  "where its clients connect; in a directory of its own" },
 	{ "tenant", "socket_mode", NULL, NULL, SYN_OPTION_MODE, 0, 0777,
 	  AT(socket_mode), "0660", "who may connect, as permission bits" },
 	{ "quota", "hbm_min", NULL, NULL, LEAST(0), "kept free" },
