@@ -340,7 +340,7 @@ static bool nothing_left(struct campaign *c)
 
 static int extents_of(struct campaign *c)
 {
-	struct syn_ctl_tier tier[2];
+	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
 
 	ctl_tiers(c->d.socket, tier);
 	return (int)(tier[0].nr_extents + tier[1].nr_extents);

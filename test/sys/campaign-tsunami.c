@@ -355,13 +355,10 @@ static void members_wait(struct campaign *c)
 
 static bool tiers_empty(const struct campaign *c)
 {
-	struct syn_ctl_tier tier[SYN_QUOTA_TIERS] = { 0 };
-	struct syn_msg_ctl_reply reply;
+	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
 	uint64_t used = 0;
 
-	assert_int_equal(ctl_ask(c->d.socket, SYN_CTL_TIERS, 0, tier,
-				 SYN_QUOTA_TIERS, sizeof(tier[0]), &reply),
-			 0);
+	ctl_tiers(c->d.socket, tier);
 	for (unsigned int i = 0; i < SYN_QUOTA_TIERS; i++)
 		used += tier[i].used_bytes + tier[i].quarantine_bytes;
 	return !used;
@@ -384,7 +381,7 @@ static bool drained(const struct campaign *c)
 static void campaign_run(struct campaign *c)
 {
 	const char *const args[] = {
-		"--hbm", "40M", "--host", "16M", c->nvme ? "--nvme" : NULL,
+		"--hbm", "40M", "--host", "16M", c->nvme ? "--nvme-file" : NULL,
 		c->nvme, NULL
 	};
 	struct syn_ctl_status status;

@@ -85,7 +85,8 @@ int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
 uint32_t ctl_pages(const char *path, uint64_t *cursor,
 		   struct syn_ctl_page ret[SYN_CTL_BATCH]);
 void ctl_status(const char *path, struct syn_ctl_status *ret);
-void ctl_tiers(const char *path, struct syn_ctl_tier ret[2]);
+/* The third is zero without a swap file. */
+void ctl_tiers(const char *path, struct syn_ctl_tier ret[SYN_QUOTA_TIERS]);
 
 int proc_fds(pid_t pid);
 void sleep_ms(unsigned int ms);

@@ -38,7 +38,7 @@ static void test_tiers_and_pages(void **state)
 {
 	struct syn_sqe lease = { .op = SYN_OP_LEASE, .nr = 4, .cookie = 1 };
 	struct syn_ctl_page pages[SYN_CTL_BATCH];
-	struct syn_ctl_tier tier[2];
+	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
 	struct syn_msg_ctl_reply reply;
 	uint64_t handles[4];
 	struct raw_client c;

@@ -98,7 +98,7 @@ static int session(const char *path)
 static bool quiet(const struct inproc *p, int fds)
 {
 	struct syn_ctl_status status;
-	struct syn_ctl_tier tier[2];
+	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
 
 	ctl_status(p->socket, &status);
 	ctl_tiers(p->socket, tier);

@@ -113,7 +113,7 @@ static unsigned int threads_on(pid_t pid, int node)
 
 static uint64_t tier_pages(const struct test_daemon *d, unsigned int tier)
 {
-	struct syn_ctl_tier tiers[2];
+	struct syn_ctl_tier tiers[SYN_QUOTA_TIERS];
 
 	ctl_tiers(d->socket, tiers);
 	return tiers[tier].extent_bytes / 4096;
