@@ -363,6 +363,22 @@ static int move_frame(struct syn_mm *mm, uint32_t page, uint32_t codec,
 	return syn_host_coming(mm) ? SYN_MOVE_E_LATER : SYN_MOVE_E_FULL;
 }
 
+/* An anchor no more: what was copied raw for that reason is copied anew. */
+static void move_reencode(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	if (pg->codec != SYN_CODEC_RAW16 || !mm->info[pg->space].coded ||
+	    syn_page_is(pg, SYN_PAGE_F_IO | SYN_PAGE_F_MOVING |
+				    SYN_PAGE_F_DURABLE) ||
+	    move_codec(mm, page) == SYN_CODEC_RAW16)
+		return;
+	if (syn_page_is(pg, SYN_PAGE_F_HOST))
+		syn_page_host_free(mm, page);
+	if (syn_page_is(pg, SYN_PAGE_F_NVME))
+		syn_page_nvme_free(mm, page);
+}
+
 int syn_move_out(struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
@@ -372,6 +388,7 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 
 	if (leave_haunted(mm, page))
 		return SYN_MOVE_E_PINNED;
+	move_reencode(mm, page);
 	if (!syn_page_is(pg, SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)) {
 		codec = move_codec(mm, page);
 		r = move_frame(mm, page, codec, &host);

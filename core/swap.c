@@ -560,11 +560,28 @@ static int found_pool(struct scan *scan, uint32_t space)
 	return syn_pool_get(scan->mm, scan->domain, space, &scan->pool);
 }
 
+/* All segments are told of before any head is. */
+static struct syn_extent *found_extent(struct scan *scan, uint32_t segment)
+{
+	const struct syn_mm *mm = scan->mm;
+	uint32_t i;
+
+	if (scan->ext && scan->ext->ordinal == segment)
+		return scan->ext;
+	scan->ext = NULL;
+	for (i = 0; i < SYN_EXTENTS_MAX && !scan->ext; i++)
+		if (mm->extent[i] &&
+		    mm->extent[i]->pool->tier == SYN_TIER_NVME &&
+		    mm->extent[i]->ordinal == segment)
+			scan->ext = mm->extent[i];
+	return scan->ext;
+}
+
 static int found_head(void *ctx, const struct syn_disk_head *head)
 {
 	struct scan *scan = ctx;
 	struct syn_mm *mm = scan->mm;
-	struct syn_extent *ext = scan->ext;
+	struct syn_extent *ext = found_extent(scan, head->segment);
 	uint32_t space;
 	uint32_t page;
 

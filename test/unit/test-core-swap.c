@@ -217,6 +217,28 @@ static void test_found_again(void **state)
 	world_audit(&s->world);
 }
 
+/* In whichever segments they are. */
+static void test_all_found_again(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle;
+	uint64_t miss;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++) {
+		handle = client_sealed(&s->client, 0, i * 3, i + 1);
+		assert_int_equal(persist(&s->client, handle), 0);
+		assert_int_equal(client_release(&s->client, handle), 0);
+	}
+	swap_leave(s);
+	swap_join(s);
+	for (i = 0; i < PAGES; i++) {
+		assert_int_equal(
+			client_lookup(&s->client, 0, i + 1, &handle, &miss), 1);
+		assert_int_equal(client_check(&s->client, handle, i * 3), 0);
+	}
+}
+
 static void test_other_domain_finds_nothing(void **state)
 {
 	struct swap_world *s = *state;
@@ -313,17 +335,15 @@ static void test_persist_pinned(void **state)
 
 /* ---- a disk that fails -------------------------------------------------- */
 
-/* Whichever write fails: no page is lost, and a slot that failed is retired. */
-static void test_write_fails(void **state)
+static void write_fails(struct swap_world *s, int error)
 {
-	struct swap_world *s = *state;
 	uint32_t nth;
 	uint32_t i;
 
-	for (nth = 1; nth < 60; nth++) {
+	for (nth = 1; nth < 60; nth += 2) {
 		uint64_t handle[PAGES];
 
-		syn_simdisk_fail(s->sim, nth, nth % 2 ? -EIO : -ENOSPC);
+		syn_simdisk_fail(s->sim, nth, error);
 		for (i = 0; i < PAGES; i++)
 			handle[i] = full_at_last(&s->client, i + nth);
 		syn_simdisk_fail(s->sim, 0, 0);
@@ -337,8 +357,30 @@ static void test_write_fails(void **state)
 		world_settle(&s->world);
 		world_audit(&s->world);
 	}
-	assert_true(world_stat(&s->world).swap_retired);
 	assert_int_equal(world_stat(&s->world).sum_failures, 0);
+}
+
+/* Whichever write fails, no page is lost. */
+static void test_no_space(void **state)
+{
+	struct swap_world *s = *state;
+
+	write_fails(s, -ENOSPC);
+	assert_int_equal(world_stat(&s->world).swap_retired, 0);
+	assert_int_equal(world_tier(&s->world, SYN_TIER_NVME).used_bytes, 0);
+}
+
+/* Nor then; and a slot where the medium failed is not used again. */
+static void test_write_fails(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t retired;
+
+	write_fails(s, -EIO);
+	retired = world_stat(&s->world).swap_retired;
+	assert_true(retired);
+	assert_int_equal(world_tier(&s->world, SYN_TIER_NVME).used_bytes,
+			 retired * 32768);
 }
 
 static uint64_t swapped_page(struct swap_world *s, uint64_t key)
@@ -503,6 +545,17 @@ static int h4_setup(void **state)
 	return 0;
 }
 
+/* Without a swap file. */
+static int h4_setup_bare(void **state)
+{
+	struct h4_world *h = calloc(1, sizeof(*h));
+
+	assert_non_null(h);
+	h4_join(h);
+	*state = h;
+	return 0;
+}
+
 static int h4_teardown(void **state)
 {
 	struct h4_world *h = *state;
@@ -604,6 +657,23 @@ static void test_h4_anchor_stays_raw(void **state)
 	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), -EINVAL);
 }
 
+/* What was copied raw for an anchor is not kept when it is none any more. */
+static void test_h4_anchor_no_more(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	struct syn_vec_advise advise = { .handle = handle,
+					 .advice = SYN_ADVISE_ANCHOR };
+
+	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
+	h4_push(h);
+	assert_int_equal(h4_differ(h, handle, 1), 0);
+	advise.advice = SYN_ADVISE_NORMAL;
+	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
+	h4_push(h);
+	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
+}
+
 static void test_h4_not_finite_stays_raw(void **state)
 {
 	struct h4_world *h = *state;
@@ -668,6 +738,41 @@ static void test_h4_found_again(void **state)
 	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
 }
 
+/* However short host memory is, no page is encoded from what it had lost. */
+static void test_h4_not_twice(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	struct syn_rec_page *pg;
+	uint64_t more[300];
+	uint16_t errors[4];
+	uint32_t *at;
+	uint32_t nr;
+	uint32_t i;
+
+	h4_push(h);
+	pg = client_page(&h->client, handle);
+	memcpy(errors, syn_page_errors(h->world.mm, 0), sizeof(errors));
+	assert_true(errors[0]);
+	assert_int_equal(client_load(&h->client, handle, &at), 0);
+	for (nr = 0; nr < 300; nr++) {
+		if (client_lease(&h->client, 0, 1, &more[nr]))
+			break;
+		assert_int_equal(client_commit(&h->client, more[nr], 128), 0);
+	}
+	assert_true(nr > 40 && nr < 300);
+	client_unpin(&h->client, handle);
+	for (i = 0; i < 40; i++)
+		assert_int_equal(client_release(&h->client, more[i]), 0);
+	world_settle(&h->world);
+	for (i = 0; i < 20; i++)
+		(void)h4_page(h, i, false);
+	assert_false(syn_page_is(pg, SYN_PAGE_F_HBM));
+	assert_memory_equal(errors, syn_page_errors(h->world.mm, 0),
+			    sizeof(errors));
+	assert_int_equal(world_stat(&h->world).sum_failures, 0);
+}
+
 static void test_h4_spaces(void **state)
 {
 	struct h4_world *h = *state;
@@ -710,21 +815,26 @@ int main(void)
 		SWAP_TEST(test_released_is_free),
 		SWAP_TEST(test_batch_larger_than_host),
 		SWAP_TEST(test_found_again),
+		SWAP_TEST(test_all_found_again),
 		SWAP_TEST(test_other_domain_finds_nothing),
 		SWAP_TEST(test_power_cut),
 		SWAP_TEST(test_persist_refusals),
 		SWAP_TEST(test_persist_pinned),
+		SWAP_TEST(test_no_space),
 		SWAP_TEST(test_write_fails),
 		SWAP_TEST(test_read_fails),
 		SWAP_TEST(test_flips),
 		SWAP_TEST(test_all_full),
 		H4_TEST(test_h4_leaves),
 		H4_TEST(test_h4_anchor_stays_raw),
+		H4_TEST(test_h4_anchor_no_more),
 		H4_TEST(test_h4_not_finite_stays_raw),
 		H4_TEST(test_h4_sealed_late),
 		H4_TEST(test_h4_exact_lease),
 		H4_TEST(test_h4_found_again),
 		H4_TEST(test_h4_spaces),
+		cmocka_unit_test_setup_teardown(test_h4_not_twice,
+						h4_setup_bare, h4_teardown),
 	};
 
 	return test_main(tests);
