@@ -159,6 +159,18 @@ __attribute__((target("avx512f"))) static inline __m512i start_avx512(void)
 				  _mm512_set1_epi32((int)SUM_GOLDEN));
 }
 
+/* Unsigned: what the compiler's own reduction adds is signed, and overflows. */
+__attribute__((target("avx512f"))) static inline uint32_t fold_avx512(__m512i a)
+{
+	uint32_t lane[16];
+	uint32_t sum = 0;
+
+	_mm512_storeu_si512(lane, a);
+	for (unsigned int i = 0; i < 16; i++)
+		sum += lane[i];
+	return sum;
+}
+
 __attribute__((target("avx512f"))) static uint32_t
 sum_tile_avx512(const void *src, size_t bytes)
 {
@@ -175,7 +187,7 @@ sum_tile_avx512(const void *src, size_t bytes)
 		b = mix_avx512(b, _mm512_loadu_si512(from + at + 64), pos);
 		pos = _mm512_add_epi32(pos, step);
 	}
-	return (uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(a, b)) +
+	return fold_avx512(_mm512_add_epi32(a, b)) +
 	       sum_words(NULL, from, at / 4, bytes / 4);
 }
 
@@ -200,8 +212,7 @@ copy_tile_avx512(void *dst, const void *src, size_t bytes, bool stream)
 		a = mix_avx512(a, v, pos);
 		pos = _mm512_add_epi32(pos, step);
 	}
-	return (uint32_t)_mm512_reduce_add_epi32(a) +
-	       sum_words(to, from, at / 4, bytes / 4);
+	return fold_avx512(a) + sum_words(to, from, at / 4, bytes / 4);
 }
 
 #endif
