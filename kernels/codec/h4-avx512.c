@@ -605,7 +605,7 @@ INLINE void rows_decode(uint16_t *dst, const unsigned char *codes,
 
 /*
  * Nothing can leave the range of fp16 while the means stay below 2^15 and the
- * scales at or below 2^10: 128 levels of 107, times 2, are less than 2^15.
+ * scales at or below 2^9: 128 levels of 107, times 2, are less than 2^15.
  */
 INLINE bool range_is_safe(const unsigned char *at, uint32_t nr, short most)
 {
@@ -637,7 +637,7 @@ INLINE void tile_decode(uint16_t *dst, const unsigned char *src,
 			_mm512_mul_ps(_mm512_cvtph_ps(_mm256_loadu_si256(
 					      (const void *)(scales + i * 2))),
 				      _mm512_set1_ps(H4_SCALE_INV)));
-	safe = range_is_safe(scales, SYN_TILE_TOKENS, 0x6400) &&
+	safe = range_is_safe(scales, SYN_TILE_TOKENS, 0x6000) &&
 	       (!s.keys || range_is_safe(src, s.dim, 0x7800));
 	if (safe || !s.f16)
 		rows_decode(dst, codes, scale, &f, false, s);

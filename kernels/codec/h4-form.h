@@ -28,9 +28,9 @@
 /* A token below this sum of squares has no scale that fp16 can hold. */
 #define H4_TINY 0x1p-60f
 
-/* A stored scale is in units of 2^-9 of a level. */
-#define H4_SCALE     512.0f
-#define H4_SCALE_INV 0x1p-9f
+/* A stored scale is in units of 2^-8 of a level: none of fp16 is too large. */
+#define H4_SCALE     256.0f
+#define H4_SCALE_INV 0x1p-8f
 
 /* Bit i: channel i is negated.  The first outputs of splitmix64 from seed 0. */
 #define H4_SIGNS_0 0xe220a8397b1dcdafu

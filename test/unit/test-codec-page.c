@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernels/codec/page.h: pages through a codec, tile by tile. */
+#include "kernels/codec/page.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/base/base.h"
+#include "kernels/codec/h4.h"
+#include "kernels/codec/sum.h"
+#include "test/test.h"
+
+#define DIM	  64u
+#define LAYERS	  4u
+#define TILES	  (LAYERS * 2 * 2 * 3)
+#define RAW_BYTES (SYN_TILE_TOKENS * DIM * 2)
+
+/* Keys and values as h4, and a third component that never is. */
+static const struct syn_component components[] = {
+	{ SYN_ROLE_K, SYN_DTYPE_F16, 2, DIM, SYN_CODEC_H4, 0 },
+	{ SYN_ROLE_V, SYN_DTYPE_F16, 2, DIM, SYN_CODEC_H4, 0 },
+	{ SYN_ROLE_LATENT, SYN_DTYPE_BF16, 2, DIM, SYN_CODEC_RAW16, 0 },
+};
+
+static struct syn_layout layout;
+static unsigned char canonical[TILES * RAW_BYTES];
+static unsigned char stored[2][TILES * RAW_BYTES];
+static unsigned char decoded[2][TILES * RAW_BYTES];
+
+/**
+ * struct sums - what encoding tells of each tile.
+ * @raw:	sum of the canonical bytes.
+ * @stored:	sum of the stored ones.
+ * @error:	what is lost.
+ */
+struct sums {
+	uint32_t raw[TILES];
+	uint32_t stored[TILES];
+	uint16_t error[TILES];
+};
+
+static uint64_t seed = 88172645463325252u;
+
+static uint32_t next_random(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 16);
+}
+
+static int setup(void **state)
+{
+	uint16_t *x = (void *)canonical;
+
+	assert_int_equal(syn_layout_init(&layout, 2 * SYN_TILE_TOKENS, LAYERS,
+					 syn_array_size(components), components,
+					 1, 1),
+			 0);
+	assert_int_equal(syn_layout_tiles(&layout), TILES);
+	/* Between 1 and 4, of either sign. */
+	for (uint32_t i = 0; i < sizeof(canonical) / 2; i++)
+		x[i] = (uint16_t)(0x3c00 + (next_random() & 0x87ff));
+	memset(stored, 0, sizeof(stored));
+	memset(decoded, 0, sizeof(decoded));
+	return 0;
+}
+
+static int encode(unsigned int to, uint32_t first, uint32_t nr,
+		  struct sums *sums)
+{
+	return syn_page_encode(stored[to], canonical, &layout, first, nr,
+			       sums->raw, sums->stored, sums->error);
+}
+
+static void test_tiles_lie_where_the_layout_says(void **state)
+{
+	unsigned char tile[RAW_BYTES];
+	struct sums sums;
+	size_t at = 0;
+
+	assert_int_equal(encode(0, 0, TILES, &sums), 0);
+	for (uint32_t t = 0; t < TILES; t++) {
+		uint32_t i = t % 3;
+		uint32_t layer = t / (2 * 2 * 3);
+		const unsigned char *from = canonical + t * RAW_BYTES;
+		uint32_t bytes = syn_layout_tile_bytes(&layout, layer, i);
+		bool floor = i == 0 && (layer == 0 || layer == LAYERS - 1);
+		uint16_t error = 0;
+
+		assert_int_equal(sums.raw[t], syn_sum(from, RAW_BYTES));
+		if (floor || i == 2) {
+			assert_int_equal(bytes, RAW_BYTES);
+			assert_memory_equal(stored[0] + at, from, bytes);
+		} else {
+			assert_int_equal(syn_h4_encode(tile, from,
+						       &components[i], &error),
+					 0);
+			assert_memory_equal(stored[0] + at, tile, bytes);
+			assert_true(error > 0);
+		}
+		assert_int_equal(sums.error[t], error);
+		assert_int_equal(sums.stored[t],
+				 syn_sum(stored[0] + at, bytes));
+		at += bytes;
+	}
+	assert_int_equal(at, syn_layout_bytes(&layout));
+}
+
+static void test_decoding_is_the_inverse(void **state)
+{
+	struct sums sums;
+	size_t at = 0;
+	uint32_t bad;
+
+	assert_int_equal(encode(0, 0, TILES, &sums), 0);
+	assert_int_equal(syn_page_decode(decoded[0], stored[0], &layout, 0,
+					 TILES, sums.stored, &bad),
+			 0);
+	for (uint32_t t = 0; t < TILES; t++) {
+		uint32_t layer = t / (2 * 2 * 3);
+		unsigned char *want = decoded[1] + t * RAW_BYTES;
+
+		if (syn_layout_codec(&layout, layer, t % 3) == SYN_CODEC_H4)
+			syn_h4_decode(want, stored[0] + at, &components[t % 3]);
+		else
+			memcpy(want, canonical + t * RAW_BYTES, RAW_BYTES);
+		at += syn_layout_tile_bytes(&layout, layer, t % 3);
+	}
+	assert_memory_equal(decoded[0], decoded[1], sizeof(decoded[0]));
+}
+
+/* Ranges in any order write what the whole page writes, and nothing else. */
+static void test_ranges(void **state)
+{
+	static const uint32_t cut[] = { 0, 1, 7, 12, 13, 30, TILES };
+	struct sums whole, parts;
+	uint32_t bad;
+
+	assert_int_equal(encode(0, 0, TILES, &whole), 0);
+	for (uint32_t i = syn_array_size(cut) - 1; i-- > 0;)
+		assert_int_equal(encode(1, cut[i], cut[i + 1] - cut[i], &parts),
+				 0);
+	assert_memory_equal(stored[0], stored[1], sizeof(stored[0]));
+	assert_memory_equal(&whole, &parts, sizeof(whole));
+	assert_int_equal(encode(1, 5, 0, &parts), 0);
+	assert_int_equal(syn_page_decode(decoded[0], stored[0], &layout, 0,
+					 TILES, whole.stored, &bad),
+			 0);
+	for (uint32_t i = syn_array_size(cut) - 1; i-- > 0;)
+		assert_int_equal(syn_page_decode(decoded[1], stored[0], &layout,
+						 cut[i], cut[i + 1] - cut[i],
+						 whole.stored, &bad),
+				 0);
+	assert_memory_equal(decoded[0], decoded[1], sizeof(decoded[0]));
+	memset(decoded[1], 0xa5, sizeof(decoded[1]));
+	assert_int_equal(syn_page_decode(decoded[1], stored[0], &layout, 3, 2,
+					 whole.stored, &bad),
+			 0);
+	for (size_t i = 0; i < sizeof(decoded[1]); i++)
+		if (i / RAW_BYTES < 3 || i / RAW_BYTES >= 5)
+			assert_int_equal(decoded[1][i], 0xa5);
+}
+
+static void test_a_flipped_bit_is_found(void **state)
+{
+	struct sums sums;
+	size_t at = 0;
+
+	assert_int_equal(encode(0, 0, TILES, &sums), 0);
+	for (uint32_t t = 0; t < TILES; t++) {
+		uint32_t bytes =
+			syn_layout_tile_bytes(&layout, t / (2 * 2 * 3), t % 3);
+		size_t byte = at + next_random() % bytes;
+		unsigned char bit = (unsigned char)(1u << (t % 8));
+		uint32_t bad = TILES;
+
+		stored[0][byte] ^= bit;
+		assert_int_equal(syn_page_decode(decoded[0], stored[0], &layout,
+						 0, TILES, sums.stored, &bad),
+				 -EILSEQ);
+		assert_int_equal(bad, t);
+		assert_int_equal(syn_page_decode(decoded[0], stored[0], &layout,
+						 0, t, sums.stored, &bad),
+				 0);
+		stored[0][byte] ^= bit;
+		at += bytes;
+	}
+}
+
+/* In an h4 tile it stops the page; under the floor it is only bytes. */
+static void test_not_finite(void **state)
+{
+	uint16_t *x = (void *)canonical;
+	struct sums sums;
+
+	x[0] = 0x7c00;
+	assert_int_equal(encode(0, 0, TILES, &sums), 0);
+	x[RAW_BYTES / 2] = 0x7c00;
+	assert_int_equal(encode(0, 0, 1, &sums), 0);
+	assert_int_equal(encode(0, 1, 1, &sums), -EDOM);
+	assert_int_equal(encode(0, 0, TILES, &sums), -EDOM);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tiles_lie_where_the_layout_says,
+				       setup),
+		cmocka_unit_test_setup(test_decoding_is_the_inverse, setup),
+		cmocka_unit_test_setup(test_ranges, setup),
+		cmocka_unit_test_setup(test_a_flipped_bit_is_found, setup),
+		cmocka_unit_test_setup(test_not_finite, setup),
+	};
+
+	return test_main(tests);
+}
