@@ -25,6 +25,7 @@ static const struct {
 	{ "attach", "time to get a session", syn_bench_attach },
 	{ "idle", "context switches with 256 idle sessions", syn_bench_idle },
 	{ "record", "bytes of records a page", syn_bench_record },
+	{ "codec", "16-bit elements through codec h4", syn_bench_codec },
 };
 
 /**
