@@ -6,9 +6,10 @@
 #	build/asan	clang, AddressSanitizer and UBSan: unit, sys, bugs
 #	build/tsan	clang, ThreadSanitizer: unit and tsan
 #
-# Then the demo and the seeded mutants.  --full adds valgrind, the repeated
-# stress run with its long campaigns.  A build that fails counts as one failed
-# test.  The last line is the sum: N passed, N failed, N skipped.
+# Then the demo and the seeded mutants.  --full adds valgrind, the emulated
+# machine, the repeated stress run with its long campaigns.  A build that fails
+# counts as one failed test.  The last line is the sum: N passed, N failed, N
+# skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -152,7 +153,7 @@ campaign() {
 	fi
 }
 
-./tools/deps.sh build check
+./tools/deps.sh build check ${full:+vm}
 mkdir -p build
 
 sanitize=(-Dwerror=true -Doptimization=1 -Ddebug=true -Db_lundef=false)
@@ -172,6 +173,7 @@ mutants
 if [[ $full ]]; then
 	# Its setup says what it leaves out; --suite would override that.
 	run_tests gcc valgrind --setup valgrind
+	run_tests gcc vm --setup vm --suite vm
 	campaign
 	run_tests gcc stress --setup stress --repeat 5
 	run_tests tsan stress --setup stress --suite tsan --repeat 5

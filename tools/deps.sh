@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing from the distribution: deps.sh [build] [check].
+# Installs what is missing from the distribution: deps.sh [build] [check] [vm].
 #
 # build	what ./tools/demo.sh needs; the default
 # check	what ./tools/check.sh needs besides
+# vm	what ./tools/check.sh --full needs besides
 #
 # The one list of packages; Documentation/dependencies.rst says why each is
 # here.  Works on Debian 12 and Ubuntu 24.04.
@@ -15,6 +16,7 @@ build=(
 	libinih-dev
 	libisal-dev
 	libjson-c-dev
+	libnuma-dev
 	libsystemd-dev
 	liburing-dev
 	libxxhash-dev
@@ -41,6 +43,11 @@ check=(
 	spin
 	universal-ctags
 	valgrind
+)
+vm=(
+	busybox-static
+	e2fsprogs
+	qemu-system-x86
 )
 
 have() {
@@ -89,8 +96,9 @@ for group in "${groups[@]}"; do
 	case $group in
 	build) wanted+=("${build[@]}") ;;
 	check) wanted+=("${check[@]}") ;;
+	vm) wanted+=("${vm[@]}") ;;
 	*)
-		echo "deps.sh: no group $group; use build or check" >&2
+		echo "deps.sh: no group $group; use build, check or vm" >&2
 		exit 2
 		;;
 	esac

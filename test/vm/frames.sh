@@ -1,3 +1,4 @@
+#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Every frame on its node, or refused; nothing may be skipped here.
 set -e

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash
 # The first process of the guest: file systems, the case, its exit code.
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/

@@ -13,7 +13,8 @@ exit code is this program's, 77 included.
 --disk MIB   the NVMe disk has an ext4 file system of that size, /dev/nvme0n1
 --cut WORD   power is cut when the guest has said WORD and 30 lines more; then
              it boots again from the same disk.  What it had said until then
-             is in /said of the second boot.
+             is in /said of the second boot.  QEMU dies, but not the
+             system under it: what it had written to the image stays.
 """
 
 import argparse

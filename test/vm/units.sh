@@ -1,3 +1,4 @@
+#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What one node cannot show: nothing may be skipped here.
 set -e
