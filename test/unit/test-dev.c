@@ -256,7 +256,7 @@ static void test_close_while_busy(void **state)
 
 static void test_number_of_workers(void **state)
 {
-	struct syn_dev_host_config some = { 0 };
+	struct syn_dev_host_config some = { .node = -1 };
 	cpu_set_t cpus;
 	struct syn_dev *dev;
 

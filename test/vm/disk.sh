@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# For the cases with a disk; read by them.
+# For the cases with a disk; read by them, which find the daemon at $socket.
 set -e
 socket=/run/synapse/s
 
@@ -11,8 +11,7 @@ fi
 
 # The kernel finds the disk while we start.
 disk_mount() {
-	local tries=0
-
+	tries=0
 	while [ ! -b /dev/nvme0n1 ] && [ $tries -lt 100 ]; do
 		tries=$((tries + 1))
 		sleep 0.1
