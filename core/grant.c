@@ -36,8 +36,9 @@ static int lease_check(struct syn_session *s, uint64_t window, uint32_t nr)
 	if (syn_kept_pages_left(mm) < nr)
 		(void)syn_reclaim_evict(mm, nr - syn_kept_pages_left(mm),
 					SYN_WHY_EVICTED, s->cfg.id);
+	/* Others may give theirs back. */
 	if (syn_kept_pages_left(mm) < nr || !syn_lease_room(s, nr))
-		return -EDQUOT;
+		return SYN_E_BACKPRESSURE;
 	return 0;
 }
 
@@ -49,7 +50,7 @@ static int lease_one(struct syn_session *s, uint32_t window,
 	uint32_t l;
 
 	if (page == SYN_NONE)
-		return -EDQUOT;
+		return SYN_E_BACKPRESSURE;
 	l = syn_lease_new(s, page, window, SYN_LESSEE_WRITE);
 	*ret_handle = syn_lease_handle(mm, l);
 	SYN_PROBE(lease, s->cfg.id, page);
@@ -72,9 +73,8 @@ int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
 	int r;
 
 	r = lease_check(session, window, nr);
-	if (r)
-		return r;
-	r = syn_reclaim_room(&session->window[window], nr);
+	if (!r)
+		r = syn_reclaim_room(&session->window[window], nr);
 	if (r)
 		return syn_reclaim_refuse(session, r, SYN_OP_LEASE,
 					  ret_hint_ns);
@@ -82,7 +82,8 @@ int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
 		r = lease_one(session, (uint32_t)window, &ret_handles[i]);
 		if (r) {
 			lease_undo(session, ret_handles, i);
-			return r;
+			return syn_reclaim_refuse(session, r, SYN_OP_LEASE,
+						  ret_hint_ns);
 		}
 	}
 	session->mm->count.leases += nr;

@@ -204,8 +204,8 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent);
  * Requests of the ring, one each.  Vectors are the daemon's own copies.
  * @ret_hint_ns is written with SYN_E_BACKPRESSURE.  Nothing is done if any
  * entry of a vector is refused.  -ESTALE: no such lease or loan.  -EPERM: not
- * its writer.  -EBUSY: pinned.  -EILSEQ: the page is lost.  -EDQUOT: no record
- * left.  -E2BIG: more than the window's slots.  -EINVAL: all else.
+ * its writer.  -EBUSY: pinned.  -EILSEQ: the page is lost.  -EDQUOT: no entry
+ * of its own left.  -E2BIG: more than the window's slots.  -EINVAL: all else.
  *
  * SYN_MM_E_WAIT: reclaim is under way that may make room; ask again with the
  * same arguments after syn_mm_poll() has made progress.  Never crosses the

@@ -65,7 +65,8 @@ int inproc_init(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 	p->config = (struct syn_server_config){
 		.tenants = &p->tenant,
 		.nr_tenants = 1,
-		.domain_by = SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID,
+		.domain_by = SYN_SERVER_BY_SOCKET | SYN_SERVER_BY_UID |
+			     SYN_SERVER_BY_CGROUP,
 		.mm = p->mm,
 		.dev_event_fd = p->dev->ops->event_fd(p->dev),
 		.disk_event_fd = -1,

@@ -350,7 +350,7 @@ static void test_lookup_quota(void **state)
 		n++;
 	assert_int_equal(miss, SYN_MISS_QUOTA);
 	assert_int_equal(n, 127);
-	assert_int_equal(client_lease(c, 0, 1, &got), -EDQUOT);
+	assert_int_equal(client_lease(c, 0, 1, &got), SYN_E_BACKPRESSURE);
 }
 
 static void test_identity(void **state)

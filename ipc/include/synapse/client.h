@@ -153,7 +153,7 @@ struct syn_window_opts {
 	uint32_t fidelity;
 };
 
-/* -EDQUOT: the daemon's HBM budget does not hold that many more slots. */
+/* -EDQUOT: HBM, or the domain's quota, does not hold that many more slots. */
 SYN_API int syn_window_open(struct syn_client *client,
 			    const struct syn_space *space,
 			    const struct syn_window_opts *opts,
@@ -183,7 +183,7 @@ SYN_API void syn_window_planes(const struct syn_window *window,
  * Fresh pages, resident, writable by this client alone, zeroed or holding
  * bytes of this same space and domain.  Waits up to @timeout_ns for room.
  * SYN_E_BACKPRESSURE: none was made; release or unpin something.
- * -EDQUOT: no page-table entry or record left.  -E2BIG: more than the window.
+ * -EDQUOT: no page-table entry left.  -E2BIG: more than the window.
  */
 SYN_API int syn_lease(struct syn_window *window, unsigned int nr,
 		      uint64_t timeout_ns, uint64_t *ret_pages);
