@@ -84,6 +84,37 @@ static void test_host_shares(void **state)
 	client_close(&b);
 }
 
+/* An extent too many for equal shares stays where it is. */
+static void test_odd_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct client a;
+	struct client b;
+	struct client *const both[] = { &a, &b };
+	uint32_t reserve;
+	uint32_t n;
+
+	f->world.quota[1].min = EXTENT;
+	assert_int_equal(world_domain(&f->world, 3, &reserve), 0);
+	f->world.quota[1].min = 0;
+	crowd(f, &a, 1);
+	client_open(&b, &f->world, 2);
+	(void)client_window(&b, f->space, FRAMES);
+	fill(&b, 2 * FRAMES, 5000);
+	pass(&f->world, both, 2);
+	for (n = 0; n < 8; n++) {
+		fill(&b, FRAMES, 30000 + n * FRAMES);
+		pass(&f->world, both, 2);
+		assert_int_equal(used(&f->world, 1, 2), 2 * EXTENT);
+		fill(&a, FRAMES, 20000 + n * FRAMES);
+		pass(&f->world, both, 2);
+		assert_int_equal(used(&f->world, 1, 2), 2 * EXTENT);
+		assert_int_equal(used(&f->world, 2, 2), EXTENT);
+	}
+	client_close(&a);
+	client_close(&b);
+}
+
 /* Nobody falls below its minimum for another one's sake. */
 static void test_host_min(void **state)
 {
@@ -200,6 +231,60 @@ static void test_leased_pages_stay(void **state)
 	for (i = 0; i < 3 && client_lease(&b, 0, 1, &handle); i++)
 		pass(&f->world, both, 2);
 	assert_true(i < 3);
+	client_close(&a);
+	client_close(&b);
+}
+
+/* Gives back what lies in one extent of the host tier. */
+static void release_extent(struct client *c, const uint64_t *handles,
+			   uint32_t nr)
+{
+	uint32_t extent = SYN_NONE;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++) {
+		const struct syn_rec_page *pg = client_page(c, handles[i]);
+
+		if (pg->host == SYN_NONE)
+			continue;
+		if (extent == SYN_NONE)
+			extent = SYN_FRAME_EXTENT(pg->host);
+		if (SYN_FRAME_EXTENT(pg->host) == extent)
+			assert_int_equal(client_release(c, handles[i]), 0);
+	}
+}
+
+/* What comes free is for whoever asked first. */
+static void test_first_come(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handles[5 * FRAMES];
+	struct client hog;
+	struct client a;
+	struct client b;
+	uint64_t handle;
+	uint32_t i;
+
+	client_open(&hog, &f->world, 1);
+	client_open(&a, &f->world, 2);
+	client_open(&b, &f->world, 3);
+	(void)client_window(&hog, f->space, FRAMES);
+	(void)client_window(&a, f->space, FRAMES);
+	(void)client_window(&b, f->space, FRAMES);
+	for (i = 0; i < 5 * FRAMES; i++)
+		handles[i] = client_full(&hog, 0, i);
+	for (i = 0; i < FRAMES; i++) {
+		(void)client_full(&a, 0, i);
+		(void)client_full(&b, 0, i);
+	}
+	assert_int_equal(client_lease(&a, 0, 1, &handle), SYN_E_BACKPRESSURE);
+	assert_int_equal(client_lease(&b, 0, 1, &handle), SYN_E_BACKPRESSURE);
+	release_extent(&hog, handles, 5 * FRAMES);
+	assert_int_equal(client_lease(&b, 0, 1, &handle), SYN_E_BACKPRESSURE);
+	assert_int_equal(client_lease(&a, 0, 1, &handle), 0);
+	assert_int_equal(used(&f->world, 2, 2), EXTENT);
+	assert_int_equal(used(&f->world, 3, 2), 0);
+	client_close(&hog);
 	client_close(&a);
 	client_close(&b);
 }
@@ -437,6 +522,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_host_max),
 		TEST(test_host_shares),
+		TEST(test_odd_shares),
+		TEST(test_first_come),
 		TEST(test_host_min),
 		TEST(test_host_high),
 		TEST(test_own_pools),
