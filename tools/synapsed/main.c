@@ -157,8 +157,8 @@ static int config_build(const struct command *command, struct syn_config *ret)
 	if (!r)
 		r = flags_apply(command, ret);
 	if (!r)
-		r = syn_config_check(ret);
-	return r ? r : syn_budget_settle(ret);
+		r = syn_budget_settle(ret);
+	return r ? r : syn_config_check(ret);
 }
 
 /* Every session costs a few descriptors in keeper and worker. */
