@@ -36,6 +36,9 @@
  * @key:	what it is sealed under.
  * @sealed:	it is.
  * @final:	all of its tokens are.
+ * @durable:	it is on disk for good.
+ * @advice:	SYN_ADVISE_*.
+ * @bits:	of its best copy.
  * @leases:	on it.
  * @pins:	on it.
  * @used:	when it was last pinned.
@@ -48,6 +51,9 @@ struct page {
 	uint64_t key[2];
 	bool sealed;
 	bool final;
+	bool durable;
+	uint32_t advice;
+	uint16_t bits;
 	unsigned int leases;
 	unsigned int pins;
 	uint64_t used;
@@ -68,6 +74,11 @@ static unsigned int slots;
 static unsigned int slots_used;
 static uint64_t now;
 static unsigned int refusals; /* loads to be refused before one succeeds */
+static unsigned int full;     /* persists that find the file full */
+static unsigned int dups;     /* seals that somebody was faster with */
+static unsigned int anchors;  /* pages that are one, at most */
+static uint32_t codec;	      /* of the space */
+static bool disk;	      /* what is not resident is on disk alone */
 static unsigned int lose;     /* this many loads from now on, one is lost */
 static struct syn_client the_client;
 static struct syn_window the_window;
@@ -99,6 +110,8 @@ static bool page_demote_one(void)
 	free(victim->slot);
 	victim->slot = NULL;
 	victim->demotions++;
+	if (codec == SYN_CODEC_H4 && victim->advice != SYN_ADVISE_ANCHOR)
+		victim->bits = 4;
 	slots_used--;
 	return true;
 }
@@ -130,6 +143,7 @@ static void daemon_clear(void)
 		page_drop(&pages[i]);
 	}
 	assert_int_equal(slots_used, 0);
+	anchors = 0;
 }
 
 int syn_attach(const struct syn_attach_opts *opts, struct syn_client **ret,
@@ -165,6 +179,8 @@ int syn_space_define(struct syn_client *client,
 		return -EINVAL;
 	assert_int_equal(opts->tokens, SYN_PAGE_TOKENS);
 	assert_int_equal(opts->nr_components, 2);
+	codec = opts->components[0].codec;
+	assert_int_equal(opts->components[1].codec, codec);
 	*ret = (struct syn_space){ .id = 1,
 				   .nr_tiles = 4,
 				   .page_bytes = PAGE_BYTES };
@@ -177,6 +193,7 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	if (syn_fault())
 		return -EDQUOT;
 	slots = opts->slots;
+	assert_int_equal(opts->fidelity, codec == SYN_CODEC_H4 ? 4 : 0);
 	*ret = &the_window;
 	return 0;
 }
@@ -201,6 +218,7 @@ int syn_lease(struct syn_window *window, unsigned int nr, uint64_t timeout_ns,
 			continue;
 		assert_true(page_place(&pages[i]));
 		pages[i].leases = 1;
+		pages[i].bits = 16;
 		ret_pages[done++] = i + 1;
 	}
 	assert_int_equal(done, nr);
@@ -214,6 +232,10 @@ int syn_commit(struct syn_client *client, const uint64_t *handles,
 		return -EPROTO;
 	for (unsigned int i = 0; i < nr; i++) {
 		assert_int_equal(tokens[i], SYN_PAGE_TOKENS);
+		/* From here on it may leave. */
+		if (codec == SYN_CODEC_H4)
+			assert_int_equal(page_of(handles[i])->advice,
+					 SYN_ADVISE_ANCHOR);
 		page_of(handles[i])->final = true;
 	}
 	return 0;
@@ -295,6 +317,10 @@ int syn_seal(struct syn_client *client, uint64_t handle, const uint64_t key[2],
 	if (syn_fault())
 		return -EPROTO;
 	assert_true(page_of(handle)->final && !page_of(handle)->pins);
+	if (dups > 0) {
+		dups--;
+		return SYN_E_DUP;
+	}
 	if (page_find(key))
 		return SYN_E_DUP;
 	page_of(handle)->sealed = true;
@@ -318,6 +344,39 @@ int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
 		ret_pages[n] = (uint64_t)(p - pages) + 1;
 	}
 	return (int)n;
+}
+
+int syn_advise(struct syn_client *client, const uint64_t *handles,
+	       unsigned int nr, uint32_t advice)
+{
+	unsigned int now_anchors = 0;
+
+	if (syn_fault())
+		return -EPROTO;
+	assert_int_equal(codec, SYN_CODEC_H4);
+	for (unsigned int i = 0; i < nr; i++)
+		page_of(handles[i])->advice = advice;
+	for (unsigned int i = 0; i < PAGES_MAX; i++)
+		now_anchors += pages[i].advice == SYN_ADVISE_ANCHOR;
+	anchors = now_anchors > anchors ? now_anchors : anchors;
+	return 0;
+}
+
+int syn_persist(struct syn_client *client, const uint64_t *handles,
+		unsigned int nr, uint64_t timeout_ns)
+{
+	if (syn_fault())
+		return -ENODEV;
+	if (full > 0) {
+		full--;
+		return SYN_E_BACKPRESSURE;
+	}
+	for (unsigned int i = 0; i < nr; i++) {
+		if (!page_of(handles[i])->sealed)
+			return -ENOKEY;
+		page_of(handles[i])->durable = true;
+	}
+	return 0;
 }
 
 int syn_report(struct syn_client *client, const struct syn_vec_share *shares,
@@ -356,6 +415,10 @@ int syn_audit_pages(struct syn_audit *audit, uint32_t space,
 		wanted[i].found = p != NULL;
 		wanted[i].demotions = p ? p->demotions : 0;
 		wanted[i].loads = p ? p->loads : 0;
+		wanted[i].bits = p ? p->bits : 0;
+		wanted[i].flags = p && p->slot ? SYN_PAGE_F_HBM
+				  : disk       ? SYN_PAGE_F_NVME
+					       : SYN_PAGE_F_HOST;
 	}
 	return 0;
 }
@@ -365,7 +428,7 @@ int syn_audit_pages(struct syn_audit *audit, uint32_t space,
 static struct syn_model *model;
 static struct syn_prompt prompt[PROMPTS];
 static struct syn_prompts prompts = { .nr = PROMPTS, .all = prompt };
-static size_t needle[PROMPTS] = { 10, 350, PROMPT_BYTES - 3 };
+static size_t needle[PROMPTS] = { 10, 150, PROMPT_BYTES - 3 };
 
 /**
  * struct answers - what a run said.
@@ -374,6 +437,9 @@ static size_t needle[PROMPTS] = { 10, 350, PROMPT_BYTES - 3 };
  * @prefix:	tokens found, by prompt.
  * @pages:	with needles, of all prompts.
  * @returns:	see struct syn_result.
+ * @lossy:	the same.
+ * @reads:	the same.
+ * @persisted:	pages.
  */
 struct answers {
 	unsigned int nr;
@@ -381,6 +447,9 @@ struct answers {
 	size_t prefix[PROMPTS];
 	unsigned int pages;
 	unsigned int returns;
+	unsigned int lossy;
+	unsigned int reads;
+	uint64_t persisted;
 };
 
 static int keep_answer(void *data, const struct syn_result *result)
@@ -393,6 +462,8 @@ static int keep_answer(void *data, const struct syn_result *result)
 	answers->prefix[i] = result->prefix_tokens;
 	answers->pages += result->needle_pages;
 	answers->returns += result->needle_returns;
+	answers->lossy += result->needle_lossy;
+	answers->reads += result->needle_reads;
 	answers->nr++;
 	return 0;
 }
@@ -433,6 +504,10 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* What is the same in a row of runs. */
+static uint32_t run_codec = SYN_CODEC_RAW16;
+static bool run_persist;
+
 static int run(unsigned int share, unsigned int sequences, bool report,
 	       struct answers *ret)
 {
@@ -440,11 +515,13 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 				  .config = &model->config,
 				  .slots = share,
 				  .sequences = sequences,
+				  .codec = run_codec,
 				  .report = report };
 	struct syn_engine_opts opts = { .model = model,
 					.prompts = &prompts,
 					.sequences = sequences,
 					.max_tokens = ANSWER_BYTES,
+					.persist = run_persist,
 					.audit = (struct syn_audit *)&kv,
 					.done = keep_answer,
 					.data = ret };
@@ -457,6 +534,7 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 		return r;
 	r = syn_engine_run(&opts, &stats);
 	assert_int_equal(syn_kv_stats(opts.kv)->pages, 0);
+	ret->persisted = syn_kv_stats(opts.kv)->pages_persisted;
 	assert_null(syn_kv_close(opts.kv));
 	return r;
 }
@@ -510,6 +588,100 @@ static void test_prefix_is_found(void **state)
 	daemon_clear();
 }
 
+static unsigned int count_anchors(void)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < PAGES_MAX; i++)
+		nr += pages[i].advice == SYN_ADVISE_ANCHOR;
+	return nr;
+}
+
+/* The sink, the last full block and the one that grows, in all layers. */
+static void test_anchors(void **state)
+{
+	struct answers computed;
+	struct answers found;
+
+	run_codec = SYN_CODEC_H4;
+	prompts.nr = 1;
+	assert_int_equal(run(2 * LAYERS, 1, false, &computed), 0);
+	assert_int_equal(anchors, 3 * LAYERS);
+	/* It ended, so nothing of it is recent; where it began stays. */
+	assert_int_equal(count_anchors(), LAYERS);
+	anchors = 0;
+	assert_int_equal(run(2 * LAYERS, 1, false, &found), 0);
+	assert_int_equal(found.prefix[0], 4 * SYN_PAGE_TOKENS);
+	assert_int_equal(anchors, 3 * LAYERS);
+	assert_int_equal(count_anchors(), LAYERS);
+	daemon_clear();
+	prompts.nr = PROMPTS;
+	run_codec = SYN_CODEC_RAW16;
+}
+
+static void test_audit_tells_where_needles_were(void **state)
+{
+	struct answers answers;
+
+	run_well(2 * LAYERS, 1, false, &answers);
+	assert_int_equal(answers.lossy, 0);
+	assert_int_equal(answers.reads, 0);
+	daemon_clear();
+	disk = true;
+	run_codec = SYN_CODEC_H4;
+	run_well(2 * LAYERS, 1, false, &answers);
+	/* The first needle is in the sink, the last in the block that grows. */
+	assert_int_equal(answers.lossy, LAYERS);
+	assert_in_range(answers.reads, 1, 2 * LAYERS);
+	daemon_clear();
+	run_well(400, 1, false, &answers);
+	assert_int_equal(answers.lossy, 0);
+	assert_int_equal(answers.reads, 0);
+	daemon_clear();
+	disk = false;
+	run_codec = SYN_CODEC_RAW16;
+}
+
+static unsigned int count_durable(void)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < PAGES_MAX; i++)
+		nr += pages[i].durable;
+	return nr;
+}
+
+static void test_prompts_are_persisted(void **state)
+{
+	unsigned int blocks = PROMPT_BYTES / SYN_PAGE_TOKENS;
+	unsigned int shared = SHARED_BYTES / SYN_PAGE_TOKENS;
+	unsigned int all = (PROMPTS * blocks - shared) * LAYERS;
+	struct answers answers;
+
+	run_well(2 * LAYERS, 1, false, &answers);
+	assert_int_equal(count_durable() + answers.persisted, 0);
+	daemon_clear();
+	run_persist = true;
+	full = 3;
+	run_well(2 * LAYERS, 1, false, &answers);
+	assert_int_equal(full, 0);
+	assert_int_equal(count_durable(), all);
+	assert_int_equal(answers.persisted, PROMPTS * blocks * LAYERS);
+	daemon_clear();
+	/* A page that another had sealed has no key of its own. */
+	dups = 2;
+	prompts.nr = 1;
+	assert_int_equal(run(2 * LAYERS, 1, false, &answers), 0);
+	assert_int_equal(count_durable(), blocks * LAYERS - 2);
+	daemon_clear();
+	full = 1000;
+	assert_int_equal(run(2 * LAYERS, 1, false, &answers), -EBUSY);
+	full = 0;
+	daemon_clear();
+	prompts.nr = PROMPTS;
+	run_persist = false;
+}
+
 static void test_waits_for_room(void **state)
 {
 	struct answers first;
@@ -559,6 +731,8 @@ static void test_survives_every_failure(void **state)
 	prompts.nr = 1;
 	prompt[0].nr_bytes = SYN_PAGE_TOKENS + 2;
 	prompt[0].question = SYN_PAGE_TOKENS + 1;
+	run_codec = SYN_CODEC_H4;
+	run_persist = true;
 	do {
 		struct answers answers;
 
@@ -572,6 +746,8 @@ static void test_survives_every_failure(void **state)
 	prompts.nr = PROMPTS;
 	prompt[0].nr_bytes = bytes;
 	prompt[0].question = bytes - 10;
+	run_codec = SYN_CODEC_RAW16;
+	run_persist = false;
 }
 
 int main(void)
@@ -579,6 +755,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers_do_not_depend_on_residency),
 		cmocka_unit_test(test_prefix_is_found),
+		cmocka_unit_test(test_anchors),
+		cmocka_unit_test(test_audit_tells_where_needles_were),
+		cmocka_unit_test(test_prompts_are_persisted),
 		cmocka_unit_test(test_waits_for_room),
 		cmocka_unit_test(test_lost_page_ends_the_run),
 		cmocka_unit_test(test_share_must_hold_the_tails),

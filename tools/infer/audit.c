@@ -58,6 +58,8 @@ static void page_match(const struct syn_ctl_page *record,
 		    record->key[1] != pages[i].key[1])
 			continue;
 		pages[i].found = true;
+		pages[i].flags = record->flags;
+		pages[i].bits = record->fidelity;
 		pages[i].demotions = record->demotions;
 		pages[i].loads = record->loads;
 	}

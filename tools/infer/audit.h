@@ -17,12 +17,16 @@ struct syn_audit;
  * struct syn_audit_page - a sealed page to look for.
  * @key:	in: what it was sealed under.
  * @found:	out: the daemon has it.
+ * @flags:	out: SYN_PAGE_F_*, where it is.
+ * @bits:	out: of its best copy; 16: nothing was lost.
  * @demotions:	out: times it moved down.
  * @loads:	out: times it was brought back.
  */
 struct syn_audit_page {
 	uint64_t key[2];
 	bool found;
+	uint16_t flags;
+	uint16_t bits;
 	uint32_t demotions;
 	uint32_t loads;
 };

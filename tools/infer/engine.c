@@ -11,7 +11,8 @@
 #include "tools/infer/prompts.h"
 #include "tools/infer/simd.h"
 
-#define BLOCK SYN_PAGE_TOKENS
+#define BLOCK	 SYN_PAGE_TOKENS
+#define RAW_BITS 16u
 
 /**
  * struct sequence - a prompt being answered.
@@ -21,6 +22,8 @@
  * @nr_tokens:	known so far.
  * @nr_done:	of these, through the model, or found.
  * @audited:	needle pages were looked at, or there are none.
+ * @needles:	what was seen of those that are full.
+ * @nr_needles:	how many.
  * @result:	what is known of it.
  */
 struct sequence {
@@ -30,6 +33,8 @@ struct sequence {
 	size_t nr_tokens;
 	size_t nr_done;
 	bool audited;
+	struct syn_audit_page *needles;
+	unsigned int nr_needles;
 	struct syn_result result;
 };
 
@@ -55,6 +60,7 @@ static void sequence_end(struct sequence *s)
 {
 	syn_kv_seq_free(s->seq);
 	free(s->tokens);
+	free(s->needles);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -80,38 +86,32 @@ static int sequence_begin(struct engine *e, struct sequence *s,
 
 /* ---- needles ------------------------------------------------------------ */
 
-/* All layers of a full block; pages of blocks that still grow never moved. */
-static int block_audit(struct engine *e, struct sequence *s, size_t block)
+/* Pages of blocks that still grow have never moved and are not asked for. */
+static void block_add(struct engine *e, struct sequence *s, size_t block)
 {
-	struct syn_audit_page pages[SYN_MODEL_LAYERS_MAX];
 	unsigned int nr = e->opts->model->config.n_layers;
-	int r;
 
 	s->result.needle_pages += nr;
 	if ((block + 1) * BLOCK > s->nr_done)
-		return 0;
+		return;
 	for (unsigned int n = 0; n < nr; n++)
-		syn_kv_seq_key(s->seq, (unsigned int)block, n, pages[n].key);
-	r = syn_audit_pages(e->opts->audit, syn_kv_space(e->opts->kv), pages,
-			    nr);
-	if (r)
-		return r;
-	for (unsigned int n = 0; n < nr; n++)
-		if (pages[n].found && pages[n].demotions && pages[n].loads)
-			s->result.needle_returns++;
-	return 0;
+		syn_kv_seq_key(s->seq, (unsigned int)block, n,
+			       s->needles[s->nr_needles++].key);
 }
 
-/* Called when all but the question is through; a block counts once. */
-static int sequence_audit(struct engine *e, struct sequence *s)
+/* All layers of the blocks that hold a needle; a block counts once. */
+static int sequence_needles(struct engine *e, struct sequence *s)
 {
 	const struct syn_prompt *prompt = s->prompt;
 	size_t nr_blocks = syn_div_up(prompt->nr_bytes, BLOCK);
 	bool *holds = syn_alloc(nr_blocks, sizeof(*holds));
-	int r = 0;
 
-	if (!holds)
+	s->needles = syn_alloc(nr_blocks * e->opts->model->config.n_layers,
+			       sizeof(*s->needles));
+	if (!holds || !s->needles) {
+		free(holds);
 		return -ENOMEM;
+	}
 	for (unsigned int i = 0; i < prompt->nr_needles; i++) {
 		size_t end = syn_prompt_needle_end(prompt, prompt->needles[i]);
 
@@ -119,11 +119,60 @@ static int sequence_audit(struct engine *e, struct sequence *s)
 		     b <= (end - 1) / BLOCK; b++)
 			holds[b] = true;
 	}
-	for (size_t b = 0; b < nr_blocks && r == 0; b++)
+	for (size_t b = 0; b < nr_blocks; b++)
 		if (holds[b])
-			r = block_audit(e, s, b);
+			block_add(e, s, b);
 	free(holds);
+	return 0;
+}
+
+static bool is_on_disk_alone(const struct syn_audit_page *page)
+{
+	return page->found && page->flags & SYN_PAGE_F_NVME &&
+	       !(page->flags & (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST));
+}
+
+/* Called when all but the question is through. */
+static int sequence_audit(struct engine *e, struct sequence *s)
+{
+	int r;
+
 	s->audited = true;
+	r = sequence_needles(e, s);
+	if (r)
+		return r;
+	r = syn_audit_pages(e->opts->audit, syn_kv_space(e->opts->kv),
+			    s->needles, s->nr_needles);
+	for (unsigned int i = 0; i < s->nr_needles && r == 0; i++) {
+		const struct syn_audit_page *page = &s->needles[i];
+
+		if (!page->found)
+			continue;
+		s->result.needle_returns += page->demotions && page->loads;
+		s->result.needle_lossy += page->bits < RAW_BITS;
+	}
+	return r;
+}
+
+/* What was on disk alone at the question, and what became of it. */
+static int sequence_audit_again(struct engine *e, struct sequence *s)
+{
+	struct syn_audit_page *now;
+	int r;
+
+	if (!s->nr_needles)
+		return 0;
+	now = syn_alloc(s->nr_needles, sizeof(*now));
+	if (!now)
+		return -ENOMEM;
+	memcpy(now, s->needles, s->nr_needles * sizeof(*now));
+	r = syn_audit_pages(e->opts->audit, syn_kv_space(e->opts->kv), now,
+			    s->nr_needles);
+	for (unsigned int i = 0; i < s->nr_needles && r == 0; i++)
+		if (is_on_disk_alone(&s->needles[i]) && now[i].found &&
+		    now[i].loads > s->needles[i].loads)
+			s->result.needle_reads++;
+	free(now);
 	return r;
 }
 
@@ -210,10 +259,25 @@ static int sequence_decode(struct engine *e, struct sequence *s)
 	return 0;
 }
 
+static int sequence_persist(struct engine *e, struct sequence *s)
+{
+	uint64_t begin_ns = syn_now_ns();
+	int r;
+
+	if (!e->opts->persist)
+		return 0;
+	r = syn_kv_seq_persist(s->seq);
+	e->stats.persist_ns += syn_now_ns() - begin_ns;
+	return r;
+}
+
 static int sequence_finish(struct engine *e, struct sequence *s)
 {
 	int r;
 
+	r = sequence_audit_again(e, s);
+	if (r)
+		return r;
 	s->result.tokens = s->tokens + s->prompt->nr_bytes;
 	s->result.nr_tokens = s->nr_tokens - s->prompt->nr_bytes;
 	r = e->opts->done(e->opts->data, &s->result);
@@ -234,6 +298,11 @@ static int sequence_step(struct engine *e, struct sequence *s)
 		e->stats.prefill_ns += syn_now_ns() - begin_ns;
 	else
 		e->stats.decode_ns += syn_now_ns() - begin_ns;
+	if (prefill && s->nr_done == s->prompt->nr_bytes) {
+		r = sequence_persist(e, s);
+		if (r)
+			return r;
+	}
 	if (s->nr_tokens < s->prompt->nr_bytes + e->opts->max_tokens)
 		return 0;
 	return sequence_finish(e, s);

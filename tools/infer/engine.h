@@ -6,6 +6,7 @@
 #ifndef SYN_TOOLS_INFER_ENGINE_H
 #define SYN_TOOLS_INFER_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,9 @@ struct syn_prompts;
  * @needle_pages:	pages with a needle, in all layers; audits only.
  * @needle_returns:	of these, demoted and brought back before the question,
  *			by the daemon's counters.
+ * @needle_lossy:	of them, with less than 16 bits left at the question.
+ * @needle_reads:	of them, on disk and nowhere else at the question, and
+ *			read from there for the answer.
  */
 struct syn_result {
 	const struct syn_prompt *prompt;
@@ -32,6 +36,8 @@ struct syn_result {
 	size_t prefix_tokens;
 	unsigned int needle_pages;
 	unsigned int needle_returns;
+	unsigned int needle_lossy;
+	unsigned int needle_reads;
 };
 
 /* Called once a prompt is answered; not 0 ends the run with that result. */
@@ -44,6 +50,7 @@ typedef int (*syn_result_fn)(void *data, const struct syn_result *result);
  * @prompts:	what to answer.
  * @sequences:	how many at once.
  * @max_tokens:	bytes of an answer.
+ * @persist:	what a prompt's pages hold shall survive the daemon.
  * @audit:	ask the daemon about needle pages; may be NULL.
  * @done:	takes the results.
  * @data:	its own.
@@ -54,6 +61,7 @@ struct syn_engine_opts {
 	const struct syn_prompts *prompts;
 	unsigned int sequences;
 	unsigned int max_tokens;
+	bool persist;
 	struct syn_audit *audit;
 	syn_result_fn done;
 	void *data;
@@ -64,6 +72,7 @@ struct syn_engine_opts {
  * @prefill_tokens:	tokens of prompts that were computed here.
  * @prefix_tokens:	tokens of prompts that were found.
  * @prefill_ns:		time for both.
+ * @persist_ns:		time until prompts were on disk.
  * @decode_tokens:	tokens of answers that went through the model.
  * @decode_ns:		time for them.
  */
@@ -71,6 +80,7 @@ struct syn_engine_stats {
 	uint64_t prefill_tokens;
 	uint64_t prefix_tokens;
 	uint64_t prefill_ns;
+	uint64_t persist_ns;
 	uint64_t decode_tokens;
 	uint64_t decode_ns;
 };

@@ -18,6 +18,8 @@
 #define WAITS_MAX   60u		  /* such waits before giving up */
 #define EVENTS_MAX  16u
 #define SHARE_UNITS 65536.0 /* struct syn_vec_share counts in 2^-16 */
+#define RECENT	    2u /* blocks: the one that grows and the last full one */
+#define H4_BITS	    4u
 
 struct syn_kv {
 	struct syn_client *client;
@@ -27,6 +29,7 @@ struct syn_kv {
 	uint32_t timeline;
 	unsigned int n_layers;
 	unsigned int batch;
+	uint32_t codec;
 	bool report;
 };
 
@@ -37,7 +40,10 @@ struct syn_kv {
  * @nr_blocks:	blocks that have pages, the same in all layers.
  * @nr_full:	of these, blocks that are full; the tail, if any, follows.
  * @max_blocks:	room in each row of @pages.
+ * @recent:	the first block that is an anchor for being recent ...
+ * @recent_end:	... and the one behind the last.
  * @pages:	[n_layers][max_blocks], handles.
+ * @foreign:	[n_layers][max_blocks], somebody else sealed that key first.
  * @tails:	[n_layers], addresses of the tail pages.
  * @nr_chained:	entries of @chain that are known.
  * @chain:	[max_blocks], hashes of all bytes up to a block's end.
@@ -48,7 +54,10 @@ struct syn_kv_seq {
 	unsigned int nr_blocks;
 	unsigned int nr_full;
 	unsigned int max_blocks;
+	unsigned int recent;
+	unsigned int recent_end;
 	uint64_t *pages;
+	bool *foreign;
 	void **tails;
 	unsigned int nr_chained;
 	XXH128_hash_t *chain;
@@ -92,12 +101,12 @@ static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
 		  .dtype = SYN_DTYPE_F16,
 		  .heads = opts->config->n_kv_heads,
 		  .dim = opts->config->head_dim,
-		  .codec = SYN_CODEC_RAW16 },
+		  .codec = (uint16_t)opts->codec },
 		{ .role = SYN_ROLE_V,
 		  .dtype = SYN_DTYPE_F16,
 		  .heads = opts->config->n_kv_heads,
 		  .dim = opts->config->head_dim,
-		  .codec = SYN_CODEC_RAW16 },
+		  .codec = (uint16_t)opts->codec },
 	};
 	int r;
 
@@ -131,6 +140,7 @@ static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
 		return -EINVAL;
 	}
 	window.slots = (uint32_t)slots;
+	window.fidelity = kv->codec == SYN_CODEC_H4 ? H4_BITS : 0;
 	r = syn_window_open(kv->client, &kv->space, &window, &kv->window);
 	if (r)
 		return kv_failed(kv, "window", r);
@@ -149,6 +159,7 @@ int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
 	if (!kv)
 		return -ENOMEM;
 	kv->n_layers = opts->config->n_layers;
+	kv->codec = opts->codec;
 	kv->report = opts->report;
 	r = kv_attach(kv, opts);
 	if (r == 0)
@@ -201,9 +212,11 @@ int syn_kv_seq_new(struct syn_kv *kv, const uint8_t *tokens, size_t max_tokens,
 	seq->max_blocks = (unsigned int)syn_div_up(max_tokens, BLOCK);
 	seq->pages = syn_alloc((size_t)kv->n_layers * seq->max_blocks,
 			       sizeof(*seq->pages));
+	seq->foreign = syn_alloc((size_t)kv->n_layers * seq->max_blocks,
+				 sizeof(*seq->foreign));
 	seq->tails = syn_alloc(kv->n_layers, sizeof(*seq->tails));
 	seq->chain = syn_alloc(seq->max_blocks, sizeof(*seq->chain));
-	if (!seq->pages || !seq->tails || !seq->chain) {
+	if (!seq->pages || !seq->foreign || !seq->tails || !seq->chain) {
 		syn_kv_seq_free(seq);
 		return -ENOMEM;
 	}
@@ -226,10 +239,56 @@ static void kv_release(struct syn_kv *kv, const uint64_t *pages,
 		syn_warning("release: %s", strerror(-r));
 }
 
+/* ---- anchors ------------------------------------------------------------ */
+
+static int seq_advise(struct syn_kv_seq *seq, unsigned int block,
+		      uint32_t advice)
+{
+	uint64_t pages[SYN_MODEL_LAYERS_MAX];
+	struct syn_kv *kv = seq->kv;
+	int r;
+
+	for (unsigned int n = 0; n < kv->n_layers; n++)
+		pages[n] = seq_pages(seq, n)[block];
+	r = syn_advise(kv->client, pages, kv->n_layers, advice);
+	return r ? kv_failed(kv, "advise", r) : 0;
+}
+
+/* Blocks from @first on are recent now; block 0 is an anchor for good. */
+static int seq_recent(struct syn_kv_seq *seq, unsigned int first)
+{
+	unsigned int from = syn_max(first, seq->recent_end);
+	int r = 0;
+
+	if (seq->kv->codec == SYN_CODEC_RAW16)
+		return 0;
+	if (!seq->recent_end && first)
+		r = seq_advise(seq, 0, SYN_ADVISE_ANCHOR);
+	for (; seq->recent < syn_min(first, seq->recent_end) && r == 0;
+	     seq->recent++)
+		if (seq->recent)
+			r = seq_advise(seq, seq->recent, SYN_ADVISE_NORMAL);
+	for (; from < seq->nr_blocks && r == 0; from++)
+		r = seq_advise(seq, from, SYN_ADVISE_ANCHOR);
+	if (r)
+		return r;
+	seq->recent = first;
+	seq->recent_end = seq->nr_blocks;
+	return 0;
+}
+
+/* Called when the sequence has new blocks. */
+static int seq_anchor(struct syn_kv_seq *seq)
+{
+	return seq_recent(seq, syn_max(seq->nr_blocks, RECENT) - RECENT);
+}
+
 struct syn_kv_seq *syn_kv_seq_free(struct syn_kv_seq *seq)
 {
 	if (!seq)
 		return NULL;
+	/* Its last words are recent no more; others may still find them. */
+	(void)seq_recent(seq, seq->nr_blocks);
 	for (unsigned int n = 0; seq->nr_blocks && n < seq->kv->n_layers; n++) {
 		uint64_t *pages = seq_pages(seq, n);
 
@@ -239,6 +298,7 @@ struct syn_kv_seq *syn_kv_seq_free(struct syn_kv_seq *seq)
 		kv_release(seq->kv, pages, seq->nr_blocks);
 	}
 	free(seq->pages);
+	free(seq->foreign);
 	free(seq->tails);
 	free(seq->chain);
 	free(seq);
@@ -327,7 +387,8 @@ int syn_kv_seq_find(struct syn_kv_seq *seq, size_t limit)
 	seq->nr_full += nr;
 	seq->nr_blocks = seq->nr_full;
 	seq->kv->stats.pages_found += (uint64_t)nr * seq->kv->n_layers;
-	return (int)nr;
+	r = seq_anchor(seq);
+	return r ? r : (int)nr;
 }
 
 /* ---- what this process computes ----------------------------------------- */
@@ -370,7 +431,7 @@ int syn_kv_seq_grow(struct syn_kv_seq *seq, size_t at)
 	for (unsigned int n = 0; n < kv->n_layers; n++)
 		seq_pages(seq, n)[seq->nr_full] = fresh[n];
 	seq->nr_blocks++;
-	return 0;
+	return seq_anchor(seq);
 }
 
 void *syn_kv_seq_tail(struct syn_kv_seq *seq, unsigned int layer)
@@ -391,6 +452,7 @@ static int seq_seal(struct syn_kv_seq *seq, unsigned int block,
 	if (r < 0)
 		return kv_failed(kv, "seal", r);
 	kv->stats.dups += r == SYN_E_DUP;
+	seq->foreign[(size_t)layer * seq->max_blocks + block] = r == SYN_E_DUP;
 	return 0;
 }
 
@@ -428,6 +490,47 @@ int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr)
 	if (nr / BLOCK <= seq->nr_full)
 		return 0;
 	return seq_finish(seq);
+}
+
+/* ---- for good ----------------------------------------------------------- */
+
+static int kv_persist(struct syn_kv *kv, const uint64_t *pages, unsigned int nr)
+{
+	for (unsigned int n = 0; n < WAITS_MAX; n++) {
+		int r = syn_persist(kv->client, pages, nr, WAIT_NS);
+
+		if (r < 0)
+			return kv_failed(kv, "persist", r);
+		if (r == 0) {
+			kv->stats.pages_persisted += nr;
+			return 0;
+		}
+		kv->stats.retries++;
+	}
+	syn_error("persist: no room in the swap file in %u seconds", WAITS_MAX);
+	return -EBUSY;
+}
+
+int syn_kv_seq_persist(struct syn_kv_seq *seq)
+{
+	uint64_t *pages = syn_alloc(seq->max_blocks, sizeof(*pages));
+	int r = 0;
+
+	if (!pages)
+		return -ENOMEM;
+	for (unsigned int n = 0; n < seq->kv->n_layers && r == 0; n++) {
+		const bool *foreign =
+			seq->foreign + (size_t)n * seq->max_blocks;
+		unsigned int nr = 0;
+
+		for (unsigned int i = 0; i < seq->nr_full; i++)
+			if (!foreign[i])
+				pages[nr++] = seq_pages(seq, n)[i];
+		if (nr)
+			r = kv_persist(seq->kv, pages, nr);
+	}
+	free(pages);
+	return r;
 }
 
 /* ---- reading ------------------------------------------------------------ */

@@ -8,6 +8,9 @@
  * with the same model and the same beginning of a prompt finds them.  The page
  * that still grows stays pinned; all others are pinned only while attention
  * reads them.
+ *
+ * Where pages may lose precision below HBM, a sequence's first block, the one
+ * that grows and the last full one are anchors, which stay raw in every tier.
  */
 #ifndef SYN_TOOLS_INFER_KV_H
 #define SYN_TOOLS_INFER_KV_H
@@ -29,6 +32,7 @@ struct syn_model_config;
  * @slots:	HBM share in pages; 0: from @hbm_bytes.
  * @hbm_bytes:	HBM share in bytes.
  * @sequences:	sequences that may live at once.
+ * @codec:	SYN_CODEC_*: what pages may become below HBM.
  * @report:	pass attention shares on to the daemon.
  */
 struct syn_kv_opts {
@@ -39,6 +43,7 @@ struct syn_kv_opts {
 	unsigned int slots;
 	uint64_t hbm_bytes;
 	unsigned int sequences;
+	uint32_t codec;
 	bool report;
 };
 
@@ -48,6 +53,7 @@ struct syn_kv_opts {
  * @pages_peak:	leased at once, at most.
  * @pages_new:	leased for writing.
  * @pages_found: found under their keys.
+ * @pages_persisted: on disk for good.
  * @dups:	sealed by somebody else first.
  * @pins:	pages pinned for attention.
  * @batches:	batches they were pinned in.
@@ -61,6 +67,7 @@ struct syn_kv_stats {
 	uint64_t pages_peak;
 	uint64_t pages_new;
 	uint64_t pages_found;
+	uint64_t pages_persisted;
 	uint64_t dups;
 	uint64_t pins;
 	uint64_t batches;
@@ -99,6 +106,12 @@ int syn_kv_seq_grow(struct syn_kv_seq *seq, size_t at);
 
 /* Tokens up to @nr are written in all layers; full pages are sealed. */
 int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr);
+
+/*
+ * Full blocks survive the daemon once this returns; but for pages that
+ * somebody else sealed first, which are his to persist.
+ */
+int syn_kv_seq_persist(struct syn_kv_seq *seq);
 
 /* The key under which layer @layer's page of full block @block is sealed. */
 void syn_kv_seq_key(struct syn_kv_seq *seq, unsigned int block,

@@ -92,9 +92,13 @@ int syn_output_result(void *data, const struct syn_result *result)
 	add_count(line, "prefix_hit_tokens", result->prefix_tokens);
 	add_count(line, "needle_pages", result->needle_pages);
 	add_count(line, "needle_pages_returned", result->needle_returns);
+	add_count(line, "needle_pages_lossy", result->needle_lossy);
+	add_count(line, "needle_pages_from_nvme", result->needle_reads);
 	output->prompts++;
 	output->needle_pages += result->needle_pages;
 	output->needle_returns += result->needle_returns;
+	output->needle_lossy += result->needle_lossy;
+	output->needle_reads += result->needle_reads;
 	r = line_write(line, output->file);
 	json_object_put(line);
 	return r;
@@ -117,6 +121,7 @@ static void add_engine(struct json_object *object,
 	add_count(object, "prefill_ns", engine->prefill_ns);
 	add(object, "prefill_tokens_per_s",
 	    rate(engine->prefill_tokens, engine->prefill_ns));
+	add_count(object, "persist_ns", engine->persist_ns);
 	add_count(object, "decode_tokens", engine->decode_tokens);
 	add_count(object, "decode_ns", engine->decode_ns);
 	add(object, "decode_tokens_per_s",
@@ -130,6 +135,7 @@ static void add_kv(struct json_object *object, const struct syn_kv_stats *kv)
 	add_count(object, "kv_peak_bytes", kv->pages_peak * kv->page_bytes);
 	add_count(object, "pages_computed", kv->pages_new);
 	add_count(object, "pages_found", kv->pages_found);
+	add_count(object, "pages_persisted", kv->pages_persisted);
 	add_count(object, "pages_sealed_by_others", kv->dups);
 	add_count(object, "pages_attended", kv->pins);
 	add_count(object, "batches", kv->batches);
@@ -173,6 +179,8 @@ int syn_output_stats(const struct syn_output *output,
 		add_count(line, "needle_pages", output->needle_pages);
 		add_count(line, "needle_pages_returned",
 			  output->needle_returns);
+		add_count(line, "needle_pages_lossy", output->needle_lossy);
+		add_count(line, "needle_pages_from_nvme", output->needle_reads);
 	}
 	if (r == 0)
 		r = line_write(line, file);

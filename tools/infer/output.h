@@ -19,7 +19,9 @@ struct syn_kv;
  * @answers:		prompts that had an answer.
  * @right:		of these, answered right.
  * @needle_pages:	see struct syn_result; of all prompts.
- * @needle_returns:	the same.
+ * @needle_returns:	the same, as the next two.
+ * @needle_lossy:	see there.
+ * @needle_reads:	see there.
  */
 struct syn_output {
 	FILE *file;
@@ -28,6 +30,8 @@ struct syn_output {
 	uint64_t right;
 	uint64_t needle_pages;
 	uint64_t needle_returns;
+	uint64_t needle_lossy;
+	uint64_t needle_reads;
 };
 
 /* A syn_result_fn; @data is a struct syn_output. */

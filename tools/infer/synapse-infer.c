@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <synapse/abi.h>
 
 #include "core/base/base.h"
 #include "core/base/log.h"
@@ -37,6 +38,9 @@ static const char usage[] =
 	"  --slots N          the same in pages\n"
 	"  --sequences N      sequences at once; default: 4\n"
 	"  --max-tokens N     bytes of an answer; default: 8\n"
+	"  --codec CODEC      what pages become below HBM if the daemon's\n"
+	"                     ladder says so: raw16 or h4; default: raw16\n"
+	"  --persist          wait until a prompt's pages are on disk\n"
 	"  --report           tell the daemon how attention was spread\n"
 	"  --audit            ask the daemon about needle pages (its user only)\n"
 	"  --help             this text\n"
@@ -56,6 +60,8 @@ struct options {
 	uint64_t slots;
 	uint64_t sequences;
 	uint64_t max_tokens;
+	uint32_t codec;
+	bool persist;
 	bool report;
 	bool audit;
 };
@@ -71,6 +77,8 @@ enum {
 	OPT_SLOTS,
 	OPT_SEQUENCES,
 	OPT_MAX_TOKENS,
+	OPT_CODEC,
+	OPT_PERSIST,
 	OPT_REPORT,
 	OPT_AUDIT,
 	OPT_HELP,
@@ -88,6 +96,8 @@ static const struct option long_options[] = {
 	{ "slots", required_argument, NULL, OPT_SLOTS },
 	{ "sequences", required_argument, NULL, OPT_SEQUENCES },
 	{ "max-tokens", required_argument, NULL, OPT_MAX_TOKENS },
+	{ "codec", required_argument, NULL, OPT_CODEC },
+	{ "persist", no_argument, NULL, OPT_PERSIST },
 	{ "report", no_argument, NULL, OPT_REPORT },
 	{ "audit", no_argument, NULL, OPT_AUDIT },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -118,6 +128,19 @@ static int parse_number(const char *what, const char *text, bool units,
 		return -EINVAL;
 	}
 	*ret = x;
+	return 0;
+}
+
+static int parse_codec(const char *text, uint32_t *ret)
+{
+	if (strcmp(text, "raw16") == 0) {
+		*ret = SYN_CODEC_RAW16;
+	} else if (strcmp(text, "h4") == 0) {
+		*ret = SYN_CODEC_H4;
+	} else {
+		syn_error("--codec: \"%s\" is neither raw16 nor h4", text);
+		return -EINVAL;
+	}
 	return 0;
 }
 
@@ -155,6 +178,11 @@ static int take_option(int c, struct options *o)
 	case OPT_MAX_TOKENS:
 		return parse_number("--max-tokens", optarg, false,
 				    MAX_TOKENS_MAX, &o->max_tokens);
+	case OPT_CODEC:
+		return parse_codec(optarg, &o->codec);
+	case OPT_PERSIST:
+		o->persist = true;
+		return 0;
 	case OPT_REPORT:
 		o->report = true;
 		return 0;
@@ -178,6 +206,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		.hbm_bytes = HBM_DEFAULT,
 		.sequences = SEQUENCES_DEFAULT,
 		.max_tokens = MAX_TOKENS_DEFAULT,
+		.codec = SYN_CODEC_RAW16,
 	};
 	int c;
 
@@ -243,6 +272,7 @@ static int run_open(struct run *run, struct options *o)
 		.name = o->name,
 		.slots = (unsigned int)o->slots,
 		.hbm_bytes = o->hbm_bytes,
+		.codec = o->codec,
 		.report = o->report,
 	};
 	int r;
@@ -271,6 +301,7 @@ static int run_go(struct run *run, const struct options *o)
 		.prompts = run->prompts,
 		.sequences = (unsigned int)o->sequences,
 		.max_tokens = (unsigned int)o->max_tokens,
+		.persist = o->persist,
 		.audit = run->audit,
 		.done = syn_output_result,
 		.data = &run->output,
