@@ -2,11 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two engines share KV pages through synapsed; ends with "demo: ok".
 #
-# Installs missing packages, builds, then runs the same prompts twice: first
-# each engine alone with all its pages resident, then both at once with a
-# quarter of the room.  Checks that not a byte of the answers differs, that the
-# pages with the pass keys really went away and came back, and that a prompt's
-# beginning which one engine has computed is not computed by the other.
+# Installs missing packages, builds, then runs the same prompts:
+#
+# ref	each engine alone with all its pages resident
+# raw	both at once; HBM and host memory together hold less than two thirds
+#	of their pages, so that the others are on disk
+# again	the daemon stopped and started anew on the same swap file: one engine
+#	gets what it had computed
+# h4	both at once with room for less still; pages lose precision below HBM
+#
+# Checks that not a byte of the answers of raw and again differs from ref, that
+# the pages with the pass keys really went away and came back, that a prompt's
+# beginning which one engine has computed is not computed by the other, that
+# the kernel too says that bytes were read from disk, and that h4 keeps the
+# pass keys.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,15 +27,21 @@ tokens=3072     # of a prompt
 plain=3         # prompts of an engine with a text of their own
 shared=1024     # tokens with which one prompt of either engine begins
 needles=4       # pass keys in each prompt
-slots=128       # an engine's HBM share in the real run: 16 MiB ...
-hbm=40M         # ... of this
-slots_all=960   # its share in the reference run: 120 MiB ...
+slots_all=960   # an engine's share of HBM in its reference run: 120 MiB ...
 hbm_all=160M    # ... of this
+slots=128       # and in the others: 16 MiB ...
+hbm=40M         # ... of this
+host_raw=48M    # below HBM, for pages of 128 KiB ...
+host_h4=16M     # ... and of 34 KiB
+swap_size=256M
 
 say() {
 	printf '\n=== %s (%d s)\n' "$1" "$SECONDS"
 }
 
+# Swap files bypass the page cache, which not every /tmp allows.
+mkdir -p build
+swaps=$(mktemp -d build/demo-swap-XXXXXX)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/synapse-demo-XXXXXX")
 declare -A running=()
 
@@ -47,23 +62,27 @@ clean_up() {
 	for pid in "${!running[@]}"; do
 		stop "$pid"
 	done
-	rm -rf "$dir"
+	rm -rf "$dir" "$swaps"
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 
-# start_daemon NAME HBM: $daemon is its pid, $socket where it listens.
+# start_daemon NAME OPTION...: $daemon is its pid, $socket where it listens.
 start_daemon() {
-	socket=$dir/$1.sock
-	"$build/tools/synapsed/synapsed" --socket "$socket" --hbm "$2" \
-		--host 512M >"$dir/$1.log" 2>&1 &
+	local name=$1
+
+	shift
+	socket=$dir/$name.sock
+	"$build/tools/synapsed/synapsed" --socket "$socket" "$@" \
+		>"$dir/$name.log" 2>&1 &
 	daemon=$!
 	running[$daemon]=1
 	for _ in {1..100}; do
 		ctl status >/dev/null 2>&1 && return
+		kill -0 "$daemon" 2>/dev/null || break
 		sleep 0.1
 	done
-	cat "$dir/$1.log" >&2
+	cat "$dir/$name.log" >&2
 	return 1
 }
 
@@ -76,11 +95,15 @@ ctl() {
 	"$build/tools/ctl/synapsectl" --socket "$socket" "$@"
 }
 
-# start_engine NAME PROMPTS SLOTS: $engine is its pid.  One that hangs fails.
+# start_engine NAME PROMPTS OPTION...: $engine is its pid.  One that hangs
+# fails.
 start_engine() {
-	timeout 150 "$build/tools/infer/synapse-infer" --model "$model" --socket "$socket" \
-		--name "$1" --prompts "$dir/$2.jsonl" --slots "$3" --audit \
-		--output "$dir/$1.out" --stats "$dir/$1.json" &
+	local name=$1 prompts=$2
+
+	shift 2
+	timeout 150 "$build/tools/infer/synapse-infer" --model "$model" \
+		--socket "$socket" --name "$name" --prompts "$dir/$prompts.jsonl" \
+		--output "$dir/$name.out" --stats "$dir/$name.json" --audit "$@" &
 	engine=$!
 	running[$engine]=1
 }
@@ -110,6 +133,11 @@ prompts() {
 	done >"$dir/$1.jsonl"
 }
 
+# status NAME: one of the daemon's figures.
+status() {
+	ctl --json status | sed "s/.*\"$1\":\([0-9]*\).*/\1/"
+}
+
 # sealed_at_least NR PID: waits until so many pages are sealed, while PID runs.
 sealed_at_least() {
 	local seals=0
@@ -117,23 +145,58 @@ sealed_at_least() {
 	while ((seals < $1)); do
 		kill -0 "$2" 2>/dev/null || return 1
 		sleep 0.1
-		seals=$(ctl --json status | sed 's/.*"seals":\([0-9]*\).*/\1/')
+		seals=$(status seals)
 	done
 }
 
-# watch PID...: the last tables in which all engines were there.
+# watch NAME PID...: the last tables in which all engines were there.
 watch() {
-	local pid
+	local name=$1 pid
 
+	shift
 	while sleep 0.5; do
 		for pid; do
 			kill -0 "$pid" 2>/dev/null || return 0
 		done
-		ctl tiers >"$dir/tiers.new" && ctl clients >"$dir/clients.new" ||
-			return 0
-		mv "$dir/tiers.new" "$dir/tiers"
-		mv "$dir/clients.new" "$dir/clients"
+		{ ctl tiers && ctl clients; } >"$dir/watch" || return 0
+		mv "$dir/watch" "$dir/$name.tables"
 	done
+}
+
+# swap_config NAME CODEC: a swap file, and what pages become below HBM.
+swap_config() {
+	"$build/tools/ctl/synapsectl" swap init "$swaps/$1" "$swap_size" \
+		>"$dir/$1.init" || { cat "$dir/$1.init" >&2; return 1; }
+	printf '[nvme]\nfile = %s\n[ladder]\nhost = %s\nnvme = %s\n' \
+		"$(realpath "$swaps/$1")" "$2" "$2" >"$dir/$1.conf"
+}
+
+# keep_figures NAME: Synapse's and the kernel's, while the daemon lives.
+keep_figures() {
+	ctl --json status >"$dir/$1.status"
+	ctl --json tiers >"$dir/$1.tiers"
+	cat "/proc/$(status worker_pid)/io" >"$dir/$1.io"
+}
+
+# run_both NAME HOST OPTION...: two engines at once; the daemon lives on.
+run_both() {
+	local name=$1 host=$2 engines=() pid
+
+	shift 2
+	start_daemon "$name" --config "$dir/$name.conf" \
+		--hbm "$hbm" --host "$host"
+	start_engine "$name-a" a --slots "$slots" "$@"
+	engines+=("$engine")
+	# Engines take turns over their prompts: then all are past the shared
+	# part.
+	sealed_at_least "$((shared * 6 * (plain + 1) / 128))" "$engine"
+	start_engine "$name-b" b --slots "$slots" "$@"
+	engines+=("$engine")
+	watch "$name" "${engines[@]}"
+	for pid in "${engines[@]}"; do
+		wait_engine "$pid"
+	done
+	keep_figures "$name"
 }
 
 say "packages"
@@ -158,9 +221,9 @@ say "reference: each engine alone, all pages resident"
 engines=()
 daemons=()
 for name in a b; do
-	start_daemon "ref-$name" "$hbm_all"
+	start_daemon "ref-$name" --hbm "$hbm_all" --host "$host_raw"
 	daemons+=("$daemon")
-	start_engine "ref-$name" "$name" "$slots_all"
+	start_engine "ref-$name" "$name" --slots "$slots_all"
 	engines+=("$engine")
 done
 for engine in "${engines[@]}"; do
@@ -170,27 +233,28 @@ for daemon in "${daemons[@]}"; do
 	stop_daemon
 done
 
-say "two engines at once, a quarter of the room"
-start_daemon run "$hbm"
-start_engine run-a a "$slots"
-engines=("$engine")
-# Engines take turns over their prompts: then all are past the shared part.
-sealed_at_least "$((shared * 6 * (plain + 1) / 128))" "$engine"
-start_engine run-b b "$slots"
-engines+=("$engine")
-watch "${engines[@]}"
-for engine in "${engines[@]}"; do
-	wait_engine "$engine"
-done
-ctl --json status >"$dir/status.json"
-ctl --json tiers >"$dir/tiers.json"
+say "raw: two engines at once, HBM and host too small for their pages"
+swap_config raw raw16
+run_both raw "$host_raw" --persist
+stop_daemon
+
+say "again: the daemon started anew on the same swap file"
+start_daemon again --config "$dir/raw.conf" --hbm "$hbm" --host "$host_raw"
+start_engine again-a a --slots "$slots"
+wait_engine "$engine"
+keep_figures again
+stop_daemon
+
+say "h4: two engines at once, four bits below HBM"
+swap_config h4 h4
+run_both h4 "$host_h4" --codec h4
 stop_daemon
 
 say "results"
 python3 tools/infer/verdict.py "$dir" "$shared"
-if [[ -f $dir/clients ]]; then
-	printf '\nwhile both ran:\n'
-	cat "$dir/tiers" "$dir/clients"
+if [[ -f $dir/raw.tables ]]; then
+	printf '\nraw, while both ran:\n'
+	cat "$dir/raw.tables"
 fi
 printf '\n%d s in all\n' "$SECONDS"
 echo "demo: ok"
