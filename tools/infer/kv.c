@@ -507,7 +507,7 @@ static int kv_persist(struct syn_kv *kv, const uint64_t *pages, unsigned int nr)
 		}
 		kv->stats.retries++;
 	}
-	syn_error("persist: no room in the swap file in %u seconds", WAITS_MAX);
+	syn_error("persist: not on disk in %u seconds", WAITS_MAX);
 	return -EBUSY;
 }
 
