@@ -167,8 +167,8 @@ watch() {
 swap_config() {
 	"$build/tools/ctl/synapsectl" swap init "$swaps/$1" "$swap_size" \
 		>"$dir/$1.init" || { cat "$dir/$1.init" >&2; return 1; }
-	printf '[nvme]\nfile = %s\n[ladder]\nhost = %s\nnvme = %s\n' \
-		"$(realpath "$swaps/$1")" "$2" "$2" >"$dir/$1.conf"
+	printf '[nvme]\nfile = %s\n[ladder]\nhost = %s\n' \
+		"$(realpath "$swaps/$1")" "$2" >"$dir/$1.conf"
 }
 
 # keep_figures NAME: Synapse's and the kernel's, while the daemon lives.
