@@ -59,7 +59,8 @@ if [[ $codec == h4 ]]; then
 	slots=$((pages / 8 + 12))
 	host=$((jobs * pages * 40 / 2 / 1024 + 8))
 	# A prompt's pages stay until others need the room.
-	ctl swap init "$swap" "$((jobs * pages * 40 * 4 / 1024 + 256))M"
+	ctl swap init "$swap" "$((jobs * pages * 40 * 4 / 1024 + 256))M" \
+		>/dev/null
 	printf '[nvme]\nfile = %s\n[ladder]\nhost = h4\n' "$swap" >"$dir/conf"
 else
 	# As much again, so that nothing has to move.
