@@ -243,7 +243,7 @@ static void advise_one(struct syn_mm *mm, uint32_t page, uint32_t advice)
 {
 	struct syn_rec_page *pg = &mm->page[page];
 
-	pg->advice = (uint8_t)((pg->advice & SYN_PAGE_NOT_FINITE) | advice);
+	pg->advice = (uint8_t)((pg->advice & ~SYN_PAGE_ADVICE) | advice);
 	if (advice == SYN_ADVISE_COLD)
 		syn_lists_cool(mm, page);
 }

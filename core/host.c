@@ -48,7 +48,7 @@ uint32_t syn_host_frame(struct syn_mm *mm, struct syn_pool *pool,
 		return frame;
 	SYN_PROBE(reclaim_begin, session, 1, SYN_TIER_HOST);
 	if (!host_drop(mm, pool)) {
-		(void)syn_swap_clean(mm, pool, HOST_BATCH);
+		(void)syn_swap_clean(mm, pool, HOST_BATCH, session);
 		if (!syn_host_coming(mm))
 			(void)host_evict(mm, pool, session);
 	}
@@ -95,7 +95,8 @@ bool syn_host_poll(struct syn_mm *mm)
 			continue;
 		nr = host_short(mm, pool, mm->cfg.high_permille);
 		begun += syn_swap_clean(
-			mm, pool, (uint32_t)syn_min(nr, (uint64_t)HOST_BATCH));
+			mm, pool, (uint32_t)syn_min(nr, (uint64_t)HOST_BATCH),
+			SYN_NONE);
 	}
 	return begun;
 }

@@ -361,7 +361,8 @@ static void loan_void(struct syn_session *s, uint32_t page, bool lost)
 	syn_quarantine_slot(s, pool, slot);
 	mm->progress = true;
 	if (lost) {
-		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST);
+		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST,
+			      SYN_WHY_CHECKSUM);
 	} else {
 		syn_page_publish(mm, page);
 		(void)syn_page_settle(mm, page);

@@ -3,8 +3,8 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, kept, space, domain, extent, pool, index, lists, page, swap,
- * shrink, lease, quarantine, host, move, reclaim, load, session; then the files
+ * mm-internal, kept, space, domain, extent, pool, index, lists, depart, page,
+ * swap, shrink, lease, quarantine, host, move, reclaim, load, session; then the files
  * without a header.
  *
  * Derived state only: all of it can be computed from the kept records and
@@ -358,6 +358,8 @@ struct syn_mm {
 	struct syn_disk_head *swap_head;
 	uint8_t *segment_used;
 	uint64_t *move_since_ns;
+	struct syn_departure *departure;
+	uint64_t nr_departures; /* ever; the ring has the last of them */
 
 	struct syn_session **session;
 	struct syn_extent **extent;

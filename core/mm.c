@@ -2,6 +2,7 @@
 /* The manager: made, polled, freed. */
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/depart.h"
 #include "core/extent.h"
 #include "core/host.h"
 #include "core/kept.h"
@@ -26,6 +27,7 @@ static void mm_release(struct syn_mm *mm)
 	free(mm->swap_head);
 	free(mm->segment_used);
 	free(mm->move_since_ns);
+	free(mm->departure);
 	free(mm->session);
 	free(mm->extent);
 	free(mm->pool);
@@ -60,7 +62,7 @@ static int mm_alloc(struct syn_mm *mm)
 		return -ENOMEM;
 	mm->bucket_mask = nr_buckets - 1;
 	memset(mm->bucket, 0xff, nr_buckets * sizeof(*mm->bucket));
-	return 0;
+	return syn_depart_init(mm);
 }
 
 static int mm_alloc_swap(struct syn_mm *mm)
@@ -197,6 +199,11 @@ static uint64_t mm_next(struct syn_mm *mm, bool moved)
 		next = syn_min(next, retry);
 	}
 	return syn_min(next, syn_shrink_next(mm));
+}
+
+void syn_mm_clock(struct syn_mm *mm, uint64_t now_ns)
+{
+	mm->now_ns = now_ns;
 }
 
 bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)

@@ -237,6 +237,9 @@ int syn_mm_advise(struct syn_session *session, const struct syn_vec_advise *vec,
 int syn_mm_persist(struct syn_session *session, const uint64_t *handles,
 		   uint32_t nr);
 
+/* What comes before the next call or poll happens at @now_ns. */
+void syn_mm_clock(struct syn_mm *mm, uint64_t now_ns);
+
 /*
  * Goes on with what runs in the background: reaps copies, looks at draining
  * timelines, reclaims.  Returns true if anything moved, so that requests that
@@ -261,13 +264,31 @@ void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 unsigned int syn_mm_stat_domains(const struct syn_mm *mm, uint64_t cursor,
 				 struct syn_ctl_domain *ret, unsigned int max,
 				 uint64_t *ret_next);
-/* What is known of @key, the likeliest first. */
-unsigned int syn_mm_why(const struct syn_mm *mm, const uint64_t key[2],
-			struct syn_ctl_why *ret, unsigned int max);
 /* Records from index @cursor; *ret_next is 0 at the end. */
 unsigned int syn_mm_stat_pages(const struct syn_mm *mm, uint64_t cursor,
 			       struct syn_ctl_page *ret, unsigned int max,
 			       uint64_t *ret_next);
+
+/**
+ * struct syn_why_ask - a question about a key.
+ * @key:	the key.
+ * @space:	for whom: a space ...
+ * @domain:	... and a domain; SYN_WHY_ANY: for all of them.
+ */
+struct syn_why_ask {
+	uint64_t key[2];
+	uint32_t space;
+	uint32_t domain;
+};
+
+/*
+ * What is known of a key, the likeliest cause first: 1 to @max records.  Of each
+ * space and domain that has or had a page, or of those of others only that.
+ * Pages that left long ago are forgotten.  -EINVAL: no key.  -ENOENT: no such
+ * space or domain.
+ */
+int syn_mm_why(const struct syn_mm *mm, const struct syn_why_ask *ask,
+	       struct syn_ctl_why *ret, unsigned int max);
 /* Drops at most @max sealed pages that nobody leases; returns how many. */
 uint64_t syn_mm_evict(struct syn_mm *mm, uint64_t max);
 

@@ -225,7 +225,7 @@ static void move_mismatch(struct syn_mm *mm, uint32_t page, uint32_t host,
 		syn_page_slot_free(mm, page);
 		syn_page_change(mm, page, 0, SYN_PAGE_F_LEAVING);
 	}
-	syn_page_lost(mm, page, tile, SYN_TIER_HBM);
+	syn_page_lost(mm, page, tile, SYN_TIER_HBM, SYN_WHY_CHECKSUM);
 }
 
 /* From now on its sums are those of the encoded copy. */
@@ -350,14 +350,14 @@ static uint32_t move_codec(const struct syn_mm *mm, uint32_t page)
 
 /* A frame for a copy of @page with @codec; SYN_MOVE_E_* when there is none. */
 static int move_frame(struct syn_mm *mm, uint32_t page, uint32_t codec,
-		      uint32_t *ret)
+		      uint32_t session, uint32_t *ret)
 {
 	const struct syn_pool *pool = mm->pool[mm->page[page].pool];
 
 	if (mm->now_ns < mm->retry_ns || !moves_left(mm, page))
 		return SYN_MOVE_E_LATER;
 	*ret = syn_host_frame(mm, syn_pool_below(pool, SYN_TIER_HOST, codec),
-			      charged_id(mm, page));
+			      session);
 	if (*ret != SYN_NONE)
 		return 0;
 	return syn_host_coming(mm) ? SYN_MOVE_E_LATER : SYN_MOVE_E_FULL;
@@ -379,7 +379,7 @@ static void move_reencode(struct syn_mm *mm, uint32_t page)
 		syn_page_nvme_free(mm, page);
 }
 
-int syn_move_out(struct syn_mm *mm, uint32_t page)
+int syn_move_out(struct syn_mm *mm, uint32_t page, uint32_t session)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
 	uint32_t codec = SYN_CODEC_RAW16;
@@ -391,7 +391,7 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 	move_reencode(mm, page);
 	if (!syn_page_is(pg, SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)) {
 		codec = move_codec(mm, page);
-		r = move_frame(mm, page, codec, &host);
+		r = move_frame(mm, page, codec, session, &host);
 		if (r)
 			return r;
 	}
@@ -411,13 +411,13 @@ int syn_move_out(struct syn_mm *mm, uint32_t page)
 	return SYN_MOVE_E_LATER;
 }
 
-int syn_move_copy(struct syn_mm *mm, uint32_t page)
+int syn_move_copy(struct syn_mm *mm, uint32_t page, uint32_t session)
 {
 	uint32_t codec = move_codec(mm, page);
 	uint32_t host;
 	int r;
 
-	r = move_frame(mm, page, codec, &host);
+	r = move_frame(mm, page, codec, session, &host);
 	if (!r)
 		move_start(mm, page, host, codec, false);
 	return r;

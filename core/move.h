@@ -20,11 +20,14 @@
 #define SYN_MOVE_E_FULL	  2 /* the host tier is full */
 #define SYN_MOVE_E_LATER  3 /* enough is moving, or the device failed */
 
-/* 0: its slot is free or will be.  @page is on an LRU list. */
-int syn_move_out(struct syn_mm *mm, uint32_t page);
+/*
+ * 0: its slot is free or will be.  @page is on an LRU list.  @session: id, for
+ * whom room is made, or SYN_NONE.
+ */
+int syn_move_out(struct syn_mm *mm, uint32_t page, uint32_t session);
 
 /* Begins a copy into host memory; the page stays resident, as it is immutable. */
-int syn_move_copy(struct syn_mm *mm, uint32_t page);
+int syn_move_copy(struct syn_mm *mm, uint32_t page, uint32_t session);
 
 /* Takes LEAVING back: the page is resident as before. */
 void syn_move_cancel(struct syn_mm *mm, uint32_t page);

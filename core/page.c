@@ -5,6 +5,7 @@
 #include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/depart.h"
 #include "core/index.h"
 #include "core/kept.h"
 #include "core/lists.h"
@@ -203,6 +204,15 @@ void syn_page_publish(struct syn_mm *mm, uint32_t page)
 		else
 			syn_store_release(pte, syn_page_pte(pg, l->generation));
 	}
+}
+
+uint32_t syn_page_tier(const struct syn_rec_page *pg)
+{
+	if (syn_page_is(pg, SYN_PAGE_F_HBM))
+		return SYN_TIER_HBM;
+	if (syn_page_is(pg, SYN_PAGE_F_HOST))
+		return SYN_TIER_HOST;
+	return syn_page_is(pg, SYN_PAGE_F_NVME) ? SYN_TIER_NVME : 0;
 }
 
 /* ---- sums --------------------------------------------------------------- */
@@ -426,6 +436,7 @@ void syn_page_evict(struct syn_mm *mm, uint32_t page, uint32_t why,
 {
 	SYN_PROBE(evict, page, why, session);
 	mm->count.evictions++;
+	syn_depart(mm, page, why, syn_page_tier(&mm->page[page]), session);
 	syn_page_unkey(mm, page);
 	(void)syn_page_settle(mm, page);
 }
@@ -445,13 +456,17 @@ static void page_drop_copies(struct syn_mm *mm, uint32_t page)
 }
 
 void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
-		   uint32_t tier)
+		   uint32_t tier, uint32_t cause)
 {
 	struct syn_rec_page *pg = &mm->page[page];
 	uint32_t i;
 
 	SYN_PROBE(sum_failure, page, tile, tier);
 	mm->count.sum_failures++;
+	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
+		syn_depart(mm, page, cause, tier, SYN_NONE);
+	if (cause == SYN_WHY_DEVICE)
+		pg->advice |= SYN_PAGE_DEVICE;
 	if (pg->state == SYN_PAGE_SEALED)
 		mm->count.nr_sealed--;
 	pg->state = SYN_PAGE_LOST;

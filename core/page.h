@@ -61,9 +61,15 @@ void syn_page_nvme_free(struct syn_mm *mm, uint32_t page);
 /* Takes its key away. */
 void syn_page_unkey(struct syn_mm *mm, uint32_t page);
 
-/* Its bytes did not verify: @tile of the copy in @tier. */
+/* The highest tier that has its bytes, SYN_TIER_*; 0: none has. */
+uint32_t syn_page_tier(const struct syn_rec_page *pg);
+
+/*
+ * Its bytes are gone: @tile of the copy in @tier did not verify, or that was not
+ * to be had.  @cause: SYN_WHY_CHECKSUM or SYN_WHY_DEVICE.
+ */
 void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
-		   uint32_t tier);
+		   uint32_t tier, uint32_t cause);
 
 /*
  * A lease, copy or loan on it has ended: it dies if nobody leases it and it

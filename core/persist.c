@@ -59,13 +59,13 @@ static int persist_one(struct syn_session *s, uint32_t page)
 				    SYN_PAGE_F_FILLING | SYN_PAGE_F_LEAVING))
 		return SYN_MM_E_WAIT;
 	if (syn_page_is(pg, SYN_PAGE_F_HOST)) {
-		r = syn_swap_out(mm, page, true);
+		r = syn_swap_out(mm, page, true, s->cfg.id);
 		return r == SYN_SWAP_E_FULL ? SYN_E_BACKPRESSURE
 					    : SYN_MM_E_WAIT;
 	}
 	if (!syn_page_is(pg, SYN_PAGE_F_HBM))
 		return persist_read(s, page);
-	r = syn_move_copy(mm, page);
+	r = syn_move_copy(mm, page, s->cfg.id);
 	return r == SYN_MOVE_E_FULL ? SYN_E_BACKPRESSURE : SYN_MM_E_WAIT;
 }
 

@@ -5,6 +5,7 @@
 #include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/depart.h"
 #include "core/kept.h"
 #include "core/lease.h"
 #include "core/page.h"
@@ -87,19 +88,25 @@ bool syn_drain_done(const struct syn_session *session, uint16_t epoch)
 
 /* ---- ready points ------------------------------------------------------- */
 
-bool syn_page_ready(struct syn_mm *mm, uint32_t page)
+bool syn_page_passed(const struct syn_mm *mm, uint32_t page)
 {
-	struct syn_rec_page *pg = &mm->page[page];
+	const struct syn_rec_page *pg = &mm->page[page];
 	const struct syn_session *s;
 
 	if (syn_page_is(pg, SYN_PAGE_F_READY))
 		return true;
 	s = mm->session[pg->ready_session];
-	if (syn_load_acquire(&s->cfg.timeline[pg->ready_timeline].done) <
-	    pg->ready_value)
-		return false;
-	syn_page_change(mm, page, SYN_PAGE_F_READY, 0);
-	return true;
+	return syn_load_acquire(&s->cfg.timeline[pg->ready_timeline].done) >=
+	       pg->ready_value;
+}
+
+bool syn_page_ready(struct syn_mm *mm, uint32_t page)
+{
+	bool passed = syn_page_passed(mm, page);
+
+	if (passed && !syn_page_is(&mm->page[page], SYN_PAGE_F_READY))
+		syn_page_change(mm, page, SYN_PAGE_F_READY, 0);
+	return passed;
 }
 
 /*
@@ -115,8 +122,11 @@ static void ready_resolve(struct syn_mm *mm, uint32_t lessee)
 	    syn_page_is(pg, SYN_PAGE_F_READY) ||
 	    pg->ready_session != l->session)
 		return;
-	if (!syn_page_ready(mm, l->page))
-		syn_page_unkey(mm, l->page);
+	if (syn_page_ready(mm, l->page))
+		return;
+	syn_depart(mm, l->page, SYN_WHY_WRITER, syn_page_tier(pg),
+		   mm->session[l->session]->cfg.id);
+	syn_page_unkey(mm, l->page);
 }
 
 /* ---- lessees ------------------------------------------------------------ */

@@ -46,13 +46,13 @@ static enum page_use page_use(struct syn_mm *mm, uint32_t page)
 }
 
 /* Starts the move of @page; where there is no room for a cached one it goes. */
-static int reclaim_one(struct syn_mm *mm, uint32_t page)
+static int reclaim_one(struct syn_mm *mm, uint32_t page, uint32_t session)
 {
-	int r = syn_move_out(mm, page);
+	int r = syn_move_out(mm, page, session);
 
 	if (r != SYN_MOVE_E_FULL || !syn_page_evictable(&mm->page[page]))
 		return r;
-	syn_page_evict(mm, page, SYN_WHY_EVICTED, SYN_NONE);
+	syn_page_evict(mm, page, SYN_WHY_EVICTED, session);
 	return 0;
 }
 
@@ -63,7 +63,7 @@ static int reclaim_one(struct syn_mm *mm, uint32_t page)
  * page was used still yields.
  */
 static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
-			     uint32_t wanted)
+			     uint32_t wanted, uint32_t session)
 {
 	uint32_t chances = syn_min(lru->nr, RECLAIM_LOOK / 2 + 2 * wanted);
 	uint32_t look = syn_min(2 * lru->nr, RECLAIM_LOOK + 4 * wanted);
@@ -75,7 +75,7 @@ static uint32_t reclaim_list(struct syn_mm *mm, struct syn_lru *lru,
 		int r = SYN_MOVE_E_PINNED;
 
 		if (use == PAGE_IDLE || (use == PAGE_USED && !chances))
-			r = reclaim_one(mm, page);
+			r = reclaim_one(mm, page, session);
 		else if (use == PAGE_USED)
 			chances--;
 		if (r == SYN_MOVE_E_FULL || r == SYN_MOVE_E_LATER)
@@ -93,7 +93,8 @@ static uint32_t reclaim_window(struct syn_window *w, uint32_t wanted)
 	uint32_t taken;
 
 	SYN_PROBE(reclaim_begin, w->session->cfg.id, wanted, SYN_TIER_HBM);
-	taken = reclaim_list(w->session->mm, &w->lru, wanted);
+	taken = reclaim_list(w->session->mm, &w->lru, wanted,
+			     w->session->cfg.id);
 	SYN_PROBE(reclaim_end, w->session->cfg.id, taken, SYN_TIER_HBM);
 	return taken;
 }
@@ -115,8 +116,10 @@ static int room_window(struct syn_window *w, uint32_t nr)
 }
 
 /* The pool holds all guarantees: what is missing is charged to nobody. */
-static int room_pool(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
+static int room_pool(struct syn_window *w, uint32_t nr)
 {
+	struct syn_mm *mm = w->session->mm;
+	struct syn_pool *pool = w->pool;
 	uint32_t over;
 
 	if (pool->nr_free >= nr)
@@ -124,7 +127,8 @@ static int room_pool(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
 	over = nr - (uint32_t)pool->nr_free;
 	if (over > pool->going) {
 		SYN_PROBE(reclaim_begin, SYN_NONE, over, SYN_TIER_HBM);
-		over = reclaim_list(mm, &pool->cached, over - pool->going);
+		over = reclaim_list(mm, &pool->cached, over - pool->going,
+				    w->session->cfg.id);
 		SYN_PROBE(reclaim_end, SYN_NONE, over, SYN_TIER_HBM);
 	}
 	if (pool->nr_free >= nr)
@@ -137,7 +141,7 @@ int syn_reclaim_room(struct syn_window *window, uint32_t nr)
 {
 	int r = room_window(window, nr);
 
-	return r ? r : room_pool(window->session->mm, window->pool, nr);
+	return r ? r : room_pool(window, nr);
 }
 
 int syn_reclaim_refuse(struct syn_session *session, int r, uint16_t op,
@@ -184,7 +188,8 @@ static bool reclaim_shrink(struct syn_mm *mm, struct syn_pool *pool)
 	uint32_t taken = 0;
 
 	if (gives)
-		taken = reclaim_list(mm, &pool->cached, SYN_BATCH_MAX);
+		taken = reclaim_list(mm, &pool->cached, SYN_BATCH_MAX,
+				     SYN_NONE);
 	if (taken || pool->going || mm->now_ns < mm->retry_ns)
 		return taken;
 	pool->stuck_ns = gives ? mm->now_ns : 0;

@@ -25,7 +25,7 @@
 #include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 2u
+#define SYN_KEPT_VERSION 3u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -211,22 +211,26 @@ struct syn_rec_lessee {
 };
 SYN_ABI_SIZE(struct syn_rec_lessee, 28);
 
-/* Flags of a page beyond SYN_PAGE_F_*, which synapsectl sees. */
-#define SYN_PAGE_F_LEAVING 0x0040u /* entries show LEAVING */
+/*
+ * Flags of a page beyond SYN_PAGE_F_*, which synapsectl sees.  DYING has the bit
+ * of SYN_PAGE_F_NOT_FINITE, which is a flag of the wire only.
+ */
 #define SYN_PAGE_F_DYING   0x0080u /* freed once nobody can touch it */
 #define SYN_PAGE_F_SUMS	   0x0100u /* its sums are known */
 #define SYN_PAGE_F_READY   0x0200u /* its ready point was seen to pass */
 #define SYN_PAGE_F_HELD	   0x0400u /* in the batch at hand: no victim */
 #define SYN_PAGE_F_WANTED  0x1000u /* read in for a fault that waits for more */
-#define SYN_PAGE_F_DURABLE 0x2000u /* its slot survives a power cut */
+#define SYN_PAGE_F_LEAVING 0x2000u /* entries show LEAVING */
 #define SYN_PAGE_F_IO	   0x8000u /* the swap file reads or writes its frame */
 /* Derived, kept here because there is room. */
 #define SYN_PAGE_F_LRU	  0x0800u /* on a list of what may leave HBM */
 #define SYN_PAGE_F_WAITS  0x4000u /* counted as quarantined */
-#define SYN_PAGE_F_PUBLIC 0x003fu /* those of the wire */
+#define SYN_PAGE_F_PUBLIC 0x007fu /* those of the wire */
 
-/* Beside SYN_ADVISE_* in @advice: not all of its numbers are finite. */
-#define SYN_PAGE_NOT_FINITE 0x80u
+/* Beside SYN_ADVISE_* in @advice. */
+#define SYN_PAGE_NOT_FINITE 0x80u /* not all of its numbers are finite */
+#define SYN_PAGE_DEVICE	    0x40u /* lost: its device or disk failed */
+#define SYN_PAGE_ADVICE	    0x0fu
 
 /* Bits of precision of a copy. */
 #define SYN_FIDELITY_RAW16 16u
@@ -266,7 +270,7 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
  * @codec:		of the copies in lower tiers.
  * @fidelity:		bits of the best copy that stays.
  * @ready_timeline:	of the ready point.
- * @advice:		SYN_ADVISE_*, SYN_PAGE_NOT_FINITE.
+ * @advice:		SYN_ADVISE_*, SYN_PAGE_NOT_FINITE, SYN_PAGE_DEVICE.
  * @below:		derived: the lists it is on below HBM, see core/lists.h.
  */
 struct syn_rec_page {

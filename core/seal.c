@@ -3,6 +3,7 @@
 #include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/trace.h"
+#include "core/depart.h"
 #include "core/index.h"
 #include "core/lease.h"
 #include "core/page.h"
@@ -45,15 +46,17 @@ static int seal_check(const struct syn_session *s, const struct syn_sqe *sqe,
 }
 
 /* A page that is lost keeps its key until somebody brings the bytes again. */
-static bool key_taken(struct syn_mm *mm, const struct syn_rec_page *pg,
+static bool key_taken(struct syn_session *s, const struct syn_rec_page *pg,
 		      const uint64_t key[2])
 {
+	struct syn_mm *mm = s->mm;
 	uint32_t other = syn_index_find(mm, pg->domain, pg->space, key);
 
 	if (other == SYN_NONE)
 		return false;
 	if (mm->page[other].state != SYN_PAGE_LOST)
 		return true;
+	syn_depart(mm, other, SYN_WHY_REPLACED, 0, s->cfg.id);
 	syn_page_unkey(mm, other);
 	return false;
 }
@@ -92,11 +95,12 @@ int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 	if (sqe->nr && pg->codec == SYN_CODEC_RAW16) {
 		r = syn_page_verify(mm, page, sums, &tile);
 		if (r) {
-			syn_page_lost(mm, page, tile, SYN_TIER_HBM);
+			syn_page_lost(mm, page, tile, SYN_TIER_HBM,
+				      SYN_WHY_CHECKSUM);
 			return r;
 		}
 	}
-	dup = key_taken(mm, pg, sqe->arg);
+	dup = key_taken(session, pg, sqe->arg);
 	if (!dup)
 		seal_key(session, page, sqe);
 	mm->lessee[lessee].flags &= (uint8_t)~SYN_LESSEE_WRITE;

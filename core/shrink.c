@@ -33,7 +33,8 @@ static bool shrink_page(struct syn_mm *mm, uint32_t page)
 		return true;
 	case SYN_LIST_COLD:
 	case SYN_LIST_LEASED:
-		r = mm->disk ? syn_swap_out(mm, page, false) : SYN_SWAP_E_FULL;
+		r = mm->disk ? syn_swap_out(mm, page, false, SYN_NONE)
+			     : SYN_SWAP_E_FULL;
 		if (r != SYN_SWAP_E_FULL || list != SYN_LIST_COLD)
 			return !r;
 		syn_page_evict(mm, page, SYN_WHY_EVICTED, SYN_NONE);

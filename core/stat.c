@@ -133,8 +133,10 @@ static void stat_page(const struct syn_mm *mm, uint32_t page,
 		.loads = pg->loads,
 		.share = pg->share,
 		.session = stat_session(mm, page),
-		.advice = pg->advice & ~SYN_PAGE_NOT_FINITE,
+		.advice = pg->advice & SYN_PAGE_ADVICE,
 	};
+	if (pg->advice & SYN_PAGE_NOT_FINITE)
+		ret->flags |= SYN_PAGE_F_NOT_FINITE;
 	stat_error(mm, page, ret);
 }
 

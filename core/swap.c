@@ -177,7 +177,8 @@ static void segment_cut_done(struct syn_mm *mm, uint32_t slot, int status)
 /* ---- slots -------------------------------------------------------------- */
 
 /* What is above too, then what nobody leases. */
-static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool)
+static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool,
+			 uint32_t session)
 {
 	uint32_t dup = pool->list[SYN_LIST_DUP].cold;
 	uint32_t cold = pool->list[SYN_LIST_COLD].cold;
@@ -185,14 +186,14 @@ static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool)
 	if (dup != SYN_NONE)
 		syn_page_nvme_free(mm, dup);
 	else if (cold != SYN_NONE)
-		syn_page_evict(mm, cold, SYN_WHY_EVICTED, SYN_NONE);
+		syn_page_evict(mm, cold, SYN_WHY_EVICTED, session);
 	else
 		return false;
 	return true;
 }
 
 static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
-		     uint32_t *ret)
+		     uint32_t session, uint32_t *ret)
 {
 	int r = syn_pool_nvme_take(mm, pool, domain, ret);
 
@@ -204,7 +205,7 @@ static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
 		r = segment_cut(mm, pool);
 	if (r == SYN_SWAP_E_LATER)
 		return r;
-	if (!slot_reclaim(mm, pool) ||
+	if (!slot_reclaim(mm, pool, session) ||
 	    syn_pool_nvme_take(mm, pool, domain, ret))
 		return SYN_SWAP_E_FULL;
 	return 0;
@@ -257,7 +258,8 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 		       space->nr_tiles * sizeof(ret->error[0]));
 }
 
-int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable)
+int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
+		 uint32_t session)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
 	struct syn_pool *pool =
@@ -276,7 +278,7 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable)
 		return SYN_SWAP_E_LATER;
 	/* First, so that making room does not take its copy away. */
 	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
-	r = slot_take(mm, pool, pg->domain, &what.slot);
+	r = slot_take(mm, pool, pg->domain, session, &what.slot);
 	i = r ? SYN_NONE : swap_record(mm, &what);
 	if (r || i == SYN_NONE) {
 		if (!r)
@@ -392,7 +394,9 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 	}
 	syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO | SYN_PAGE_F_WANTED);
 	if (status && pg->state != SYN_PAGE_LOST)
-		syn_page_lost(mm, swap->page, SYN_NONE, SYN_TIER_NVME);
+		syn_page_lost(mm, swap->page, SYN_NONE, SYN_TIER_NVME,
+			      status == -EILSEQ ? SYN_WHY_CHECKSUM
+						: SYN_WHY_DEVICE);
 }
 
 /* ---- in the background -------------------------------------------------- */
@@ -438,7 +442,8 @@ bool syn_swap_poll(struct syn_mm *mm)
 	return moved;
 }
 
-uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
+uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr,
+			uint32_t session)
 {
 	static const uint8_t lists[] = { SYN_LIST_COLD, SYN_LIST_LEASED };
 	uint32_t begun = 0;
@@ -450,7 +455,7 @@ uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr)
 		struct syn_lru *lru = &pool->list[lists[i]];
 
 		while (begun < nr && lru->cold != SYN_NONE) {
-			if (syn_swap_out(mm, lru->cold, false))
+			if (syn_swap_out(mm, lru->cold, false, session))
 				return begun;
 			begun++;
 		}

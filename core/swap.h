@@ -26,8 +26,12 @@
  */
 int syn_swap_start(struct syn_mm *mm);
 
-/* 0: the write has begun.  The page has a host copy and no request out. */
-int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable);
+/*
+ * 0: the write has begun.  The page has a host copy and no request out.
+ * @session: id, for whom room is made, or SYN_NONE.
+ */
+int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
+		 uint32_t session);
 
 /*
  * 0: the read into @frame has begun, and the frame is the page's.  The page has
@@ -36,8 +40,9 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable);
 int syn_swap_in(struct syn_mm *mm, uint32_t page, uint32_t frame,
 		uint32_t session);
 
-/* Begins at most @nr writes of the coldest pages of a host pool. */
-uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr);
+/* Begins at most @nr writes of the coldest pages of a host pool, as above. */
+uint32_t syn_swap_clean(struct syn_mm *mm, struct syn_pool *pool, uint32_t nr,
+			uint32_t session);
 
 /* Takes completions; true if there were any. */
 bool syn_swap_poll(struct syn_mm *mm);

@@ -15,6 +15,7 @@ struct answer {
 		struct syn_ctl_client client[SYN_CTL_BATCH];
 		struct syn_ctl_page page[SYN_CTL_BATCH];
 		struct syn_ctl_domain domain[SYN_CTL_BATCH];
+		struct syn_ctl_why why[SYN_CTL_BATCH];
 	} u;
 };
 
@@ -89,8 +90,7 @@ static void control_clients(const struct syn_server *server, uint64_t cursor,
 
 static bool op_known(uint32_t op)
 {
-	return (op >= SYN_CTL_STATUS && op <= SYN_CTL_DRAIN) ||
-	       op == SYN_CTL_DOMAINS || op == SYN_CTL_QUOTA;
+	return op >= SYN_CTL_STATUS && op <= SYN_CTL_QUOTA;
 }
 
 static bool op_paged(uint32_t op)
@@ -106,7 +106,8 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_STATUS] = 0,  [SYN_CTL_TIERS] = 0,
 		[SYN_CTL_CLIENTS] = 0, [SYN_CTL_PAGES] = 0,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
-		[SYN_CTL_DOMAINS] = 0, [SYN_CTL_QUOTA] = 4,
+		[SYN_CTL_WHY] = 3,     [SYN_CTL_DOMAINS] = 0,
+		[SYN_CTL_QUOTA] = 4,
 	};
 
 	if (!op_known(ctl->op))
@@ -133,6 +134,22 @@ static void control_domains(const struct syn_server *server, uint64_t cursor,
 				    SYN_CTL_BATCH, &a->reply.next);
 
 	answer_records(a, nr, sizeof(a->u.domain[0]));
+}
+
+static void control_why(const struct syn_server *server,
+			const struct syn_msg_ctl *ctl, struct answer *a)
+{
+	const struct syn_why_ask ask = {
+		.key = { ctl->arg[0], ctl->arg[1] },
+		.space = (uint32_t)(ctl->arg[2] >> 32),
+		.domain = (uint32_t)ctl->arg[2],
+	};
+	int nr = syn_mm_why(server->config.mm, &ask, a->u.why, SYN_CTL_BATCH);
+
+	if (nr < 0)
+		a->reply.msg.error = nr;
+	else
+		answer_records(a, (uint32_t)nr, sizeof(a->u.why[0]));
 }
 
 /* What was refused may fit now. */
@@ -181,6 +198,9 @@ static void control_execute(struct syn_server *server,
 	case SYN_CTL_DRAIN:
 		server->draining = ctl->arg[0];
 		a->reply.val = server->nr_live + server->nr_ended;
+		break;
+	case SYN_CTL_WHY:
+		control_why(server, ctl, a);
 		break;
 	case SYN_CTL_DOMAINS:
 		control_domains(server, ctl->cursor, a);

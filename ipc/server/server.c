@@ -612,6 +612,7 @@ static int server_turn(struct syn_server *server)
 	if (r < 0)
 		return r;
 	now_ns = syn_now_ns();
+	syn_mm_clock(server->config.mm, now_ns);
 	for (int i = 0; i < r; i++) {
 		uint64_t wake = events[i].data.u64;
 		uint32_t what = (uint32_t)(wake & SYN_WAKE_MASK);

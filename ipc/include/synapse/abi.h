@@ -727,7 +727,7 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_PAGES	4 /* reply: struct syn_ctl_page each, from @cursor */
 #define SYN_CTL_EVICT	5 /* drop keyed pages nobody leases; arg[0]: at most */
 #define SYN_CTL_DRAIN	6 /* refuse new sessions; arg[0]: 1 on, 0 off */
-#define SYN_CTL_WHY	7 /* arg[0..1]: key; reply: struct syn_ctl_why each */
+#define SYN_CTL_WHY	7 /* arg[0..1]: key, [2]: SYN_WHY_AT(); see syn_ctl_why */
 #define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
 #define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
@@ -883,17 +883,19 @@ struct syn_ctl_page {
 	uint32_t advice;
 };
 SYN_ABI_SIZE(struct syn_ctl_page, 80);
-#define SYN_PAGE_FREE	   0
-#define SYN_PAGE_OPEN	   1 /* being written */
-#define SYN_PAGE_FULL	   2 /* all tokens final */
-#define SYN_PAGE_SEALED	   3 /* immutable */
-#define SYN_PAGE_LOST	   4 /* its bytes are gone */
-#define SYN_PAGE_F_HBM	   1u
-#define SYN_PAGE_F_HOST	   2u
-#define SYN_PAGE_F_NVME	   4u
-#define SYN_PAGE_F_KEYED   8u
-#define SYN_PAGE_F_MOVING  16u
-#define SYN_PAGE_F_FILLING 32u
+#define SYN_PAGE_FREE	      0
+#define SYN_PAGE_OPEN	      1 /* being written */
+#define SYN_PAGE_FULL	      2 /* all tokens final */
+#define SYN_PAGE_SEALED	      3 /* immutable */
+#define SYN_PAGE_LOST	      4 /* its bytes are gone */
+#define SYN_PAGE_F_HBM	      1u
+#define SYN_PAGE_F_HOST	      2u
+#define SYN_PAGE_F_NVME	      4u
+#define SYN_PAGE_F_KEYED      8u
+#define SYN_PAGE_F_MOVING     16u
+#define SYN_PAGE_F_FILLING    32u
+#define SYN_PAGE_F_DURABLE    64u  /* its slot survives a power cut */
+#define SYN_PAGE_F_NOT_FINITE 128u /* kept raw: not all numbers are finite */
 
 /* Why a page had to be loaded. */
 #define SYN_CAUSE_RECLAIM 1 /* it was resident here and had to leave */
@@ -914,6 +916,11 @@ SYN_ABI_SIZE(struct syn_ctl_page, 80);
 #define SYN_WHY_WRITER	  11 /* its writer ended before it was ready */
 #define SYN_WHY_REPLACED  12 /* lost, then sealed anew */
 
+/* For whom a key is asked: lookups of @space and @domain, or of any of them. */
+#define SYN_WHY_AT(space, domain)                                              \
+	(((uint64_t)(space) << 32) | (uint32_t)(domain))
+#define SYN_WHY_ANY UINT32_MAX
+
 #define SYN_FIELD_NONE	     0
 #define SYN_FIELD_MODEL	     1
 #define SYN_FIELD_TOKENS     2
@@ -926,8 +933,8 @@ SYN_ABI_SIZE(struct syn_ctl_page, 80);
  * @cause:	SYN_WHY_*.
  * @field:	SYN_FIELD_*, with SYN_WHY_IDENTITY.
  * @page:	record, ~0: none any more.
- * @space:	its space.
- * @domain:	its domain.
+ * @space:	its space; with SYN_WHY_NEVER that of the question.
+ * @domain:	its domain, ~0: it has ended; with SYN_WHY_NEVER as @space.
  * @tier:	SYN_TIER_* where it was or is, 0: nowhere.
  * @fidelity:	bits of its best copy.
  * @session:	who caused it, ~0: nobody.
