@@ -276,7 +276,8 @@ static void test_leaving_restored(void **state)
 	/* Pinned after it was chosen: LEAVING is taken back. */
 	assert_int_equal(
 		syn_move_out(f->world.mm,
-			     f->world.mm->lessee[c->session->map[0]].page),
+			     f->world.mm->lessee[c->session->map[0]].page,
+			     c->session->cfg.id),
 		SYN_MOVE_E_PINNED);
 	assert_int_equal(client_state(c, mine), SYN_PTE_RESIDENT);
 	world_audit(&f->world);

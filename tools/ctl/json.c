@@ -44,9 +44,7 @@ static struct json_object *json_member(const struct syn_column *column,
 	value = syn_column_value(column, record);
 	if (column->form == SYN_FORM_FLAGS)
 		return json_flags(column, value);
-	if (column->form == SYN_FORM_ID && value == UINT32_MAX)
-		return NULL;
-	if (column->form == SYN_FORM_LIMIT && value == SYN_QUOTA_NONE)
+	if (syn_form_empty(column->form, value))
 		return NULL;
 	if (column->form == SYN_FORM_BOOL)
 		return json_object_new_boolean(value != 0);
@@ -86,8 +84,8 @@ static int json_print(FILE *out, struct json_object *object)
 	return r;
 }
 
-int syn_show_json_table(FILE *out, const struct syn_record_type *type,
-			const void *records, size_t nr)
+static struct json_object *json_table(const struct syn_record_type *type,
+				      const void *records, size_t nr)
 {
 	const unsigned char *at = records;
 	struct json_object *object = json_object_new_object();
@@ -98,6 +96,23 @@ int syn_show_json_table(FILE *out, const struct syn_record_type *type,
 			list, json_record(type, at + i * type->bytes));
 	if (object)
 		(void)json_object_object_add(object, type->name, list);
+	return object;
+}
+
+int syn_show_json_table(FILE *out, const struct syn_record_type *type,
+			const void *records, size_t nr)
+{
+	return json_print(out, json_table(type, records, nr));
+}
+
+int syn_show_json_why(FILE *out, const struct syn_ctl_page *page,
+		      const struct syn_ctl_why *records, size_t nr)
+{
+	struct json_object *object = json_table(&syn_record_why, records, nr);
+
+	if (object && page)
+		(void)json_object_object_add(
+			object, "page", json_record(&syn_record_pages, page));
 	return json_print(out, object);
 }
 

@@ -73,6 +73,8 @@ static bool page_is_wanted(const struct syn_options *opts,
 
 	if (opts->resident && !(page->flags & SYN_PAGE_F_HBM))
 		return false;
+	if (opts->errors && page->codec == SYN_CODEC_RAW16)
+		return false;
 	if (opts->by_session && page->session != opts->session)
 		return false;
 	if (!opts->key[0])
@@ -83,6 +85,12 @@ static bool page_is_wanted(const struct syn_options *opts,
 	       !strncmp(key, opts->key, strlen(opts->key));
 }
 
+/* What is to be sorted is cut afterwards. */
+static bool list_full(const struct list *list, const struct syn_options *opts)
+{
+	return !opts->errors && list->nr >= opts->limit;
+}
+
 static int list_take(struct list *list, const struct syn_answer *answer,
 		     const struct syn_options *opts)
 {
@@ -91,7 +99,7 @@ static int list_take(struct list *list, const struct syn_answer *answer,
 	for (uint32_t i = 0; i < answer->nr; i++, at += list->type->bytes) {
 		struct syn_ctl_page page;
 
-		if (list->nr >= opts->limit)
+		if (list_full(list, opts))
 			return 0;
 		if (list->type == &syn_record_pages) {
 			memcpy(&page, at, sizeof(page));
@@ -123,8 +131,30 @@ static int list_fetch(struct list *list, struct syn_query *query,
 			return r;
 		if (answer.next && answer.next <= cursor)
 			return -EPROTO;
-	} while (answer.next && list->nr < opts->limit && !interrupted);
+	} while (answer.next && !list_full(list, opts) && !interrupted);
 	return 0;
+}
+
+static int error_cmp(const void *a, const void *b)
+{
+	struct syn_ctl_page x;
+	struct syn_ctl_page y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	if (x.error != y.error)
+		return x.error > y.error ? -1 : 1;
+	if (x.error_mean != y.error_mean)
+		return x.error_mean > y.error_mean ? -1 : 1;
+	return x.index < y.index ? -1 : x.index > y.index;
+}
+
+static void list_worst(struct list *list, const struct syn_options *opts)
+{
+	if (list->nr)
+		qsort(list->data, list->nr, list->type->bytes, error_cmp);
+	if (list->nr > opts->limit)
+		list->nr = (size_t)opts->limit;
 }
 
 static void summary_status(const struct list *list)
@@ -233,7 +263,9 @@ static int view_print(const struct view *view, const struct list *list,
 	if (single)
 		syn_show_list(stdout, view->type, list->data);
 	else
-		syn_show_table(stdout, view->type, list->data, list->nr);
+		syn_show_table(stdout,
+			       opts->errors ? &syn_record_errors : view->type,
+			       list->data, list->nr);
 	return fflush(stdout) || ferror(stdout) ? -EIO : 0;
 }
 
@@ -246,6 +278,8 @@ static int view_once(struct syn_query *query, const struct syn_options *opts)
 	r = list_fetch(&list, query, opts);
 	if (r < 0)
 		return r;
+	if (opts->errors)
+		list_worst(&list, opts);
 	if (opts->watch && !opts->json)
 		(void)fputs("\033[H\033[2J", stdout);
 	return view_print(view, &list, opts);
@@ -369,6 +403,61 @@ static int quota_run(struct syn_query *query, const struct syn_options *opts,
 	return 0;
 }
 
+/* -ENOENT: its record is free. */
+static int why_page(struct syn_query *query, const struct syn_options *opts,
+		    struct syn_ctl_page *ret)
+{
+	struct syn_answer answer;
+	int r;
+
+	r = syn_query_ask(query, SYN_CTL_PAGES, opts->why_page, NULL,
+			  sizeof(*ret), &answer);
+	if (r < 0)
+		return r;
+	if (answer.nr)
+		memcpy(ret, answer.records, sizeof(*ret));
+	return answer.nr && ret->index == opts->why_page ? 0 : -ENOENT;
+}
+
+/* Of a key, or of a page, with what became of its key where it is. */
+static int why_run(struct syn_query *query, const struct syn_options *opts,
+		   const char **ret_why)
+{
+	uint64_t args[4] = { opts->why_key[0], opts->why_key[1],
+			     SYN_WHY_AT(opts->at_space, opts->at_domain) };
+	bool by_page = !args[0] && !args[1];
+	struct syn_answer answer = { 0 };
+	struct syn_ctl_page page;
+	struct syn_ctl_why why;
+	int r = 0;
+
+	if (by_page) {
+		r = why_page(query, opts, &page);
+		*ret_why = r == -ENOENT ? "no such page" : "";
+		if (r < 0)
+			return r;
+		memcpy(args, page.key, sizeof(page.key));
+		args[2] = SYN_WHY_AT(page.space, page.domain);
+	}
+	if (args[0] || args[1])
+		r = syn_query_ask(query, SYN_CTL_WHY, 0, args, sizeof(why),
+				  &answer);
+	*ret_why = r == -ENOENT ? "no such space or domain" : "";
+	if (r < 0)
+		return r;
+	if (opts->json)
+		return syn_show_json_why(stdout, by_page ? &page : NULL,
+					 answer.records, answer.nr);
+	if (by_page)
+		syn_show_why_page(stdout, &page);
+	for (uint32_t i = 0; i < answer.nr; i++) {
+		memcpy(&why, (const struct syn_ctl_why *)answer.records + i,
+		       sizeof(why));
+		syn_show_why(stdout, &why);
+	}
+	return fflush(stdout) || ferror(stdout) ? -EIO : 0;
+}
+
 static int complain(int error, const char *reason)
 {
 	(void)fprintf(stderr, "synapsectl: %s%s%s\n", reason,
@@ -411,6 +500,8 @@ int main(int argc, char **argv)
 		r = drain_run(query, &opts);
 	else if (opts.command == SYN_COMMAND_QUOTA)
 		r = quota_run(query, &opts, &why);
+	else if (opts.command == SYN_COMMAND_WHY)
+		r = why_run(query, &opts, &why);
 	else
 		r = view_run(query, &opts);
 	if (r < 0)

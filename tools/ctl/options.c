@@ -18,8 +18,8 @@
 
 /* As it is written: "swap" takes a second word. */
 static const char *const command_names[SYN_COMMAND_NR] = {
-	"status", "tiers", "clients", "pages",	   "domains",
-	"evict",  "drain", "quota",   "swap init", "swap check",
+	"status", "tiers", "clients", "pages",	   "domains",	 "evict",
+	"drain",  "quota", "why",     "swap init", "swap check",
 };
 
 static const char help[] =
@@ -37,6 +37,7 @@ static const char help[] =
 	"  quota DOMAIN TIER MIN HIGH MAX\n"
 	"                 what a domain (number or name) may have of hbm, host\n"
 	"                 or nvme: sizes as in 64M or 2G, or none\n"
+	"  why KEY|page:N what became of a key (32 hex digits), or how a page is\n"
 	"  swap init FILE SIZE  make a swap file; needs no daemon\n"
 	"  swap check FILE      read all of one that is not in use\n"
 	"\n"
@@ -53,13 +54,19 @@ static const char help[] =
 	"  -k, --key HEX          only pages whose key begins so\n"
 	"  -i, --session N        only pages of this session\n"
 	"  -r, --resident         only pages in HBM\n"
+	"  -e, --error            only pages that have lost precision, the worst\n"
+	"                         first, and how much\n"
+	"\n"
+	"Of why:\n"
+	"  -p, --space N          for lookups in this space\n"
+	"  -d, --domain N         for lookups in this domain\n"
 	"\n"
 	"Of swap init:\n"
 	"  -f, --force            overwrite a file that exists\n"
 	"\n"
 	"Exit status: 0 done, 1 refused or not reachable, 2 usage.\n";
 
-static const char short_options[] = "+s:jw::n:k:i:rfhV";
+static const char short_options[] = "+s:jw::n:k:i:rep:d:fhV";
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "json", no_argument, NULL, 'j' },
@@ -69,6 +76,9 @@ static const struct option long_options[] = {
 	{ "session", required_argument, NULL, 'i' },
 	{ "resident", no_argument, NULL, 'r' },
 	{ "force", no_argument, NULL, 'f' },
+	{ "error", no_argument, NULL, 'e' },
+	{ "space", required_argument, NULL, 'p' },
+	{ "domain", required_argument, NULL, 'd' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -168,6 +178,16 @@ static int session_parse(struct syn_options *opts)
 	return SYN_OPTIONS_RUN;
 }
 
+static int at_parse(const char *option, uint32_t *ret)
+{
+	uint64_t value;
+
+	if (number_parse(optarg, SYN_WHY_ANY - 1, &value) < 0)
+		return usage("%s takes a number, not '%s'", option, optarg);
+	*ret = (uint32_t)value;
+	return SYN_OPTIONS_RUN;
+}
+
 static int option_parse(int option, struct syn_options *opts, int argc,
 			char **argv)
 {
@@ -195,6 +215,13 @@ static int option_parse(int option, struct syn_options *opts, int argc,
 	case 'f':
 		opts->force = true;
 		return SYN_OPTIONS_RUN;
+	case 'e':
+		opts->errors = true;
+		return SYN_OPTIONS_RUN;
+	case 'p':
+		return at_parse("--space", &opts->at_space);
+	case 'd':
+		return at_parse("--domain", &opts->at_domain);
 	case 'h':
 		(void)fputs(help, stdout);
 		return SYN_OPTIONS_DONE;
@@ -295,12 +322,40 @@ static int quota_parse(const char *const *words, struct syn_options *opts)
 	return SYN_OPTIONS_RUN;
 }
 
+static int why_parse(const char *text, struct syn_options *opts)
+{
+	static const char digits[] = "0123456789abcdefABCDEF";
+	char half[SYN_KEY_DIGITS / 2 + 1];
+	uint64_t page;
+
+	if (!strncmp(text, "page:", 5)) {
+		if (number_parse(text + 5, UINT32_MAX - 1, &page) < 0)
+			return usage("page: takes a number, not '%s'",
+				     text + 5);
+		opts->why_page = (uint32_t)page;
+		return SYN_OPTIONS_RUN;
+	}
+	if (strlen(text) != SYN_KEY_DIGITS ||
+	    strspn(text, digits) != SYN_KEY_DIGITS)
+		return usage("why takes %d hex digits or page:N, not '%s'",
+			     SYN_KEY_DIGITS, text);
+	(void)snprintf(half, sizeof(half), "%.16s", text);
+	opts->why_key[0] = strtoull(half, NULL, 16);
+	opts->why_key[1] = strtoull(text + SYN_KEY_DIGITS / 2, NULL, 16);
+	if (!opts->why_key[0] && !opts->why_key[1])
+		return usage("no page has the key 0");
+	return SYN_OPTIONS_RUN;
+}
+
 static int words_parse(const char *const *words, struct syn_options *opts)
 {
 	if (opts->command == SYN_COMMAND_QUOTA)
 		return quota_parse(words, opts);
 	if (words[2])
 		return usage("'%s' is one word too many", words[2]);
+	if (opts->command == SYN_COMMAND_WHY)
+		return words[1] ? why_parse(words[1], opts)
+				: usage("why takes a key or page:N");
 	return words[1] ? argument_parse(words[1], opts) : SYN_OPTIONS_RUN;
 }
 
@@ -308,14 +363,21 @@ static int options_check(const struct syn_options *opts)
 {
 	const char *name = command_names[opts->command];
 	bool filters = opts->limit != UINT64_MAX || opts->key[0] ||
-		       opts->by_session || opts->resident;
+		       opts->by_session || opts->resident || opts->errors;
+	bool at =
+		opts->at_space != SYN_WHY_ANY || opts->at_domain != SYN_WHY_ANY;
+	bool by_page = !opts->why_key[0] && !opts->why_key[1];
 
 	if (filters && opts->command != SYN_COMMAND_PAGES)
-		return usage("%s takes no --limit, --key, --session or "
-			     "--resident",
+		return usage("%s takes no --limit, --key, --session, "
+			     "--resident or --error",
 			     name);
 	if (opts->force && opts->command != SYN_COMMAND_SWAP_INIT)
 		return usage("%s takes no --force", name);
+	if (at && (opts->command != SYN_COMMAND_WHY || by_page))
+		return usage("%s takes no --space or --domain",
+			     opts->command == SYN_COMMAND_WHY ? "a page"
+							      : name);
 	if (opts->watch && opts->command >= SYN_COMMAND_EVICT)
 		return usage("%s cannot be watched", name);
 	return SYN_OPTIONS_RUN;
@@ -323,7 +385,9 @@ static int options_check(const struct syn_options *opts)
 
 int syn_options_parse(int argc, char **argv, struct syn_options *ret)
 {
-	struct syn_options opts = { .limit = UINT64_MAX };
+	struct syn_options opts = { .limit = UINT64_MAX,
+				    .at_space = SYN_WHY_ANY,
+				    .at_domain = SYN_WHY_ANY };
 	const char *words[WORDS_MAX + 1] = { NULL };
 	unsigned int nr = 0;
 	unsigned int taken;

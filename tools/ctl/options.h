@@ -15,6 +15,7 @@ enum syn_ctl_command {
 	SYN_COMMAND_EVICT,
 	SYN_COMMAND_DRAIN,
 	SYN_COMMAND_QUOTA,
+	SYN_COMMAND_WHY,
 	SYN_COMMAND_SWAP_INIT,
 	SYN_COMMAND_SWAP_CHECK,
 	SYN_COMMAND_NR,
@@ -43,6 +44,11 @@ enum syn_ctl_command {
  * @file:	swap: the file.
  * @bytes:	swap init: its size.
  * @force:	swap init: overwrite what is there.
+ * @errors:	pages: only those that have lost something, the worst first.
+ * @why_key:	why: the key; 0 when it is asked for @why_page.
+ * @why_page:	why: a page's index.
+ * @at_space:	why: for whom: a space, or SYN_WHY_ANY.
+ * @at_domain:	why: for whom: a domain, or SYN_WHY_ANY.
  */
 struct syn_options {
 	const char *socket;
@@ -64,6 +70,11 @@ struct syn_options {
 	const char *file;
 	uint64_t bytes;
 	bool force;
+	bool errors;
+	uint64_t why_key[2];
+	uint32_t why_page;
+	uint32_t at_space;
+	uint32_t at_domain;
 };
 
 #define SYN_OPTIONS_RUN	  0

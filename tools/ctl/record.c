@@ -103,6 +103,24 @@ static const struct syn_column page_columns[] = {
 	PAGE(advice, NULL, COUNT),
 };
 
+static const struct syn_column error_columns[] = {
+	PAGE(index, "PAGE", COUNT),	   PAGE(key, "KEY", KEY),
+	PAGE(space, "SPACE", COUNT),	   PAGE(domain, "DOMAIN", COUNT),
+	PAGE(flags, "WHERE", FLAGS),	   PAGE(codec, "CODEC", CODEC),
+	PAGE(fidelity, "BITS", COUNT),	   PAGE(error, "ERROR", PERCENT),
+	PAGE(error_mean, "MEAN", PERCENT), PAGE(share, "SHARE", SHARE),
+};
+
+#define WHY(member, title, form) COLUMN(syn_ctl_why, member, title, form)
+static const struct syn_column why_columns[] = {
+	WHY(cause, "CAUSE", CAUSE),   WHY(field, "FIELD", FIELD),
+	WHY(page, "PAGE", ID),	      WHY(space, "SPACE", ID),
+	WHY(domain, "DOMAIN", ID),    WHY(tier, "TIER", TIER),
+	WHY(fidelity, "BITS", COUNT), WHY(session, "SESSION", ID),
+	WHY(pid, "PID", COUNT),	      WHY(name, "NAME", TEXT),
+	WHY(age_ns, "AGE", TIME),
+};
+
 #define DOMAIN(member, title, form) COLUMN(syn_ctl_domain, member, title, form)
 #define QUOTA(text, at, title, form)                                           \
 	{                                                                      \
@@ -168,6 +186,8 @@ RECORD_TYPE(clients, SYN_CTL_CLIENTS, syn_ctl_client, client_columns);
 RECORD_TYPE(pages, SYN_CTL_PAGES, syn_ctl_page, page_columns);
 RECORD_TYPE(domains, SYN_CTL_DOMAINS, syn_ctl_domain, domain_columns);
 RECORD_TYPE(swap, 0, syn_swapfile_stats, swap_columns);
+RECORD_TYPE(why, SYN_CTL_WHY, syn_ctl_why, why_columns);
+RECORD_TYPE(errors, SYN_CTL_PAGES, syn_ctl_page, error_columns);
 
 uint64_t syn_column_value(const struct syn_column *column, const void *record)
 {
@@ -198,8 +218,16 @@ static const char *const page_words[] = { "free", "open", "full", "sealed",
 					  "lost" };
 static const char *const codec_words[] = { NULL, "raw16", "h4" };
 /* Indexed by bit. */
-static const char *const flag_words[] = { "hbm",   "host",   "nvme",
-					  "keyed", "moving", "filling" };
+static const char *const flag_words[] = { "hbm",     "host",	  "nvme",
+					  "keyed",   "moving",	  "filling",
+					  "durable", "not-finite" };
+static const char *const cause_words[] = {
+	NULL,	   "present",  "never",	   "not-ready", "evicted",
+	"ordered", "identity", "domain",   "fidelity",	"checksum",
+	"device",  "writer",   "replaced",
+};
+static const char *const field_words[] = { NULL,     "model",	   "tokens",
+					   "layers", "components", "floor" };
 
 #define WORD(words, value)                                                     \
 	((value) < syn_array_size(words) ? (words)[value] : NULL)
@@ -215,10 +243,30 @@ const char *syn_form_word(enum syn_form form, uint64_t value)
 		return WORD(page_words, value);
 	case SYN_FORM_CODEC:
 		return WORD(codec_words, value);
+	case SYN_FORM_CAUSE:
+		return WORD(cause_words, value);
+	case SYN_FORM_FIELD:
+		return WORD(field_words, value);
 	case SYN_FORM_FLAGS: /* @value is a single bit's number */
 		return WORD(flag_words, value);
 	default:
 		return NULL;
+	}
+}
+
+bool syn_form_empty(enum syn_form form, uint64_t value)
+{
+	switch (form) {
+	case SYN_FORM_ID:
+		return value == UINT32_MAX;
+	case SYN_FORM_LIMIT:
+		return value == SYN_QUOTA_NONE;
+	case SYN_FORM_TIER:
+	case SYN_FORM_FIELD:
+	case SYN_FORM_CODEC:
+		return !value;
+	default:
+		return false;
 	}
 }
 
@@ -306,15 +354,16 @@ static void text_of_number(enum syn_form form, uint64_t value, char *ret)
 
 	if (word)
 		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "%s", word);
-	else if (form == SYN_FORM_ID && value == UINT32_MAX)
-		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "-");
 	else if (form == SYN_FORM_BOOL)
 		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "%s",
 			       value ? "yes" : "no");
 	else if (form == SYN_FORM_SHARE)
 		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "%.3f",
 			       (double)value / 65536);
-	else if (form == SYN_FORM_CODEC && !value)
+	else if (form == SYN_FORM_PERCENT)
+		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "%.2f %%",
+			       (double)value * 100 / 65536);
+	else if (syn_form_empty(form, value))
 		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "-");
 	else
 		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "%" PRIu64, value);
@@ -331,7 +380,8 @@ void syn_column_text(const struct syn_column *column, const void *record,
 		text_of_key(column, record, ret);
 		return;
 	case SYN_FORM_LIMIT:
-		if (syn_column_value(column, record) == SYN_QUOTA_NONE) {
+		if (syn_form_empty(column->form,
+				   syn_column_value(column, record))) {
 			(void)snprintf(ret, SYN_FORM_TEXT_MAX, "none");
 			return;
 		}

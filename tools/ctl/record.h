@@ -6,6 +6,7 @@
 #ifndef SYN_TOOLS_CTL_RECORD_H
 #define SYN_TOOLS_CTL_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,12 +21,15 @@ enum syn_form {
 	SYN_FORM_BOOL,
 	SYN_FORM_TEXT, /* a peer's bytes: never trusted */
 	SYN_FORM_KEY,  /* 128 bits, 0: none */
-	SYN_FORM_TIER,
+	SYN_FORM_TIER, /* 0: none */
 	SYN_FORM_CLIENT,
 	SYN_FORM_PAGE,
 	SYN_FORM_FLAGS,
 	SYN_FORM_CODEC,
-	SYN_FORM_LIMIT, /* bytes; ~0: none */
+	SYN_FORM_LIMIT,	  /* bytes; ~0: none */
+	SYN_FORM_PERCENT, /* units of 2^-16 */
+	SYN_FORM_CAUSE,
+	SYN_FORM_FIELD, /* 0: none */
 };
 
 /**
@@ -67,9 +71,15 @@ extern const struct syn_record_type syn_record_pages;
 extern const struct syn_record_type syn_record_domains;
 /* struct syn_swapfile_stats: nobody is asked for it. */
 extern const struct syn_record_type syn_record_swap;
+extern const struct syn_record_type syn_record_why;
+/* The same records as pages, of which it shows what they have lost. */
+extern const struct syn_record_type syn_record_errors;
 
 /* A number member; not for SYN_FORM_TEXT and SYN_FORM_KEY. */
 uint64_t syn_column_value(const struct syn_column *column, const void *record);
+
+/* @value says that there is none. */
+bool syn_form_empty(enum syn_form form, uint64_t value);
 
 /* The word for value @value of a named form, or NULL when it has none. */
 const char *syn_form_word(enum syn_form form, uint64_t value);

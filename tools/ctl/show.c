@@ -16,6 +16,8 @@ static bool column_is_left(const struct syn_column *column)
 	case SYN_FORM_PAGE:
 	case SYN_FORM_FLAGS:
 	case SYN_FORM_CODEC:
+	case SYN_FORM_CAUSE:
+	case SYN_FORM_FIELD:
 		return true;
 	default:
 		return false;

@@ -22,6 +22,12 @@ int syn_show_json_table(FILE *out, const struct syn_record_type *type,
 /* {...} in one line. */
 int syn_show_json_record(FILE *out, const struct syn_record_type *type,
 			 const void *record);
+/* One sentence about a key, and a few about a page. */
+void syn_show_why(FILE *out, const struct syn_ctl_why *why);
+void syn_show_why_page(FILE *out, const struct syn_ctl_page *page);
+/* {"why":[{...},...]}, and "page":{...} if it is not NULL. */
+int syn_show_json_why(FILE *out, const struct syn_ctl_page *page,
+		      const struct syn_ctl_why *records, size_t nr);
 /* {"evicted":N}, {"domain":N} and {"draining":true,"nr_sessions":N}. */
 int syn_show_json_evict(FILE *out, uint64_t nr_pages);
 int syn_show_json_quota(FILE *out, uint32_t domain);
