@@ -258,6 +258,17 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 		       space->nr_tiles * sizeof(ret->error[0]));
 }
 
+/* For whom @page is written: whoever asked for room, or leases it. */
+static uint32_t swap_session(const struct syn_mm *mm, uint32_t page,
+			     uint32_t session)
+{
+	uint32_t l = mm->page[page].lessee;
+
+	if (session != SYN_NONE || l == SYN_NONE)
+		return session;
+	return mm->session[mm->lessee[l].session]->cfg.id;
+}
+
 int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
 		 uint32_t session)
 {
@@ -278,7 +289,8 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
 		return SYN_SWAP_E_LATER;
 	/* First, so that making room does not take its copy away. */
 	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
-	r = slot_take(mm, pool, pg->domain, session, &what.slot);
+	r = slot_take(mm, pool, pg->domain, swap_session(mm, page, session),
+		      &what.slot);
 	i = r ? SYN_NONE : swap_record(mm, &what);
 	if (r || i == SYN_NONE) {
 		if (!r)
