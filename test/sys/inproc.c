@@ -26,7 +26,7 @@ static int inproc_mm(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 		.max_sessions = INPROC_SESSIONS,
 		.low_permille = 100,
 		.high_permille = 200,
-		.codec = SYN_CODEC_RAW16,
+		.codec = SYN_CODEC_H4, /* of spaces that allow it */
 		.dev = p->dev,
 	};
 

@@ -12,7 +12,7 @@
 
 static const struct syn_record_type *const types[] = {
 	&syn_record_status, &syn_record_tiers,	 &syn_record_clients,
-	&syn_record_pages,  &syn_record_domains,
+	&syn_record_pages,  &syn_record_domains, &syn_record_why,
 };
 
 static const struct syn_column *column_of(const struct syn_record_type *type,
@@ -86,7 +86,7 @@ static void test_times_are_human(void **state)
 /* Members lie without a gap or an overlap; what is left is padding. */
 static void test_columns_cover_records(void **state)
 {
-	static const unsigned int pad_bytes[] = { 0, 8, 8, 0, 0 };
+	static const unsigned int pad_bytes[] = { 0, 8, 8, 0, 0, 4 };
 
 	for (size_t i = 0; i < syn_array_size(types); i++) {
 		const struct syn_record_type *type = types[i];
@@ -168,6 +168,125 @@ static void test_table_is_aligned(void **state)
 	CAPTURE(text, sizeof(text),
 		syn_show_table(out, &syn_record_tiers, tiers, 0));
 	assert_string_equal(text, "");
+}
+
+static void test_why_members(void **state)
+{
+	const struct syn_ctl_why why = { .cause = SYN_WHY_IDENTITY,
+					 .field = SYN_FIELD_FLOOR,
+					 .page = UINT32_MAX,
+					 .tier = SYN_TIER_HOST };
+	const struct syn_ctl_why last = { .cause = SYN_WHY_REPLACED };
+	const struct syn_ctl_page page = {
+		.flags = SYN_PAGE_F_DURABLE | SYN_PAGE_F_NOT_FINITE,
+		.error = 6554,
+	};
+
+	assert_text(&syn_record_why, &why, "cause", "identity");
+	assert_text(&syn_record_why, &why, "field", "floor");
+	assert_text(&syn_record_why, &why, "page", "-");
+	assert_text(&syn_record_why, &why, "tier", "host");
+	assert_text(&syn_record_why, &last, "cause", "replaced");
+	assert_text(&syn_record_why, &last, "field", "-");
+	assert_text(&syn_record_why, &last, "tier", "-");
+	assert_text(&syn_record_pages, &page, "flags", "durable,not-finite");
+	assert_text(&syn_record_errors, &page, "error", "10.00 %");
+	assert_text(&syn_record_errors, &page, "error_mean", "0.00 %");
+}
+
+static void test_why_sentences(void **state)
+{
+	static const struct {
+		struct syn_ctl_why why;
+		const char *want;
+	} cases[] = {
+		{ { .cause = SYN_WHY_NEVER },
+		  "never sealed, or so long ago that it is forgotten\n" },
+		{ { .cause = SYN_WHY_PRESENT,
+		    .page = 5,
+		    .tier = SYN_TIER_NVME },
+		  "present in the swap file: a lookup finds it (page 5, space "
+		  "0, domain 0)\n" },
+		{ { .cause = SYN_WHY_EVICTED,
+		    .page = UINT32_MAX,
+		    .space = 1,
+		    .domain = UINT32_MAX,
+		    .tier = SYN_TIER_HOST,
+		    .session = 7,
+		    .pid = 9,
+		    .age_ns = 3200000000,
+		    .name = "b\033" },
+		  "evicted 3.2s ago from host memory to make room for session "
+		  "7 (b?, pid 9) (space 1, a domain that has ended)\n" },
+		{ { .cause = SYN_WHY_EVICTED,
+		    .page = UINT32_MAX,
+		    .session = UINT32_MAX,
+		    .tier = SYN_TIER_HBM },
+		  "evicted 0.0s ago from HBM to make room (space 0, domain "
+		  "0)\n" },
+		{ { .cause = SYN_WHY_IDENTITY,
+		    .field = SYN_FIELD_MODEL,
+		    .page = UINT32_MAX },
+		  "was under this key in a space of another model (space 0, "
+		  "domain 0)\n" },
+		{ { .cause = SYN_WHY_DOMAIN, .page = 1, .domain = 2 },
+		  "is under this key in another domain (page 1, space 0, "
+		  "domain 2)\n" },
+		{ { .cause = SYN_WHY_DEVICE, .page = 1, .tier = SYN_TIER_NVME },
+		  "lost 0.0s ago: the swap file failed (page 1, space 0, domain "
+		  "0)\n" },
+	};
+	char text[512];
+
+	for (size_t i = 0; i < syn_array_size(cases); i++) {
+		CAPTURE(text, sizeof(text), syn_show_why(out, &cases[i].why));
+		assert_string_equal(text, cases[i].want);
+	}
+}
+
+/* Every cause has a word and a sentence of its own. */
+static void test_why_is_told_apart(void **state)
+{
+	char text[SYN_WHY_REPLACED + 1][512];
+
+	for (uint32_t i = SYN_WHY_PRESENT; i <= SYN_WHY_REPLACED; i++) {
+		const struct syn_ctl_why why = { .cause = i };
+
+		assert_non_null(syn_form_word(SYN_FORM_CAUSE, i));
+		CAPTURE(text[i], sizeof(text[i]), syn_show_why(out, &why));
+		assert_non_null(strchr(text[i], '\n'));
+		for (uint32_t j = SYN_WHY_PRESENT; j < i; j++)
+			assert_string_not_equal(text[i], text[j]);
+	}
+}
+
+static void test_why_page(void **state)
+{
+	struct syn_ctl_page page = {
+		.index = 3,
+		.state = SYN_PAGE_SEALED,
+		.flags = SYN_PAGE_F_HOST | SYN_PAGE_F_NVME | SYN_PAGE_F_KEYED,
+		.codec = SYN_CODEC_RAW16,
+		.advice = SYN_ADVISE_ANCHOR,
+	};
+	char text[512];
+
+	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
+	assert_string_equal(
+		text, "page 3 is sealed, with 0 leases (space 0, domain "
+		      "0)\nin host memory\nin the swap file\nkept raw: it "
+		      "is an anchor\nnot durable: a power cut may lose "
+		      "it\n");
+	page.flags |= SYN_PAGE_F_NOT_FINITE | SYN_PAGE_F_DURABLE;
+	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
+	assert_non_null(strstr(text, "not all of its numbers are finite\n"));
+	assert_non_null(strstr(text, "\ndurable:"));
+	page = (struct syn_ctl_page){ .state = SYN_PAGE_LOST,
+				      .flags = SYN_PAGE_F_HBM };
+	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
+	assert_string_equal(text, "page 0 is lost, with 0 leases (space 0, "
+				  "domain 0)\nwithout a key: no lookup finds "
+				  "it\n");
 }
 
 static struct json_object *member_of(struct json_object *object,
@@ -253,6 +372,10 @@ int main(void)
 		cmocka_unit_test(test_page_members),
 		cmocka_unit_test(test_names_are_harmless),
 		cmocka_unit_test(test_table_is_aligned),
+		cmocka_unit_test(test_why_members),
+		cmocka_unit_test(test_why_sentences),
+		cmocka_unit_test(test_why_is_told_apart),
+		cmocka_unit_test(test_why_page),
 		cmocka_unit_test(test_json_reads_back),
 		cmocka_unit_test(test_json_keeps_64_bits),
 		cmocka_unit_test(test_json_says_when_it_cannot_write),

@@ -77,6 +77,13 @@ def test_members(daemon, abi_h):
                          ('pages', 'syn_ctl_page')):
         check(f'members of {name}', set(daemon.ask(name)[name][0]),
               members(abi_h, struct))
+    check('members of why', set(daemon.ask('why', '1' * 32)['why'][0]),
+          members(abi_h, 'syn_ctl_why'))
+    # A domain has its quotas tier by tier.
+    quota = {f'{tier}_{member}' for tier in ('hbm', 'host', 'nvme')
+             for member in members(abi_h, 'syn_ctl_quota')}
+    check('members of domains', set(daemon.ask('domains')['domains'][0]),
+          members(abi_h, 'syn_ctl_domain') - {'tier'} | quota)
 
 
 def test_answers(daemon, did):
@@ -220,7 +227,8 @@ def test_stranger(daemon):
 
     check('status for a stranger', as_nobody('status').returncode, 0)
     for args in (['tiers'], ['clients'], ['pages'], ['evict'], ['drain'],
-                 ['domains'], ['quota', '0', 'host', '0', 'none', 'none']):
+                 ['domains'], ['quota', '0', 'host', '0', 'none', 'none'],
+                 ['why', '1' * 32]):
         run = as_nobody(*args)
         check(f'{args} for a stranger', (run.returncode, run.stdout), (1, ''))
         check('explained', 'ermission denied' in run.stderr, True)
