@@ -269,14 +269,16 @@ static void test_why_page(void **state)
 		.codec = SYN_CODEC_RAW16,
 		.advice = SYN_ADVISE_ANCHOR,
 	};
+	static const char want[] =
+		"page 3 is sealed, with 0 leases (space 0, domain 0)\n"
+		"in host memory\n"
+		"in the swap file\n"
+		"kept raw: it is an anchor\n"
+		"not durable: a power cut may lose it\n";
 	char text[512];
 
 	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
-	assert_string_equal(
-		text, "page 3 is sealed, with 0 leases (space 0, domain "
-		      "0)\nin host memory\nin the swap file\nkept raw: it "
-		      "is an anchor\nnot durable: a power cut may lose "
-		      "it\n");
+	assert_string_equal(text, want);
 	page.flags |= SYN_PAGE_F_NOT_FINITE | SYN_PAGE_F_DURABLE;
 	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
 	assert_non_null(strstr(text, "not all of its numbers are finite\n"));
