@@ -145,8 +145,9 @@ INLINE float token_rotate(float *ret, const uint16_t *src,
 		x[i] = s.keys ? _mm256_fmsub_ps(v, sign,
 						_mm256_load_ps(f->mean + i * 8))
 			      : _mm256_mul_ps(v, sign);
-		v = _mm256_mul_ps(x[i], x[i]);
-		power[i % 2] = i < 2 ? v : _mm256_add_ps(power[i % 2], v);
+		power[i % 2] =
+			i < 2 ? _mm256_mul_ps(x[i], x[i])
+			      : _mm256_fmadd_ps(x[i], x[i], power[i % 2]);
 	}
 	if (s.dim == 128)
 		vectors_stage(x, nr, 8);

@@ -166,8 +166,8 @@ INLINE void row_rotate(__m512 *ret, __m512 *ret_power, const uint16_t *src,
 			x[i] = _mm512_fmsub_ps(v, f->signs[i], f->mean[i]);
 		else
 			x[i] = _mm512_mul_ps(v, f->signs[i]);
-		v = _mm512_mul_ps(x[i], x[i]);
-		power = i % per_token ? _mm512_add_ps(power, v) : v;
+		power = i % per_token ? _mm512_fmadd_ps(x[i], x[i], power)
+				      : _mm512_mul_ps(x[i], x[i]);
 		if (i % per_token == per_token - 1)
 			ret_power[i / per_token] = power;
 	}

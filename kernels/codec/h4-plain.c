@@ -211,7 +211,7 @@ static void token_power(struct token *t, uint32_t dim)
 	for (uint32_t i = 0; i < LANES; i++)
 		lane[i] = t->x[i] * t->x[i];
 	for (uint32_t i = LANES; i < dim; i++)
-		lane[i % LANES] += t->x[i] * t->x[i];
+		lane[i % LANES] = fmaf(t->x[i], t->x[i], lane[i % LANES]);
 	t->power = lanes_fold(lane);
 	t->unit = t->power >= H4_TINY ? sqrtf(t->power) * H4_UNIT : 0;
 }
