@@ -550,3 +550,16 @@ uint64_t client_sealed(struct client *c, uint32_t window, uint32_t seed,
 	assert_int_equal(client_seal(c, handle, key, 0), 0);
 	return handle;
 }
+
+int client_persist(struct client *c, uint64_t handle)
+{
+	uint32_t n;
+	int r = SYN_MM_E_WAIT;
+
+	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
+		r = syn_mm_persist(c->session, &handle, 1);
+		if (!world_poll(c->world))
+			(void)usleep(20);
+	}
+	return r;
+}

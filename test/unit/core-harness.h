@@ -99,6 +99,9 @@ int client_seal(struct client *c, uint64_t handle, uint64_t key,
 int client_lookup(struct client *c, uint32_t window, uint64_t key,
 		  uint64_t *ret_handle, uint64_t *ret_miss);
 
+/* Waits until it is durable; else what PERSIST answers. */
+int client_persist(struct client *c, uint64_t handle);
+
 /* 0 and the address, or SYN_E_*. */
 int client_pin(struct client *c, uint64_t handle, uint32_t **ret);
 void client_unpin(struct client *c, uint64_t handle);

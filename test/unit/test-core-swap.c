@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pages in the swap file: out, in, found again, lost; and encoded ones. */
+/* Pages in the swap file: out, in, found again, lost. */
 #include "test/unit/core-harness.h"
 
 #include <errno.h>
@@ -96,19 +96,6 @@ static int check_at_last(struct client *c, uint64_t handle, uint32_t seed)
 	return r;
 }
 
-static int persist(struct client *c, uint64_t handle)
-{
-	uint32_t n;
-	int r = SYN_MM_E_WAIT;
-
-	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
-		r = syn_mm_persist(c->session, &handle, 1);
-		if (!world_poll(c->world))
-			(void)usleep(20);
-	}
-	return r;
-}
-
 /* ---- out and in --------------------------------------------------------- */
 
 /* More than HBM and host memory together: every byte comes back. */
@@ -201,7 +188,7 @@ static void test_found_again(void **state)
 	for (i = 0; i < 40; i++) {
 		handle = client_sealed(&s->client, 0, i * 3, i + 1);
 		if (i % 2)
-			assert_int_equal(persist(&s->client, handle), 0);
+			assert_int_equal(client_persist(&s->client, handle), 0);
 	}
 	swap_leave(s);
 	swap_join(s);
@@ -227,7 +214,7 @@ static void test_all_found_again(void **state)
 
 	for (i = 0; i < PAGES; i++) {
 		handle = client_sealed(&s->client, 0, i * 3, i + 1);
-		assert_int_equal(persist(&s->client, handle), 0);
+		assert_int_equal(client_persist(&s->client, handle), 0);
 		assert_int_equal(client_release(&s->client, handle), 0);
 	}
 	swap_leave(s);
@@ -246,7 +233,7 @@ static void test_other_domain_finds_nothing(void **state)
 	uint64_t handle = client_sealed(&s->client, 0, 5, 1);
 	uint64_t miss;
 
-	assert_int_equal(persist(&s->client, handle), 0);
+	assert_int_equal(client_persist(&s->client, handle), 0);
 	swap_leave(s);
 	swap_join(s);
 	client_open(&other, &s->world, 2);
@@ -274,7 +261,7 @@ static void test_power_cut(void **state)
 		for (i = 0; i < 8; i++) {
 			handle = client_sealed(&s->client, 0, key + i,
 					       key + i + 1);
-			assert_int_equal(persist(&s->client, handle), 0);
+			assert_int_equal(client_persist(&s->client, handle), 0);
 		}
 		syn_simdisk_cut(s->sim);
 		client_close(&s->client);
@@ -306,17 +293,18 @@ static void test_persist_refusals(void **state)
 	struct syn_disk *disk = s->world.mm->disk;
 
 	assert_int_equal(client_seal(&s->client, dup, 9, 0), SYN_E_DUP);
-	assert_int_equal(persist(&s->client, full), -ENOKEY);
-	assert_int_equal(persist(&s->client, dup), -ENOKEY);
-	assert_int_equal(persist(&s->client, one + (1ull << 32)), -ESTALE);
+	assert_int_equal(client_persist(&s->client, full), -ENOKEY);
+	assert_int_equal(client_persist(&s->client, dup), -ENOKEY);
+	assert_int_equal(client_persist(&s->client, one + (1ull << 32)),
+			 -ESTALE);
 	s->world.mm->disk = NULL;
-	assert_int_equal(persist(&s->client, one), -ENODEV);
+	assert_int_equal(client_persist(&s->client, one), -ENODEV);
 	s->world.mm->disk = disk;
 	assert_int_equal(syn_mm_persist(s->client.session, &one, 0), -EINVAL);
 	assert_int_equal(
 		syn_mm_persist(s->client.session, &one, SYN_BATCH_MAX + 1),
 		-EINVAL);
-	assert_int_equal(persist(&s->client, one), 0);
+	assert_int_equal(client_persist(&s->client, one), 0);
 }
 
 /* Pinned, it is resident all the while. */
@@ -327,7 +315,7 @@ static void test_persist_pinned(void **state)
 	uint32_t *at;
 
 	assert_int_equal(client_pin(&s->client, handle, &at), 0);
-	assert_int_equal(persist(&s->client, handle), 0);
+	assert_int_equal(client_persist(&s->client, handle), 0);
 	assert_int_equal(client_state(&s->client, handle), SYN_PTE_RESIDENT);
 	assert_int_equal(*at, 4);
 	client_unpin(&s->client, handle);
@@ -433,7 +421,7 @@ static void test_flips(void **state)
 
 		for (i = 0; i < 20; i++) {
 			handle = client_sealed(&s->client, 0, turn + i, i + 1);
-			assert_int_equal(persist(&s->client, handle), 0);
+			assert_int_equal(client_persist(&s->client, handle), 0);
 		}
 		swap_leave(s);
 		for (i = 0; i < 200; i++) {
@@ -496,317 +484,7 @@ static void test_all_full(void **state)
 	assert_int_equal(world_stat(&s->world).nr_pages, 0);
 }
 
-/* ---- encoded pages ------------------------------------------------------ */
-
-#define H4_PAGES 40u
-
-struct h4_world {
-	struct syn_simdisk *sim;
-	struct world world;
-	struct client client;
-	uint32_t space;
-};
-
-static void h4_join(struct h4_world *h)
-{
-	struct syn_mm_config config = {
-		.hbm_bytes = 4 * MIB,
-		.host_bytes = 4 * MIB,
-		.max_pages = 512,
-		.max_sessions = 4,
-		.low_permille = 100,
-		.high_permille = 250,
-		.codec = SYN_CODEC_H4,
-	};
-	struct syn_msg_space_reply reply;
-	struct syn_msg_space msg;
-	const char *why = "";
-
-	world_open_swap(&h->world, &config, h->sim);
-	/* 128 KiB a page, 34 KiB encoded. */
-	space_fill(&msg, 128, 2, 128);
-	msg.component[0].codec = SYN_CODEC_H4;
-	msg.component[1].codec = SYN_CODEC_H4;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 0);
-	h->space = reply.space;
-	client_open(&h->client, &h->world, 1);
-	(void)client_window(&h->client, h->space, 8);
-}
-
-static int h4_setup(void **state)
-{
-	struct h4_world *h = calloc(1, sizeof(*h));
-
-	assert_non_null(h);
-	assert_int_equal(syn_simdisk_new(&h->sim, 2 * MIB, 8, 7), 0);
-	h4_join(h);
-	*state = h;
-	return 0;
-}
-
-/* Without a swap file. */
-static int h4_setup_bare(void **state)
-{
-	struct h4_world *h = calloc(1, sizeof(*h));
-
-	assert_non_null(h);
-	h4_join(h);
-	*state = h;
-	return 0;
-}
-
-static int h4_teardown(void **state)
-{
-	struct h4_world *h = *state;
-
-	client_close(&h->client);
-	world_close(&h->world);
-	assert_null(syn_simdisk_free(h->sim));
-	free(h);
-	return 0;
-}
-
-/* Small finite numbers of both signs: fp16 between 2^-2 and 2. */
-static uint16_t h4_number(uint32_t seed, uint32_t i)
-{
-	uint32_t x = (seed + i) * 2654435761u;
-
-	return (uint16_t)((x >> 31 << 15) | (0x3400 + (x >> 16) % 0xc00));
-}
-
-static uint64_t h4_page(struct h4_world *h, uint32_t seed, bool nan)
-{
-	uint16_t *number;
-	uint32_t *at;
-	uint64_t handle;
-	uint32_t i;
-
-	assert_int_equal(client_lease(&h->client, 0, 1, &handle), 0);
-	assert_int_equal(client_pin(&h->client, handle, &at), 0);
-	number = (uint16_t *)at;
-	for (i = 0; i < 65536; i++)
-		number[i] = h4_number(seed, i);
-	if (nan)
-		number[40000] = 0x7e00;
-	client_unpin(&h->client, handle);
-	assert_int_equal(client_commit(&h->client, handle, 128), 0);
-	return handle;
-}
-
-/* How many numbers of the page differ from what was written. */
-static uint32_t h4_differ(struct h4_world *h, uint64_t handle, uint32_t seed)
-{
-	const uint16_t *number;
-	uint32_t differ = 0;
-	uint32_t *at;
-	uint32_t i;
-
-	assert_int_equal(client_load(&h->client, handle, &at), 0);
-	number = (const uint16_t *)at;
-	for (i = 0; i < 65536; i++)
-		differ += number[i] != h4_number(seed, i);
-	client_unpin(&h->client, handle);
-	return differ;
-}
-
-static void h4_push(struct h4_world *h)
-{
-	uint32_t i;
-
-	for (i = 0; i < H4_PAGES; i++)
-		(void)h4_page(h, 1000 + i, false);
-	world_settle(&h->world);
-}
-
-/* What leaves HBM is encoded once, and then stays as it is. */
-static void test_h4_leaves(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	uint32_t sums[4];
-	struct syn_rec_page *pg;
-
-	h4_push(h);
-	pg = client_page(&h->client, handle);
-	assert_int_equal(pg->codec, SYN_CODEC_H4);
-	assert_int_equal(pg->fidelity, 4);
-	memcpy(sums, pg->sum, sizeof(sums));
-	assert_true(syn_page_errors(h->world.mm, 0)[0]);
-	assert_true(h4_differ(h, handle, 1) > 60000);
-	h4_push(h);
-	assert_memory_equal(sums, pg->sum, sizeof(sums));
-	assert_true(h4_differ(h, handle, 1) > 60000);
-	assert_int_equal(world_stat(&h->world).sum_failures, 0);
-	world_audit(&h->world);
-}
-
-static void test_h4_anchor_stays_raw(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	struct syn_vec_advise advise = { .handle = handle,
-					 .advice = SYN_ADVISE_ANCHOR };
-
-	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
-	h4_push(h);
-	assert_int_equal(client_page(&h->client, handle)->codec,
-			 SYN_CODEC_RAW16);
-	assert_int_equal(h4_differ(h, handle, 1), 0);
-	advise.advice = SYN_ADVISE_COLD + 1;
-	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), -EINVAL);
-}
-
-/* What was copied raw for an anchor is not kept when it is none any more. */
-static void test_h4_anchor_no_more(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	struct syn_vec_advise advise = { .handle = handle,
-					 .advice = SYN_ADVISE_ANCHOR };
-
-	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
-	h4_push(h);
-	assert_int_equal(h4_differ(h, handle, 1), 0);
-	advise.advice = SYN_ADVISE_NORMAL;
-	assert_int_equal(syn_mm_advise(h->client.session, &advise, 1), 0);
-	h4_push(h);
-	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
-}
-
-static void test_h4_not_finite_stays_raw(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, true);
-
-	h4_push(h);
-	assert_int_equal(client_page(&h->client, handle)->codec,
-			 SYN_CODEC_RAW16);
-	assert_int_equal(world_stat(&h->world).raw_fallbacks, 1);
-	assert_int_equal(h4_differ(h, handle, 1), 1);
-}
-
-/* Sealed after it was encoded: the sums of its canonical bytes are no matter. */
-static void test_h4_sealed_late(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	uint64_t miss;
-
-	h4_push(h);
-	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
-	h4_push(h);
-	assert_true(h4_differ(h, handle, 1) > 60000);
-	assert_int_equal(client_lookup(&h->client, 0, 6, &handle, &miss), 0);
-	assert_int_equal(miss, SYN_MISS_FIDELITY);
-}
-
-/* Who asked for every bit keeps it, as long as the lease lasts. */
-static void test_h4_exact_lease(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	uint64_t exact;
-	uint64_t miss;
-
-	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
-	assert_int_equal(client_lookup(&h->client, 0, 6, &exact, &miss), 1);
-	h4_push(h);
-	assert_int_equal(h4_differ(h, exact, 1), 0);
-	assert_int_equal(client_release(&h->client, exact), 0);
-	world_settle(&h->world);
-}
-
-static void test_h4_found_again(void **state)
-{
-	struct h4_world *h = *state;
-	struct syn_vec_key key = { .key = { 6, ~6ull } };
-	uint64_t handle = h4_page(h, 1, false);
-	uint64_t miss;
-
-	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
-	assert_int_equal(persist(&h->client, handle), 0);
-	client_close(&h->client);
-	world_close(&h->world);
-	h4_join(h);
-	assert_int_equal(client_lookup(&h->client, 0, 6, &handle, &miss), 0);
-	assert_int_equal(miss, SYN_MISS_FIDELITY);
-	assert_int_equal(
-		syn_mm_lookup(h->client.session, 0, 4, &key, 1, &handle, &miss),
-		1);
-	assert_true(h4_differ(h, handle, 1) > 60000);
-	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
-}
-
-/* However short host memory is, no page is encoded from what it had lost. */
-static void test_h4_not_twice(void **state)
-{
-	struct h4_world *h = *state;
-	uint64_t handle = h4_page(h, 1, false);
-	struct syn_rec_page *pg;
-	uint64_t more[300];
-	uint16_t errors[4];
-	uint32_t *at;
-	uint32_t nr;
-	uint32_t i;
-
-	h4_push(h);
-	pg = client_page(&h->client, handle);
-	memcpy(errors, syn_page_errors(h->world.mm, 0), sizeof(errors));
-	assert_true(errors[0]);
-	assert_int_equal(client_load(&h->client, handle, &at), 0);
-	for (nr = 0; nr < 300; nr++) {
-		if (client_lease(&h->client, 0, 1, &more[nr]))
-			break;
-		assert_int_equal(client_commit(&h->client, more[nr], 128), 0);
-	}
-	assert_true(nr > 40 && nr < 300);
-	client_unpin(&h->client, handle);
-	for (i = 0; i < 40; i++)
-		assert_int_equal(client_release(&h->client, more[i]), 0);
-	world_settle(&h->world);
-	for (i = 0; i < 20; i++)
-		(void)h4_page(h, i, false);
-	assert_false(syn_page_is(pg, SYN_PAGE_F_HBM));
-	assert_memory_equal(errors, syn_page_errors(h->world.mm, 0),
-			    sizeof(errors));
-	assert_int_equal(world_stat(&h->world).sum_failures, 0);
-}
-
-static void test_h4_spaces(void **state)
-{
-	struct h4_world *h = *state;
-	struct syn_msg_space_reply reply;
-	struct syn_msg_space msg;
-	const char *why = "";
-
-	space_fill(&msg, 64, 2, 128);
-	msg.component[0].codec = SYN_CODEC_H4;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 -EINVAL);
-	space_fill(&msg, 128, 2, 96);
-	msg.component[0].codec = SYN_CODEC_H4;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 -EINVAL);
-	space_fill(&msg, 128, 2, 128);
-	msg.raw_head = 1;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 -EINVAL);
-	msg.component[0].codec = SYN_CODEC_H4;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 0);
-	msg.raw_tail = 2;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 -EINVAL);
-	msg.component[0].codec = SYN_CODEC_NR;
-	assert_int_equal(syn_mm_space_define(h->world.mm, &msg, &reply, &why),
-			 -EINVAL);
-}
-
 #define SWAP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define H4_TEST(name)                                                          \
-	cmocka_unit_test_setup_teardown(name, h4_setup, h4_teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -825,16 +503,6 @@ int main(void)
 		SWAP_TEST(test_read_fails),
 		SWAP_TEST(test_flips),
 		SWAP_TEST(test_all_full),
-		H4_TEST(test_h4_leaves),
-		H4_TEST(test_h4_anchor_stays_raw),
-		H4_TEST(test_h4_anchor_no_more),
-		H4_TEST(test_h4_not_finite_stays_raw),
-		H4_TEST(test_h4_sealed_late),
-		H4_TEST(test_h4_exact_lease),
-		H4_TEST(test_h4_found_again),
-		H4_TEST(test_h4_spaces),
-		cmocka_unit_test_setup_teardown(test_h4_not_twice,
-						h4_setup_bare, h4_teardown),
 	};
 
 	return test_main(tests);

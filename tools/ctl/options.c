@@ -253,18 +253,18 @@ static int command_parse(const char *const *words, struct syn_options *opts,
 	return usage("no command '%s'", name);
 }
 
-/* @words are two or less; NULL: there is none. */
+/* NULL ends @words. */
 static int swap_parse(const char *const *words, struct syn_options *opts)
 {
+	unsigned int most = opts->command == SYN_COMMAND_SWAP_CHECK ? 1 : 2;
+
+	if (words[0] && words[1] && words[most])
+		return usage("'%s' is one word too many", words[most]);
+	if (!words[0] || !words[most - 1])
+		return usage("%s takes a file%s", command_names[opts->command],
+			     most == 2 ? " and a size" : "");
 	opts->file = words[0];
-	if (opts->command == SYN_COMMAND_SWAP_CHECK) {
-		if (words[0] && !words[1])
-			return SYN_OPTIONS_RUN;
-		return usage("swap check takes a file");
-	}
-	if (!words[0] || !words[1])
-		return usage("swap init takes a file and a size");
-	if (syn_config_size(words[1], &opts->bytes) < 0)
+	if (most == 2 && syn_config_size(words[1], &opts->bytes) < 0)
 		return usage("swap init takes a size as in 64M or 2G, not '%s'",
 			     words[1]);
 	return SYN_OPTIONS_RUN;
