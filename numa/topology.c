@@ -247,11 +247,11 @@ static int cpus_allowed(struct bitmask *cpus, struct bitmask *allowed)
 	return nr;
 }
 
+/* Nothing to bind to; @numa may be NULL with a @node of -1. */
 static bool numa_one_node(const struct syn_numa *numa, int node)
 {
-	uint64_t nodes = numa->memory | numa->cpus;
-
-	return node < 0 || !numa->binds || !(nodes & (nodes - 1));
+	return node < 0 || !numa->binds ||
+	       syn_is_pow2(numa->memory | numa->cpus);
 }
 
 /* The CPUs of @node that this thread may run on, bound to them on request. */
