@@ -155,7 +155,7 @@ typedef int (*syn_disk_segment_fn)(void *ctx, uint32_t segment,
  * @name:	stable name.
  * @close:	waits for what was submitted.
  * @scan:	reads all heads; may block; called once, before anything is
- *		submitted.
+ *		submitted.  What it tells of outlives a power cut.
  * @mem_add:	@mem will be read from and written into; may register it.
  * @mem_del:	no more; nothing on it is in flight.
  * @submit:	queues all @nr or none (-EAGAIN); no order among them.

@@ -230,6 +230,11 @@ void syn_lists_update(struct syn_mm *mm, uint32_t page)
 	below_update(mm, page, LIST_NVME, nvme_wants(pg));
 }
 
+uint32_t syn_lists_warmer(const struct syn_mm *mm, uint32_t page)
+{
+	return *list_link(mm, page, LIST_NVME).next;
+}
+
 void syn_lists_leave(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];

@@ -33,6 +33,9 @@ bool syn_lists_loose(const struct syn_mm *mm, uint32_t page);
 /* SYN_LIST_* of its host frame. */
 uint32_t syn_lists_host(const struct syn_rec_page *pg);
 
+/* The next warmer page of its list in the swap file, or SYN_NONE. */
+uint32_t syn_lists_warmer(const struct syn_mm *mm, uint32_t page);
+
 /* Takes it off its list in HBM: its charge is about to change. */
 void syn_lists_leave(struct syn_mm *mm, uint32_t page);
 /* Moves it to the hot end, or the cold one, of the lists it is on. */

@@ -15,7 +15,9 @@
 #include "core/pool.h"
 #include "core/space.h"
 
-#define SWAP_REAP 64u /* completions taken at once */
+#define SWAP_REAP  64u /* completions taken at once */
+#define SWAP_READS 64u /* requests that only reads may have */
+#define SWAP_LOOK  64u /* pages looked at for one to make room */
 
 static struct syn_extent *slot_extent(const struct syn_mm *mm, uint32_t slot)
 {
@@ -176,36 +178,65 @@ static void segment_cut_done(struct syn_mm *mm, uint32_t slot, int status)
 
 /* ---- slots -------------------------------------------------------------- */
 
-/* What is above too, then what nobody leases. */
-static bool slot_reclaim(struct syn_mm *mm, struct syn_pool *pool,
-			 uint32_t session)
+/*
+ * A cold page of @lru that makes room for @domain: of the one that is furthest
+ * above its share, or its own.  @own: its own quota is what refuses.
+ */
+static uint32_t slot_victim(const struct syn_mm *mm, const struct syn_lru *lru,
+			    uint64_t bytes, uint32_t domain, bool own)
 {
-	uint32_t dup = pool->list[SYN_LIST_DUP].cold;
-	uint32_t cold = pool->list[SYN_LIST_COLD].cold;
+	uint32_t look = SWAP_LOOK;
+	uint64_t best_rank = 0;
+	uint32_t best = SYN_NONE;
+	uint32_t page;
 
-	if (dup != SYN_NONE)
-		syn_page_nvme_free(mm, dup);
-	else if (cold != SYN_NONE)
-		syn_page_evict(mm, cold, SYN_WHY_EVICTED, session);
-	else
-		return false;
-	return true;
+	for (page = lru->cold; page != SYN_NONE && look--;
+	     page = syn_lists_warmer(mm, page)) {
+		uint32_t other = mm->page[page].domain;
+		uint64_t rank = other == domain;
+
+		if (!rank && !own)
+			rank = syn_domain_rank(mm, SYN_TIER_NVME, other, bytes,
+					       domain, bytes);
+		if (rank <= best_rank)
+			continue;
+		best_rank = rank;
+		best = page;
+	}
+	return best;
+}
+
+/* What is above too, then what nobody leases. */
+static bool slot_reclaim(struct syn_mm *mm, const struct syn_pool *pool,
+			 uint32_t domain, bool own, uint32_t session)
+{
+	uint32_t page = slot_victim(mm, &pool->list[SYN_LIST_DUP],
+				    pool->frame_bytes, domain, own);
+
+	if (page != SYN_NONE) {
+		syn_page_nvme_free(mm, page);
+		return true;
+	}
+	page = slot_victim(mm, &pool->list[SYN_LIST_COLD], pool->frame_bytes,
+			   domain, own);
+	if (page != SYN_NONE)
+		syn_page_evict(mm, page, SYN_WHY_EVICTED, session);
+	return page != SYN_NONE;
 }
 
 static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
 		     uint32_t session, uint32_t *ret)
 {
 	int r = syn_pool_nvme_take(mm, pool, domain, ret);
+	bool own = r == -EDQUOT;
 
 	if (!r)
 		return 0;
-	if (pool->cutting)
+	if (pool->cutting && !own)
 		return SYN_SWAP_E_LATER;
-	if (r == -ENOSPC)
-		r = segment_cut(mm, pool);
-	if (r == SYN_SWAP_E_LATER)
-		return r;
-	if (!slot_reclaim(mm, pool, session) ||
+	if (!own && segment_cut(mm, pool) == SYN_SWAP_E_LATER)
+		return SYN_SWAP_E_LATER;
+	if (!slot_reclaim(mm, pool, domain, own, session) ||
 	    syn_pool_nvme_take(mm, pool, domain, ret))
 		return SYN_SWAP_E_FULL;
 	return 0;
@@ -285,7 +316,8 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
 
 	if (!pool)
 		return SYN_SWAP_E_FULL;
-	if (mm->now_ns < mm->swap_retry_ns || mm->swap_free == SYN_NONE)
+	if (mm->now_ns < mm->swap_retry_ns ||
+	    mm->nr_swaps >= SYN_SWAPS_MAX - SWAP_READS)
 		return SYN_SWAP_E_LATER;
 	/* First, so that making room does not take its copy away. */
 	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);

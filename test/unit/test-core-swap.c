@@ -321,6 +321,53 @@ static void test_persist_pinned(void **state)
 	client_unpin(&s->client, handle);
 }
 
+/* ---- whose slots go ----------------------------------------------------- */
+
+/* At its maximum a domain drops its own pages, and nobody else's. */
+static void test_own_quota(void **state)
+{
+	struct swap_world *s = *state;
+	const struct syn_quota quota = { 0, SYN_QUOTA_NONE, 20 * 32768 };
+	uint64_t handle[10];
+	struct client other;
+	uint32_t domain;
+	uint64_t miss;
+	uint32_t i;
+	uint32_t n;
+
+	client_open(&other, &s->world, 2);
+	(void)client_window(&other, s->space, SLOTS);
+	for (i = 0; i < 10; i++) {
+		handle[i] = client_sealed(&other, 0, i, i + 1);
+		assert_int_equal(client_persist(&other, handle[i]), 0);
+		assert_int_equal(client_release(&other, handle[i]), 0);
+	}
+	domain = s->client.session->cfg.domain;
+	assert_int_equal(
+		syn_mm_quota_set(s->world.mm, domain, SYN_TIER_NVME, &quota),
+		0);
+	for (i = 0; i < 60; i++) {
+		uint64_t own = client_sealed(&s->client, 0, i, 100 + i);
+
+		/* The one extent of host memory has to change hands first. */
+		for (n = 0; n < 1000 && client_persist(&s->client, own); n++) {
+			world_settle(&s->world);
+			client_extents(&other);
+		}
+		assert_true(n < 1000);
+		assert_int_equal(client_release(&s->client, own), 0);
+		world_audit(&s->world);
+	}
+	for (i = 0; i < 10; i++)
+		assert_int_equal(
+			client_lookup(&other, 0, i + 1, &handle[i], &miss), 1);
+	assert_int_equal(client_lookup(&s->client, 0, 100, &handle[0], &miss),
+			 0);
+	assert_int_equal(client_lookup(&s->client, 0, 159, &handle[0], &miss),
+			 1);
+	client_close(&other);
+}
+
 /* ---- a disk that fails -------------------------------------------------- */
 
 static void write_fails(struct swap_world *s, int error)
@@ -498,6 +545,7 @@ int main(void)
 		SWAP_TEST(test_power_cut),
 		SWAP_TEST(test_persist_refusals),
 		SWAP_TEST(test_persist_pinned),
+		SWAP_TEST(test_own_quota),
 		SWAP_TEST(test_no_space),
 		SWAP_TEST(test_write_fails),
 		SWAP_TEST(test_read_fails),
