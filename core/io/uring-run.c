@@ -22,12 +22,16 @@
 
 /* ---- the ring ----------------------------------------------------------- */
 
-/* What the kernel has of it: all of 6.1, less before. */
+/*
+ * What the kernel has of it: all since 6.1, less before.  Completions wait
+ * until we look for them, and the flag tells whether there is any.
+ */
 static int ring_init(struct io_uring *ring)
 {
 	static const unsigned int flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-		IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		0,
 	};
 	int r = -EINVAL;
@@ -127,10 +131,7 @@ static uint32_t job_free(const struct uring *u)
 	return i;
 }
 
-/*
- * From the caller: orders and ios.  Returns false when the thread shall end.
- * When nothing is left to be taken the caller has to wake the thread.
- */
+/* From the caller: orders and ios.  False when the thread shall end. */
 static bool uring_take(struct uring *u)
 {
 	bool more;
@@ -147,7 +148,6 @@ static bool uring_take(struct uring *u)
 		u->nr_jobs++;
 	}
 	more = !u->stop || u->nr_jobs;
-	u->asleep = u->in_head == u->in_tail;
 	(void)pthread_mutex_unlock(&u->lock);
 	return more;
 }
@@ -453,17 +453,29 @@ static bool uring_settle(struct uring *u)
 
 static void uring_enter(struct uring *u, bool wait)
 {
-	int r;
+	int r = 0;
 
 	if (syn_fault())
 		r = -EAGAIN;
 	else if (wait)
 		r = io_uring_submit_and_wait(&u->ring, 1);
-	else
-		r = io_uring_submit_and_get_events(&u->ring);
+	else if (io_uring_sq_ready(&u->ring))
+		r = io_uring_submit(&u->ring);
 	/* The kernel is short of something: tried again with the next turn. */
 	if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
 		(void)usleep(1000);
+}
+
+/* Sleep is announced after a last look, so whoever submits then wakes us. */
+static bool uring_may_sleep(struct uring *u)
+{
+	bool empty;
+
+	(void)pthread_mutex_lock(&u->lock);
+	empty = u->in_head == u->in_tail;
+	u->asleep = empty;
+	(void)pthread_mutex_unlock(&u->lock);
+	return empty || u->nr_jobs == URING_JOBS;
 }
 
 static int uring_start(struct uring *u)
@@ -489,7 +501,8 @@ void *uring_main(void *arg)
 		struct uring_job *job;
 
 		uring_issue(u);
-		uring_enter(u, !busy && !job_to_sum(u));
+		busy = busy || job_to_sum(u);
+		uring_enter(u, !busy && uring_may_sleep(u));
 		uring_collect(u);
 		job = job_to_sum(u);
 		if (job)

@@ -26,6 +26,7 @@ static const struct {
 	{ "idle", "context switches with 256 idle sessions", syn_bench_idle },
 	{ "record", "bytes of records a page", syn_bench_record },
 	{ "codec", "16-bit elements through codec h4", syn_bench_codec },
+	{ "swap", "reads of swap slots against fio", syn_bench_swap },
 };
 
 /**
