@@ -308,6 +308,17 @@ void syn_form_time(uint64_t ns, char *ret)
 			       s / 3600 % 24);
 }
 
+static void text_of_limit(const struct syn_column *column, const void *record,
+			  char *ret)
+{
+	uint64_t bytes = syn_column_value(column, record);
+
+	if (syn_form_empty(column->form, bytes))
+		(void)snprintf(ret, SYN_FORM_TEXT_MAX, "none");
+	else
+		syn_form_bytes(bytes, ret);
+}
+
 /* What a terminal could take for a command becomes a question mark. */
 static void text_of_name(const struct syn_column *column, const void *record,
 			 char *ret)
@@ -380,12 +391,8 @@ void syn_column_text(const struct syn_column *column, const void *record,
 		text_of_key(column, record, ret);
 		return;
 	case SYN_FORM_LIMIT:
-		if (syn_form_empty(column->form,
-				   syn_column_value(column, record))) {
-			(void)snprintf(ret, SYN_FORM_TEXT_MAX, "none");
-			return;
-		}
-		/* fallthrough */
+		text_of_limit(column, record, ret);
+		return;
 	case SYN_FORM_BYTES:
 		syn_form_bytes(syn_column_value(column, record), ret);
 		return;
