@@ -1,20 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs synapse-bench and keeps what it printed, with the machine and the day:
-# record.sh BUILD-DIR [OPTION]... writes Documentation/benchmarks/
-# <date>-first-light.txt; options go to synapse-bench.
+# record.sh BUILD-DIR NAME [OPTION]... writes Documentation/benchmarks/
+# <date>-NAME.txt; options go to synapse-bench.
 set -eu
 
-if [ $# -lt 1 ]; then
-	echo "usage: $0 BUILD-DIR [OPTION]..." >&2
+if [ $# -lt 2 ]; then
+	echo "usage: $0 BUILD-DIR NAME [OPTION]..." >&2
 	exit 2
 fi
 build=$1
-shift
+name=$2
+shift 2
 root=$(cd "$(dirname "$0")/../.." && pwd)
 bench=tools/bench/synapse-bench
 synapsed=tools/synapsed/synapsed
-out=$root/Documentation/benchmarks/$(date +%F)-first-light.txt
+out=$root/Documentation/benchmarks/$(date +%F)-$name.txt
 tmp=$(mktemp)
 trap 'rm -f "$tmp"' EXIT
 
@@ -33,7 +34,7 @@ commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo none)
 	echo
 } >"$tmp"
 cd "$build"
-timeout 600 "./$bench" --synapsed "$synapsed" "$@" >>"$tmp"
+timeout 900 "./$bench" --synapsed "$synapsed" "$@" >>"$tmp"
 mkdir -p "${out%/*}"
 cp "$tmp" "$out"
 chmod 644 "$out"
