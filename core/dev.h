@@ -4,7 +4,7 @@
  *
  * Owned by core, implemented in kernels/ (host emulation today, CUDA beside
  * it), chosen in tools/.  Calls on one device come from the control thread;
- * a backend runs its copies on a thread of its own and tells by an eventfd.
+ * a backend runs its copies on threads of its own and tells by an eventfd.
  */
 #ifndef SYN_CORE_DEV_H
 #define SYN_CORE_DEV_H
@@ -70,7 +70,7 @@ struct syn_copy {
  * struct syn_copy_done - how it ended.
  * @cookie:	as given.
  * @status:	0.  -EIO: the device failed or is lost.  -EDOM: @encode was asked
- *		for and a number is not finite; nothing was written.
+ *		for and a number is not finite; what is at @dst means nothing.
  */
 struct syn_copy_done {
 	uint64_t cookie;

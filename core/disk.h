@@ -92,7 +92,8 @@ struct syn_disk_head {
 };
 SYN_ABI_SIZE(struct syn_disk_head, SYN_DISK_BLOCK);
 
-#define SYN_DISK_HEAD_SEALED 1u /* found again after a restart */
+#define SYN_DISK_HEAD_SEALED  1u /* found again after a restart */
+#define SYN_DISK_HEAD_DURABLE 2u /* written so that it outlives a power cut */
 
 #define SYN_DISK_READ	1
 #define SYN_DISK_WRITE	2
@@ -155,7 +156,7 @@ typedef int (*syn_disk_segment_fn)(void *ctx, uint32_t segment,
  * @name:	stable name.
  * @close:	waits for what was submitted.
  * @scan:	reads all heads; may block; called once, before anything is
- *		submitted.  What it tells of outlives a power cut.
+ *		submitted.
  * @mem_add:	@mem will be read from and written into; may register it.
  * @mem_del:	no more; nothing on it is in flight.
  * @submit:	queues all @nr or none (-EAGAIN); no order among them.

@@ -5,8 +5,8 @@
  * First its entries show LEAVING, then the pin counts are read: any count, and
  * it is restored.  All zero: once the lessees' timelines have drained, a page
  * with a copy below just gives its slot up, another is copied to a host frame
- * and summed, or encoded on the way.  A page that was summed before must have the same sums, or it
- * is lost.
+ * and summed, or encoded on the way.  A page that was summed before must have
+ * the same sums, or it is lost.
  *
  * A fault that comes meanwhile takes LEAVING back: the copy only reads the
  * slot, and the page is immutable; what was copied stays as a duplicate.

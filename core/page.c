@@ -215,6 +215,29 @@ uint32_t syn_page_tier(const struct syn_rec_page *pg)
 	return syn_page_is(pg, SYN_PAGE_F_NVME) ? SYN_TIER_NVME : 0;
 }
 
+/* ---- ready points ------------------------------------------------------- */
+
+bool syn_page_passed(const struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	const struct syn_session *s;
+
+	if (syn_page_is(pg, SYN_PAGE_F_READY))
+		return true;
+	s = mm->session[pg->ready_session];
+	return syn_load_acquire(&s->cfg.timeline[pg->ready_timeline].done) >=
+	       pg->ready_value;
+}
+
+bool syn_page_ready(struct syn_mm *mm, uint32_t page)
+{
+	bool passed = syn_page_passed(mm, page);
+
+	if (passed && !syn_page_is(&mm->page[page], SYN_PAGE_F_READY))
+		syn_page_change(mm, page, SYN_PAGE_F_READY, 0);
+	return passed;
+}
+
 /* ---- sums --------------------------------------------------------------- */
 
 uint32_t *syn_page_sums(struct syn_mm *mm, uint32_t page)
@@ -325,8 +348,10 @@ uint32_t syn_page_restore(struct syn_mm *mm, struct syn_pool *pool,
 	pg->tokens = head->tokens;
 	pg->codec = (uint8_t)head->codec;
 	pg->fidelity = (uint8_t)head->fidelity;
-	pg->flags = SYN_PAGE_F_NVME | SYN_PAGE_F_DURABLE | SYN_PAGE_F_KEYED |
-		    SYN_PAGE_F_SUMS | SYN_PAGE_F_READY;
+	pg->flags = SYN_PAGE_F_NVME | SYN_PAGE_F_KEYED | SYN_PAGE_F_SUMS |
+		    SYN_PAGE_F_READY;
+	if (head->flags & SYN_DISK_HEAD_DURABLE)
+		pg->flags |= SYN_PAGE_F_DURABLE;
 	memcpy(syn_page_sums(mm, page), head->sum, nr_tiles * sizeof(uint32_t));
 	memcpy(syn_page_errors(mm, page), head->error,
 	       nr_tiles * sizeof(uint16_t));

@@ -47,6 +47,10 @@ uint32_t syn_page_slot_detach(struct syn_mm *mm, uint32_t page);
 void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session);
 /* The charged session has given up its lease: somebody else's, or nobody's. */
 void syn_page_recharge(struct syn_mm *mm, uint32_t page);
+/* The ready point of a sealed page has passed; the second notes it. */
+bool syn_page_passed(const struct syn_mm *mm, uint32_t page);
+bool syn_page_ready(struct syn_mm *mm, uint32_t page);
+
 /* Its sums, space->nr_tiles of them. */
 uint32_t *syn_page_sums(struct syn_mm *mm, uint32_t page);
 /* What its tiles have lost, as many; nothing is there while it is raw. */

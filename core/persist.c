@@ -63,7 +63,8 @@ static int persist_one(struct syn_session *s, uint32_t page)
 		return r == SYN_SWAP_E_FULL ? SYN_E_BACKPRESSURE
 					    : SYN_MM_E_WAIT;
 	}
-	if (!syn_page_is(pg, SYN_PAGE_F_HBM))
+	/* Encoded again it would lose more: its slot has what is to be written. */
+	if (!syn_page_is(pg, SYN_PAGE_F_HBM) || pg->codec != SYN_CODEC_RAW16)
 		return persist_read(s, page);
 	r = syn_move_copy(mm, page, s->cfg.id);
 	return r == SYN_MOVE_E_FULL ? SYN_E_BACKPRESSURE : SYN_MM_E_WAIT;

@@ -88,27 +88,6 @@ bool syn_drain_done(const struct syn_session *session, uint16_t epoch)
 
 /* ---- ready points ------------------------------------------------------- */
 
-bool syn_page_passed(const struct syn_mm *mm, uint32_t page)
-{
-	const struct syn_rec_page *pg = &mm->page[page];
-	const struct syn_session *s;
-
-	if (syn_page_is(pg, SYN_PAGE_F_READY))
-		return true;
-	s = mm->session[pg->ready_session];
-	return syn_load_acquire(&s->cfg.timeline[pg->ready_timeline].done) >=
-	       pg->ready_value;
-}
-
-bool syn_page_ready(struct syn_mm *mm, uint32_t page)
-{
-	bool passed = syn_page_passed(mm, page);
-
-	if (passed && !syn_page_is(&mm->page[page], SYN_PAGE_F_READY))
-		syn_page_change(mm, page, SYN_PAGE_F_READY, 0);
-	return passed;
-}
-
 /*
  * The sealer's lease ends and nothing of it is outstanding: either the ready
  * point has passed, or it never will.

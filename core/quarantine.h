@@ -42,8 +42,4 @@ bool syn_quarantine_poll(struct syn_mm *mm);
 /* The process has exited: everything of @session comes free. */
 void syn_quarantine_end(struct syn_session *session);
 
-/* The ready point of a sealed page has passed; the second notes it. */
-bool syn_page_passed(const struct syn_mm *mm, uint32_t page);
-bool syn_page_ready(struct syn_mm *mm, uint32_t page);
-
 #endif

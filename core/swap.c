@@ -224,8 +224,33 @@ static bool slot_reclaim(struct syn_mm *mm, const struct syn_pool *pool,
 	return page != SYN_NONE;
 }
 
+/*
+ * Slots of another size come free, of the pool that has most segments.  Pages
+ * are written next to each other, so the coldest empty whole segments.
+ */
+static bool slot_reclaim_others(struct syn_mm *mm, const struct syn_pool *pool,
+				uint32_t domain, uint32_t session)
+{
+	const struct syn_pool *most = NULL;
+	uint32_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		const struct syn_pool *other = mm->pool[i];
+
+		if (other && other != pool && other->tier == SYN_TIER_NVME &&
+		    (!most || other->nr_extents > most->nr_extents))
+			most = other;
+	}
+	while (most && nr < SWAP_LOOK &&
+	       slot_reclaim(mm, most, domain, false, session))
+		nr++;
+	return nr;
+}
+
+/* @leased: somebody needs the page, so that what nobody does may go for it. */
 static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
-		     uint32_t session, uint32_t *ret)
+		     bool leased, uint32_t session, uint32_t *ret)
 {
 	int r = syn_pool_nvme_take(mm, pool, domain, ret);
 	bool own = r == -EDQUOT;
@@ -236,10 +261,12 @@ static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
 		return SYN_SWAP_E_LATER;
 	if (!own && segment_cut(mm, pool) == SYN_SWAP_E_LATER)
 		return SYN_SWAP_E_LATER;
-	if (!slot_reclaim(mm, pool, domain, own, session) ||
-	    syn_pool_nvme_take(mm, pool, domain, ret))
-		return SYN_SWAP_E_FULL;
-	return 0;
+	if (slot_reclaim(mm, pool, domain, own, session) &&
+	    !syn_pool_nvme_take(mm, pool, domain, ret))
+		return 0;
+	if (!own && leased && slot_reclaim_others(mm, pool, domain, session))
+		return segment_cut(mm, pool);
+	return SYN_SWAP_E_FULL;
 }
 
 /* The medium failed there: it stays in use, by nobody. */
@@ -254,7 +281,7 @@ static void slot_retire(struct syn_mm *mm, uint32_t domain, uint32_t slot,
 
 /* ---- out ---------------------------------------------------------------- */
 
-static void head_fill(struct syn_mm *mm, uint32_t page,
+static void head_fill(struct syn_mm *mm, uint32_t page, bool durable,
 		      struct syn_disk_head *ret)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
@@ -262,10 +289,11 @@ static void head_fill(struct syn_mm *mm, uint32_t page,
 	const struct syn_rec_domain *domain = &mm->rec_domain[pg->domain];
 	bool sealed = pg->state == SYN_PAGE_SEALED &&
 		      syn_page_is(pg, SYN_PAGE_F_KEYED) &&
-		      syn_page_is(pg, SYN_PAGE_F_READY);
+		      syn_page_ready(mm, page);
 
 	*ret = (struct syn_disk_head){
-		.flags = sealed ? SYN_DISK_HEAD_SEALED : 0,
+		.flags = (sealed ? SYN_DISK_HEAD_SEALED : 0) |
+			 (durable ? SYN_DISK_HEAD_DURABLE : 0),
 		.sequence = ++mm->swap_sequence,
 		.key = { pg->key[0], pg->key[1] },
 		.domain = { domain->identity[0], domain->identity[1] },
@@ -321,8 +349,8 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
 		return SYN_SWAP_E_LATER;
 	/* First, so that making room does not take its copy away. */
 	syn_page_change(mm, page, SYN_PAGE_F_IO, 0);
-	r = slot_take(mm, pool, pg->domain, swap_session(mm, page, session),
-		      &what.slot);
+	r = slot_take(mm, pool, pg->domain, pg->lessee != SYN_NONE,
+		      swap_session(mm, page, session), &what.slot);
 	i = r ? SYN_NONE : swap_record(mm, &what);
 	if (r || i == SYN_NONE) {
 		if (!r)
@@ -330,7 +358,7 @@ int syn_swap_out(struct syn_mm *mm, uint32_t page, bool durable,
 		syn_page_change(mm, page, 0, SYN_PAGE_F_IO);
 		return r ? r : SYN_SWAP_E_LATER;
 	}
-	head_fill(mm, page, &mm->swap_head[i]);
+	head_fill(mm, page, durable, &mm->swap_head[i]);
 	SYN_PROBE(swap_out_begin, page, slot_name(mm, what.slot),
 		  stored_bytes(mm, pg));
 	if (!swap_submit(mm, i))
@@ -634,11 +662,11 @@ static int found_head(void *ctx, const struct syn_disk_head *head)
 	uint32_t space;
 	uint32_t page;
 
-	if (!ext || ext->ordinal != head->segment || found_domain(scan, head) ||
+	mm->swap_sequence = syn_max(mm->swap_sequence, head->sequence);
+	if (!ext || found_domain(scan, head) ||
 	    syn_space_restore(mm, head, &space) ||
 	    !found_fits(mm, ext, space, head))
 		return 0;
-	mm->swap_sequence = syn_max(mm->swap_sequence, head->sequence);
 	if (!found_younger(mm, scan->domain, space, head) ||
 	    found_pool(scan, space) ||
 	    syn_domain_charge(mm, scan->domain, SYN_TIER_NVME,
@@ -646,10 +674,11 @@ static int found_head(void *ctx, const struct syn_disk_head *head)
 		return 0;
 	page = syn_page_restore(mm, scan->pool, head,
 				SYN_FRAME(ext->mem.id, head->frame));
+	/* More pages than records: those that fit are served. */
 	if (page == SYN_NONE) {
 		syn_domain_uncharge(mm, scan->domain, SYN_TIER_NVME,
 				    ext->pool->frame_bytes);
-		return -ENOSPC;
+		return 0;
 	}
 	syn_extent_use(mm, ext, head->frame);
 	ext->crc[head->frame] = head->data_crc;
@@ -681,8 +710,7 @@ int syn_swap_start(struct syn_mm *mm)
 	if (!mm->disk)
 		return 0;
 	r = mm->disk->ops->scan(mm->disk, found_segment, found_head, &scan);
-	/* More pages than records: those that fit are served. */
-	if (r && r != -ENOSPC)
+	if (r)
 		return r;
 	found_settle(mm);
 	return 0;

@@ -146,11 +146,15 @@ campaign() {
 	else
 		fail "campaign"
 	fi
-	if build/gcc/test/sys/campaign-tsunami --seconds 60; then
+	rm -f build/tsunami.swap
+	if build/gcc/tools/ctl/synapsectl swap init build/tsunami.swap 64M &&
+		build/gcc/test/sys/campaign-tsunami --seconds 60 \
+			--nvme build/tsunami.swap; then
 		count 1 0 0
 	else
 		fail "tsunami"
 	fi
+	rm -f build/tsunami.swap
 }
 
 ./tools/deps.sh build check ${full:+vm}

@@ -310,8 +310,6 @@ int syn_simdisk_open(struct syn_simdisk *sim, struct syn_disk **ret)
 				 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (sim->event < 0)
 		return -errno;
-	memcpy(sim->medium, sim->cache, sim->bytes);
-	memset(sim->dirty, 0, sim->bytes / SIM_SECTOR * sizeof(*sim->dirty));
 	sim->is_open = true;
 	sim->is_dead = false;
 	*ret = &sim->disk;

@@ -25,7 +25,7 @@ int syn_simdisk_new(struct syn_simdisk **ret, uint64_t segment_bytes,
 /* Not while a disk is open.  Takes NULL, returns NULL. */
 struct syn_simdisk *syn_simdisk_free(struct syn_simdisk *sim);
 
-/* Syncs what an earlier one left in the cache.  -EBUSY: one is open. */
+/* -EBUSY: one is open. */
 int syn_simdisk_open(struct syn_simdisk *sim, struct syn_disk **ret);
 
 /* The @nth operation from now on ends with @error: -EIO, -ENOSPC; 0: none. */

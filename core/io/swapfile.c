@@ -417,9 +417,6 @@ int syn_swapfile_open(const char *path, struct syn_disk **ret, char *ret_why)
 		r = file_lock(fd, ret_why, path);
 	if (!r)
 		r = super_read(fd, block, ret_why, path);
-	/* Not all of what is there was asked to be durable when it was written. */
-	if (!r && (syn_fault() || fdatasync(fd) < 0))
-		r = refuse_errno(ret_why, -EIO, path);
 	if (!r)
 		r = disk_open(fd, block, ret, ret_why, path);
 	free(block);

@@ -6,6 +6,7 @@
 
 #include "core/disk.h"
 #include "core/page.h"
+#include "core/swap.h"
 
 #define H4_PAGES 40u
 
@@ -247,6 +248,32 @@ static void test_h4_found_again(void **state)
 	assert_int_equal(client_page(&h->client, handle)->codec, SYN_CODEC_H4);
 }
 
+/* Of a resident page the slot is written again, never what was decoded. */
+static void test_h4_persist_resident(void **state)
+{
+	struct h4_world *h = *state;
+	uint64_t handle = h4_page(h, 1, false);
+	struct syn_rec_page *pg;
+	uint32_t *at;
+
+	assert_int_equal(client_seal(&h->client, handle, 6, 0), 0);
+	h4_push(h);
+	pg = client_page(&h->client, handle);
+	while (!syn_page_is(pg, SYN_PAGE_F_NVME)) {
+		(void)syn_swap_out(h->world.mm, 0, false, SYN_NONE);
+		world_settle(&h->world);
+	}
+	assert_int_equal(client_load(&h->client, handle, &at), 0);
+	world_settle(&h->world);
+	/* What happens when host memory is short. */
+	assert_int_equal(syn_lists_host(pg), SYN_LIST_DUP);
+	syn_page_host_free(h->world.mm, 0);
+	assert_int_equal(client_persist(&h->client, handle), 0);
+	assert_int_equal(pg->state, SYN_PAGE_SEALED);
+	assert_int_equal(world_stat(&h->world).sum_failures, 0);
+	client_unpin(&h->client, handle);
+}
+
 /* However short host memory is, no page is encoded from what it had lost. */
 static void test_h4_not_twice(void **state)
 {
@@ -325,6 +352,7 @@ int main(void)
 		H4_TEST(test_h4_sealed_late),
 		H4_TEST(test_h4_exact_lease),
 		H4_TEST(test_h4_found_again),
+		H4_TEST(test_h4_persist_resident),
 		H4_TEST(test_h4_spaces),
 		cmocka_unit_test_setup_teardown(test_h4_not_twice,
 						h4_setup_bare, h4_teardown),

@@ -321,6 +321,25 @@ static void test_persist_pinned(void **state)
 	client_unpin(&s->client, handle);
 }
 
+static uint64_t swapped_page(struct swap_world *s, uint64_t key)
+{
+	uint64_t handle = client_sealed(&s->client, 0, 123, key);
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(client_release(&s->client,
+						client_full(&s->client, 0, i)),
+				 0);
+	for (i = 0; i < PAGES; i++)
+		(void)client_full(&s->client, 0, i);
+	world_settle(&s->world);
+	assert_true(
+		syn_page_is(client_page(&s->client, handle), SYN_PAGE_F_NVME));
+	assert_false(syn_page_is(client_page(&s->client, handle),
+				 SYN_PAGE_F_HBM | SYN_PAGE_F_HOST));
+	return handle;
+}
+
 /* ---- whose slots go ----------------------------------------------------- */
 
 /* At its maximum a domain drops its own pages, and nobody else's. */
@@ -366,6 +385,63 @@ static void test_own_quota(void **state)
 	assert_int_equal(client_lookup(&s->client, 0, 159, &handle[0], &miss),
 			 1);
 	client_close(&other);
+}
+
+/* Full of slots of one size that nobody needs, it takes those of another. */
+static void test_other_size(void **state)
+{
+	struct swap_world *s = *state;
+	struct client other;
+	uint64_t handle;
+	uint64_t miss;
+	uint32_t i;
+	uint32_t n;
+
+	for (i = 0; i < 440; i++) {
+		handle = client_sealed(&s->client, 0, i, i + 1);
+		assert_int_equal(client_persist(&s->client, handle), 0);
+		assert_int_equal(client_release(&s->client, handle), 0);
+	}
+	world_settle(&s->world);
+	client_open(&other, &s->world, 1);
+	(void)client_window(&other, world_space(&s->world, 128, 2, 64), 8);
+	for (i = 0; i < 120; i++) {
+		for (n = 0; client_lease(&other, 0, 1, &handle); n++) {
+			assert_true(n < 1000);
+			world_settle(&s->world);
+			client_extents(&s->client);
+			client_extents(&other);
+		}
+		client_write(&other, handle, i);
+		assert_int_equal(client_commit(&other, handle, 128), 0);
+	}
+	world_audit(&s->world);
+	assert_int_equal(client_lookup(&s->client, 0, 1, &handle, &miss), 0);
+	client_close(&other);
+}
+
+/* What was written without a promise has none after a restart. */
+static void test_restart_promises_nothing(void **state)
+{
+	struct swap_world *s = *state;
+	uint64_t handle = swapped_page(s, 5);
+	uint64_t miss;
+
+	assert_false(syn_page_is(client_page(&s->client, handle),
+				 SYN_PAGE_F_DURABLE));
+	swap_leave(s);
+	swap_join(s);
+	assert_int_equal(client_lookup(&s->client, 0, 5, &handle, &miss), 1);
+	assert_false(syn_page_is(client_page(&s->client, handle),
+				 SYN_PAGE_F_DURABLE));
+	assert_int_equal(client_persist(&s->client, handle), 0);
+	assert_true(syn_page_is(client_page(&s->client, handle),
+				SYN_PAGE_F_DURABLE));
+	swap_leave(s);
+	swap_join(s);
+	assert_int_equal(client_lookup(&s->client, 0, 5, &handle, &miss), 1);
+	assert_true(syn_page_is(client_page(&s->client, handle),
+				SYN_PAGE_F_DURABLE));
 }
 
 /* ---- a disk that fails -------------------------------------------------- */
@@ -416,25 +492,6 @@ static void test_write_fails(void **state)
 	assert_true(retired);
 	assert_int_equal(world_tier(&s->world, SYN_TIER_NVME).used_bytes,
 			 retired * 32768);
-}
-
-static uint64_t swapped_page(struct swap_world *s, uint64_t key)
-{
-	uint64_t handle = client_sealed(&s->client, 0, 123, key);
-	uint32_t i;
-
-	for (i = 0; i < PAGES; i++)
-		assert_int_equal(client_release(&s->client,
-						client_full(&s->client, 0, i)),
-				 0);
-	for (i = 0; i < PAGES; i++)
-		(void)client_full(&s->client, 0, i);
-	world_settle(&s->world);
-	assert_true(
-		syn_page_is(client_page(&s->client, handle), SYN_PAGE_F_NVME));
-	assert_false(syn_page_is(client_page(&s->client, handle),
-				 SYN_PAGE_F_HBM | SYN_PAGE_F_HOST));
-	return handle;
 }
 
 /* A read that fails is a miss, once; the slot is not used again. */
@@ -546,6 +603,8 @@ int main(void)
 		SWAP_TEST(test_persist_refusals),
 		SWAP_TEST(test_persist_pinned),
 		SWAP_TEST(test_own_quota),
+		SWAP_TEST(test_other_size),
+		SWAP_TEST(test_restart_promises_nothing),
 		SWAP_TEST(test_no_space),
 		SWAP_TEST(test_write_fails),
 		SWAP_TEST(test_read_fails),

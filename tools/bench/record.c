@@ -45,7 +45,7 @@ static int record_run(struct syn_bench *bench, struct syn_mm_config *config)
 {
 	const double pages = RECORD_MANY - RECORD_FEW;
 	uint64_t kept[2], heap[2] = { 0 };
-	double lessees, sums, page;
+	double lessees, sums, errors, page;
 	int r;
 
 	config->max_pages = RECORD_FEW;
