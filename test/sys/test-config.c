@@ -297,6 +297,12 @@ static void test_all_together(void **state)
 			       log, sizeof(log)),
 			 1 << 8);
 	assert_non_null(strstr(log, "[tenant a] hbm_min: expected no more"));
+	/* A share of the machine is known by then. */
+	assert_int_equal(check("[host]\nbudget = 10%\n[tenant a]\n"
+			       "socket = /x/a/s\nhost_min = 60T\n",
+			       log, sizeof(log)),
+			 1 << 8);
+	assert_non_null(strstr(log, "[tenant a] host_min: expected no more"));
 	assert_int_equal(check("[daemon]\nsocket = /x/a/s\n"
 			       "[tenant a]\nsocket = /x/a/t\n",
 			       log, sizeof(log)),
