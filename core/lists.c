@@ -159,7 +159,11 @@ static uint32_t host_wants(const struct syn_rec_page *pg)
 	return syn_page_evictable(pg) ? SYN_LIST_COLD : SYN_LIST_LEASED;
 }
 
-/* A durable slot is not given up as long as its page lives. */
+/*
+ * A durable slot is not given up as long as its page lives; nor is one whose
+ * page is in host memory only: that frame could then be had by a write alone,
+ * which would take a slot again, and so on for ever.
+ */
 static uint32_t nvme_wants(const struct syn_rec_page *pg)
 {
 	if (!syn_page_is(pg, SYN_PAGE_F_NVME) ||
@@ -167,8 +171,7 @@ static uint32_t nvme_wants(const struct syn_rec_page *pg)
 				    SYN_PAGE_F_LEAVING | SYN_PAGE_F_FILLING))
 		return SYN_LIST_NONE;
 	if (!syn_page_is(pg, SYN_PAGE_F_DURABLE) &&
-	    (syn_page_is(pg, SYN_PAGE_F_HOST) ||
-	     (syn_page_is(pg, SYN_PAGE_F_HBM) && pg->codec == SYN_CODEC_RAW16)))
+	    syn_page_is(pg, SYN_PAGE_F_HBM) && pg->codec == SYN_CODEC_RAW16)
 		return SYN_LIST_DUP;
 	return syn_page_evictable(pg) ? SYN_LIST_COLD : SYN_LIST_NONE;
 }
