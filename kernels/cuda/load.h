@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading pages into HBM in the process that uses them: bytes by copy engine,
+ * arithmetic in short bursts, on a stream of our own.
+ *
+ * Stored pages are read from host extents that are mapped for the GPU.  A raw
+ * page is copied to where it belongs; an encoded one into a staging ring, runs
+ * of neighbours as one copy, from where a burst of many small blocks decodes
+ * it, in slices, so that a kernel of the engine's is never kept waiting for
+ * long.  Every tile is summed on the GPU, in what was read (encoded) or
+ * written (raw), and compared; what does not fit is told page by page.
+ *
+ * A loader belongs to one thread at a time.
+ */
+#ifndef SYN_KERNELS_CUDA_LOAD_H
+#define SYN_KERNELS_CUDA_LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <synapse/codec.h>
+
+struct syn_gpu;
+struct syn_gpu_loader;
+
+/**
+ * struct syn_gpu_place - where the tiles of a page go.
+ * @base:	of its first tile.
+ * @layer:	bytes from a layer to the next, and so on.
+ * @block:	see there.
+ * @head:	see there.
+ * @component:	see there.
+ * @token:	from a token of a tile to the next; a multiple of 16.
+ *
+ * syn_gpu_place_canonical() gives that of a slot whose bytes are canonical.
+ */
+struct syn_gpu_place {
+	uint64_t base;
+	uint64_t layer;
+	uint64_t block;
+	uint64_t head;
+	uint64_t component;
+	uint64_t token;
+};
+
+/**
+ * struct syn_gpu_page - one page to bring in.
+ * @src:	its stored bytes, device address in a host extent.
+ * @bytes:	how many.
+ * @codec:	SYN_CODEC_RAW16 or SYN_CODEC_H4.
+ * @layout:	how its tiles lie; NULL: a raw page of equal tiles that go to
+ *		@place.base as they are.
+ * @nr_tiles:	tiles.
+ * @sums:	of the stored tiles, one each.
+ * @place:	where it goes.
+ * @status:	answer: 0.  -EILSEQ: a sum does not match.  -EIO: the GPU failed.
+ */
+struct syn_gpu_page {
+	uint64_t src;
+	uint64_t bytes;
+	uint32_t codec;
+	const struct syn_layout *layout;
+	uint32_t nr_tiles;
+	const uint32_t *sums;
+	struct syn_gpu_place place;
+	int status;
+};
+
+struct syn_gpu_place syn_gpu_place_canonical(const struct syn_layout *layout,
+					     uint64_t base);
+
+/*
+ * @staging_bytes: of the ring in HBM; 0: as measured to be enough.  Loads the
+ * kernels into the GPU's context.  -ENOMEM, -EIO.
+ */
+int syn_gpu_loader_open(struct syn_gpu *gpu, uint64_t staging_bytes,
+			struct syn_gpu_loader **ret);
+/* Waits for what was begun.  Takes NULL. */
+void syn_gpu_loader_close(struct syn_gpu_loader *loader);
+
+/*
+ * Begins with @nr pages and returns a ticket, larger than all before.  @pages
+ * and what they point to stay valid until syn_gpu_load_done(); they may lie
+ * anywhere, and load quickest when neighbours follow each other.  Waits only
+ * while too much is under way.
+ */
+int syn_gpu_load_begin(struct syn_gpu_loader *loader,
+		       struct syn_gpu_page *pages, unsigned int nr,
+		       uint64_t *ret_ticket);
+/* Work given to @stream (a CUstream) from now on sees the pages of @ticket. */
+int syn_gpu_load_order(struct syn_gpu_loader *loader, uint64_t ticket,
+		       void *stream);
+/* Whether all of @ticket is done; then each page's status is written. */
+bool syn_gpu_load_done(struct syn_gpu_loader *loader, uint64_t ticket);
+/* Returns when it is.  -EIO: the GPU failed; every status says so. */
+int syn_gpu_load_wait(struct syn_gpu_loader *loader, uint64_t ticket);
+
+/* Sums of what lies in HBM, for a page that is sealed.  Waits. */
+int syn_gpu_sum(struct syn_gpu_loader *loader, uint64_t at, uint64_t bytes,
+		uint64_t tile_bytes, uint32_t *ret_sums);
+
+#endif
