@@ -9,11 +9,14 @@
 #ifndef SYN_CORE_DEV_H
 #define SYN_CORE_DEV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <synapse/codec.h>
 
 struct syn_dev;
+
+#define SYN_DEV_UUID_BYTES 16u
 
 /**
  * struct syn_mem - memory of one extent.
@@ -22,6 +25,7 @@ struct syn_dev;
  * @fd:		what clients receive; the backend owns it until mem_free.
  * @bytes:	size.
  * @addr:	where this process sees it; NULL: it does not.
+ * @handle:	@fd is a handle of the GPU's driver: mmap() does not take it.
  * @node:	NUMA node of its memory, -1: not bound to one.
  * @priv:	the backend's own word.
  */
@@ -31,6 +35,7 @@ struct syn_mem {
 	int fd;
 	uint64_t bytes;
 	void *addr;
+	bool handle;
 	int node;
 	void *priv;
 };
@@ -81,8 +86,9 @@ struct syn_copy_done {
  * struct syn_dev_ops - a device backend.
  * @name:	stable name, also the value of the "device" setting.
  * @close:	waits for submitted copies; every extent is freed already.
- * @mem_new:	zeroed memory of @bytes in @tier.  The keeper has acknowledged
- *		the descriptor when it returns.  -ENOMEM: not now.
+ * @mem_new:	zeroed memory of @bytes in @tier, of HBM in whole granules.  The
+ *		keeper has acknowledged the descriptor when it returns.
+ *		-ENOMEM: not now.
  * @mem_free:	no copy on it is in flight; cannot fail.
  * @copy:	queues all @nr or none; they may run and end in any order.
  * @reap:	takes at most @max completions; returns their number.
@@ -103,9 +109,17 @@ struct syn_dev_ops {
 	int (*event_fd)(struct syn_dev *dev);
 };
 
-/* A backend embeds this as its first member. */
+/**
+ * struct syn_dev - a backend embeds this as its first member.
+ * @ops:	its calls.
+ * @granule:	memory of HBM is made and mapped in multiples of it, a power of
+ *		two from 4 KiB to 2 MiB.
+ * @uuid:	of the GPU; all zero: emulated on the host.
+ */
 struct syn_dev {
 	const struct syn_dev_ops *ops;
+	uint64_t granule;
+	uint8_t uuid[SYN_DEV_UUID_BYTES];
 };
 
 #endif

@@ -27,6 +27,8 @@
 /* What one task copies, about: enough to hide what handing it out costs. */
 #define TASK_BYTES (256u << 10)
 
+#define HOST_GRANULE 4096u
+
 /**
  * struct host_job - one copy; resolved when it is submitted.
  * @job:	what the workers see.
@@ -157,11 +159,14 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 {
 	struct dev_host *host = dev_host_of(dev);
 	const struct syn_dev_host_config *config = &host->config;
-	struct syn_hostmem *mem = syn_alloc(1, sizeof(*mem));
+	struct syn_hostmem *mem;
 	unsigned int flags = 0;
 	char name[32];
 	int r;
 
+	if (tier == SYN_TIER_HBM && bytes % dev->granule)
+		return -EINVAL;
+	mem = syn_alloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
 	/* Frames of HBM lie side by side in windows, at any multiple of 4 KiB. */
@@ -327,6 +332,7 @@ int syn_dev_host_open(struct syn_dev **ret,
 	if (!host)
 		return -ENOMEM;
 	host->dev.ops = &dev_host_ops;
+	host->dev.granule = config->granule ? config->granule : HOST_GRANULE;
 	host->config = *config;
 	syn_numa_read(&host->numa);
 	syn_place_init(&host->hbm, &host->numa, "HBM", config->node, 0);

@@ -24,6 +24,8 @@ struct syn_dev;
  *			threads that copy.  -1: any.
  * @host_nodes:		nodes of host extents, one bit each, the nearest with
  *			room first.  0: the one nearest to @node.
+ * @granule:		of HBM, a power of two: as a device that needs larger
+ *			ones.  0: 4 KiB.
  * @keep:		the keeper takes a duplicate of @fd under @id and has
  *			acknowledged it on return.  NULL: nobody keeps.
  * @drop:		the keeper may close it.
@@ -35,6 +37,7 @@ struct syn_dev_host_config {
 	unsigned int workers;
 	int node;
 	uint64_t host_nodes;
+	uint64_t granule;
 	int (*keep)(void *ctx, uint32_t id, int fd);
 	void (*drop)(void *ctx, uint32_t id);
 	void *keep_ctx;
