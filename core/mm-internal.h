@@ -3,7 +3,7 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, kept, space, domain, extent, pool, index, lists, depart, page,
+ * mm-internal, shape, kept, space, domain, extent, pool, index, lists, depart, page,
  * swap, shrink, lease, quarantine, host, move, reclaim, load, session; then the files
  * without a header.
  *

@@ -8,6 +8,7 @@
 #include "core/domain.h"
 #include "core/extent.h"
 #include "core/lists.h"
+#include "core/shape.h"
 #include "core/space.h"
 
 #define POOL_EXTENT_MIN	 (2ull << 20)
@@ -28,18 +29,20 @@ uint64_t syn_pool_unit(uint32_t tier, uint64_t budget_bytes)
 	return syn_max(bytes & ~(POOL_EXTENT_MIN - 1), POOL_EXTENT_MIN);
 }
 
-/* At least one frame. */
-static void pool_shape_memory(struct syn_pool *pool, uint64_t budget_bytes)
+/* At least one frame.  Host extents are mapped alone, wherever they fit. */
+static void pool_shape_memory(struct syn_pool *pool, uint64_t granule,
+			      uint64_t budget_bytes)
 {
-	uint64_t bytes =
+	uint64_t most =
 		syn_max(syn_pool_unit(pool->tier, budget_bytes),
 			syn_align_up(pool->frame_bytes, POOL_EXTENT_MIN));
+	struct syn_shape shape;
 	uint64_t extents;
 
-	pool->extent_bytes = bytes;
-	pool->extent_frames = (uint32_t)syn_min(bytes / pool->frame_bytes,
-						(uint64_t)POOL_FRAMES_MAX);
-	extents = syn_min(budget_bytes / bytes,
+	syn_shape_window(granule, most, pool->frame_bytes, &shape);
+	pool->extent_bytes = shape.extent_bytes;
+	pool->extent_frames = syn_min(shape.extent_frames, POOL_FRAMES_MAX);
+	extents = syn_min(budget_bytes / shape.extent_bytes,
 			  POOL_SLOTS_MAX / pool->extent_frames);
 	pool->max_extents =
 		(uint32_t)syn_min(extents, (uint64_t)SYN_EXTENTS_MAX);
@@ -51,6 +54,8 @@ static void pool_shape(struct syn_mm *mm, struct syn_pool *pool)
 
 	if (pool->tier != SYN_TIER_NVME) {
 		pool_shape_memory(pool,
+				  pool->tier == SYN_TIER_HBM ? mm->dev->granule
+							     : SYN_FRAME_ALIGN,
 				  syn_tier_of(mm, pool->tier)->budget_bytes);
 		return;
 	}
@@ -177,6 +182,18 @@ static int pool_get_below(struct syn_mm *mm, struct syn_pool *pool,
 	return r;
 }
 
+/* Slots of a window are that far apart. */
+static uint64_t pool_stride(const struct syn_mm *mm, uint32_t space)
+{
+	uint64_t bytes = mm->info[space].bytes[SYN_CODEC_RAW16];
+	struct syn_shape shape;
+
+	syn_shape_window(mm->dev->granule,
+			 syn_pool_unit(SYN_TIER_HBM, mm->cfg.hbm_bytes), bytes,
+			 &shape);
+	return shape.frame_bytes;
+}
+
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 		 struct syn_pool **ret)
 {
@@ -185,8 +202,7 @@ int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 	int r;
 
 	r = pool_find_or_new(mm, SYN_TIER_HBM, domain, space,
-			     syn_space_frame_bytes(mm, space, SYN_CODEC_RAW16),
-			     &pool);
+			     pool_stride(mm, space), &pool);
 	if (r)
 		return r;
 	for (codec = SYN_CODEC_RAW16; codec < SYN_CODEC_NR; codec++) {

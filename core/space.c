@@ -6,13 +6,12 @@
 #include <xxhash.h>
 
 #include "core/base/base.h"
-
-#define SPACE_FRAME_ALIGN 4096u
+#include "core/shape.h"
 
 uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
 			       uint32_t codec)
 {
-	return syn_align_up(mm->info[space].bytes[codec], SPACE_FRAME_ALIGN);
+	return syn_align_up(mm->info[space].bytes[codec], SYN_FRAME_ALIGN);
 }
 
 static uint32_t dtype_bytes(uint16_t dtype)

@@ -5,7 +5,7 @@
 
 #include "core/mm-internal.h"
 
-/* Bytes from one frame to the next, of pages stored with @codec. */
+/* Bytes from one frame to the next below HBM, of pages stored with @codec. */
 uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
 			       uint32_t codec);
 

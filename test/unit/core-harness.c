@@ -37,7 +37,13 @@ void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 void world_open_swap(struct world *w, struct syn_mm_config *config,
 		     struct syn_simdisk *sim)
 {
-	struct syn_dev_host_config dev_config = { 0 };
+	world_open_granule(w, config, sim, 0);
+}
+
+void world_open_granule(struct world *w, struct syn_mm_config *config,
+			struct syn_simdisk *sim, uint64_t granule)
+{
+	const struct syn_dev_host_config dev_config = { .granule = granule };
 	uint32_t i;
 
 	*w = (struct world){ .now_ns = 1000000000, .next_id = 1 };

@@ -54,6 +54,9 @@ void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
 /* The same with a swap file on @sim, and the ladder's codec. */
 void world_open_swap(struct world *w, struct syn_mm_config *config,
 		     struct syn_simdisk *sim);
+/* The same on a device that maps HBM in granules, as GPUs do. */
+void world_open_granule(struct world *w, struct syn_mm_config *config,
+			struct syn_simdisk *sim, uint64_t granule);
 /* Audits, frees, and sees that nothing is left. */
 void world_close(struct world *w);
 
