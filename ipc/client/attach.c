@@ -52,6 +52,8 @@ static struct syn_client *client_free(struct syn_client *c)
 
 	syn_extent_free_all(c, forked);
 	syn_window_free_all(c, forked);
+	if (!forked)
+		c->device->ops->close(c->device);
 	if (c->client_map && !forked)
 		(void)munmap(c->client_map, c->client_bytes);
 	if (c->daemon_map && !forked)
@@ -84,6 +86,7 @@ static int client_new(struct syn_client **ret)
 	c->wake = -1;
 	c->woken = -1;
 	c->idle = UINT64_MAX;
+	c->device = syn_device_host();
 	(void)pthread_mutex_init(&c->lock, NULL);
 	(void)pthread_cond_init(&c->turn, NULL);
 	/* More CPUs than the set holds are more than one. */

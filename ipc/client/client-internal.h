@@ -23,6 +23,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "ipc/client/device.h"
 #include "ipc/ring.h"
 
 /* The word that tells a child, whose copy the kernel wipes, from its parent. */
@@ -85,19 +86,15 @@ enum syn_extent_state {
 /**
  * struct syn_extent - memory of the daemon, mapped here.
  * @msg:	as announced.
- * @addr:	its first byte.
- * @map_bytes:	mapped from there.
+ * @map:	its memory here.
  * @users:	copies that read it now.
  * @state:	see above.
- * @placed:	HBM: it lies in its window.
  */
 struct syn_extent {
 	struct syn_msg_extent msg;
-	void *addr;
-	uint64_t map_bytes;
+	struct syn_mapping map;
 	unsigned int users;
 	enum syn_extent_state state;
-	bool placed;
 };
 
 /**
@@ -170,6 +167,7 @@ struct syn_window {
  * @cookie:	of each.
  * @idle:	one bit for each free entry of @request.
  * @nr_sent:	requests ever, the high bits of the cookie.
+ * @device:	what the daemon's memory is to us.
  * @extent:	table of extents.
  * @nr_extents:	used entries.
  * @max_extents: entries.
@@ -231,6 +229,7 @@ struct syn_client {
 	uint64_t idle;
 	uint64_t nr_sent;
 
+	struct syn_device *device;
 	struct syn_extent *extent;
 	unsigned int nr_extents;
 	unsigned int max_extents;
@@ -385,6 +384,8 @@ void syn_window_free_all(struct syn_client *c, bool forked);
 int syn_pin_hold(struct syn_client *c, const uint64_t *pages, unsigned int nr);
 void syn_pin_drop(struct syn_client *c, const uint64_t *pages, unsigned int nr);
 bool syn_page_is_here(struct syn_client *c, uint64_t page);
+/* It is here, or a loan of ours is filling its slot. */
+bool syn_page_is_coming(struct syn_client *c, uint64_t page);
 void *syn_page_addr(struct syn_client *c, uint64_t page);
 /* -ESTALE unless the entry is that page's. */
 int syn_page_check(struct syn_client *c, uint64_t page);

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's extents: mapped when announced, unmapped when given up. */
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
-#include "ipc/conn.h"
 
 /* An extent that was announced and does not come is the daemon's mistake. */
 #define EXTENT_WAIT_NS 5000000000u
@@ -49,7 +45,7 @@ static bool extent_is_sane(const struct syn_msg_extent *msg)
 {
 	uint64_t used;
 
-	if (!msg->nr_frames || !msg->frame_bytes || msg->flags)
+	if (!msg->nr_frames || !msg->frame_bytes)
 		return false;
 	if (syn_mul_overflow(msg->nr_frames, msg->frame_bytes, &used) ||
 	    used > msg->bytes)
@@ -66,27 +62,18 @@ static bool extent_fits(const struct syn_extent *e, const struct syn_window *w)
 	       e->msg.nr_frames <= w->range - e->msg.first_slot;
 }
 
-/*
- * Moves the mapping over the reserved addresses.  Slots are whole pages, so
- * neighbours do not share one.
- */
-static int extent_place(struct syn_extent *e, struct syn_window *w)
+static int extent_place(struct syn_client *c, struct syn_extent *e,
+			struct syn_window *w)
 {
-	char *to = w->base + e->msg.first_slot * w->stride;
-	void *at;
+	int r;
 
 	if (!extent_fits(e, w))
 		return -EPROTO;
-	if (syn_fault())
-		return -ENOMEM;
-	at = mremap(e->addr, e->map_bytes, e->map_bytes,
-		    MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	if (at == MAP_FAILED)
-		return -errno;
-	e->addr = at;
-	e->placed = true;
-	slots_set(w, &e->msg, true);
-	return 0;
+	r = c->device->ops->place(c->device, &e->map,
+				  w->base + e->msg.first_slot * w->stride);
+	if (!r)
+		slots_set(w, &e->msg, true);
+	return r;
 }
 
 int syn_extent_place_locked(struct syn_client *c, uint32_t window)
@@ -96,46 +83,21 @@ int syn_extent_place_locked(struct syn_client *c, uint32_t window)
 		int r;
 
 		if (e->msg.tier != SYN_TIER_HBM || e->msg.window != window ||
-		    e->placed || e->state != SYN_EXTENT_MAPPED)
+		    e->map.placed || e->state != SYN_EXTENT_MAPPED)
 			continue;
-		r = extent_place(e, &c->window[window]);
+		r = extent_place(c, e, &c->window[window]);
 		if (r)
 			return r;
 	}
 	return 0;
 }
 
-/* Leaves reserved addresses where the extent was, if it lay in a window. */
+/* Nobody reaches for a slot that is being unmapped. */
 static void extent_unmap(struct syn_client *c, struct syn_extent *e)
 {
-	if (!e->placed) {
-		(void)munmap(e->addr, e->map_bytes);
-		return;
-	}
-	slots_set(&c->window[e->msg.window], &e->msg, false);
-	(void)mmap(e->addr, e->map_bytes, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		   0);
-}
-
-static int extent_map(struct syn_extent *e, int fd)
-{
-	bool hbm = e->msg.tier == SYN_TIER_HBM;
-	void *addr;
-	int r;
-
-	e->map_bytes =
-		hbm ? e->msg.nr_frames * e->msg.frame_bytes : e->msg.bytes;
-	r = syn_conn_segment_map(fd, e->map_bytes, hbm, &addr);
-	if (r)
-		return r;
-	if (madvise(addr, e->map_bytes, MADV_DONTFORK)) {
-		r = -errno;
-		(void)munmap(addr, e->map_bytes);
-		return r;
-	}
-	e->addr = addr;
-	return 0;
+	if (e->map.placed)
+		slots_set(&c->window[e->msg.window], &e->msg, false);
+	c->device->ops->unmap(c->device, &e->map);
 }
 
 static int extent_reserve(struct syn_client *c)
@@ -170,14 +132,14 @@ int syn_extent_add_locked(struct syn_client *c,
 	r = extent_reserve(c);
 	if (r)
 		return r;
-	r = extent_map(&e, file);
+	r = c->device->ops->map(c->device, msg, file, &e.map);
 	if (r)
 		return r;
 	w = &c->window[msg->window];
 	if (msg->tier == SYN_TIER_HBM && w->client) {
-		r = extent_place(&e, w);
+		r = extent_place(c, &e, w);
 		if (r) {
-			(void)munmap(e.addr, e.map_bytes);
+			c->device->ops->unmap(c->device, &e.map);
 			return r;
 		}
 	}
@@ -288,13 +250,9 @@ int syn_slot_wait(struct syn_window *w, uint32_t slot)
 
 void syn_extent_free_all(struct syn_client *c, bool forked)
 {
-	for (unsigned int i = 0; i < c->nr_extents && !forked; i++) {
-		struct syn_extent *e = &c->extent[i];
-
-		/* What lies in a window goes with the window, at once. */
-		if (e->state != SYN_EXTENT_GONE && !e->placed)
-			(void)munmap(e->addr, e->map_bytes);
-	}
+	for (unsigned int i = 0; i < c->nr_extents && !forked; i++)
+		if (c->extent[i].state != SYN_EXTENT_GONE)
+			c->device->ops->unmap(c->device, &c->extent[i].map);
 	free(c->extent);
 	c->extent = NULL;
 	c->nr_extents = 0;

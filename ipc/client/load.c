@@ -1,29 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bringing pages in: fault, copy and verify in this process, report. */
 #include "core/base/base.h"
+#include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
-#include "kernels/codec/page.h"
-#include "kernels/codec/sum.h"
 
 /* Somebody else fills a page: about the time that a copy takes. */
 #define LOAD_BUSY_NS 50000u
 
+/* While the pages of one chunk are copied, the next are asked for. */
+#define LOAD_CHUNKS	 2u
+#define LOAD_CHUNK_PAGES (SYN_LOANS_MAX / LOAD_CHUNKS)
+
 /**
- * struct load - one pass over the pages of a syn_load().
+ * struct chunk - loans that are being executed.
+ * @nr:		loans.
+ * @loaded:	of each: what will be reported.
+ * @nr_moving:	those that could be begun.
+ * @moving:	of each: its transfer ...
+ * @loan:	... its entry of @loaded ...
+ * @extent:	... and the extent that it reads.
+ * @ticket:	of all transfers.
+ */
+struct chunk {
+	unsigned int nr;
+	struct syn_vec_loaded loaded[LOAD_CHUNK_PAGES];
+	unsigned int nr_moving;
+	struct syn_transfer moving[LOAD_CHUNK_PAGES];
+	uint32_t loan[LOAD_CHUNK_PAGES];
+	uint32_t extent[LOAD_CHUNK_PAGES];
+	uint64_t ticket;
+};
+
+/**
+ * struct syn_loading - pages that are being brought in.
  * @client:	whose.
  * @page:	absent pages to ask for next.
  * @nr:		used entries of @page.
+ * @chunk:	a ring of them.
+ * @begun:	chunks begun, ...
+ * @ended:	... and ended; free-running.
  * @nr_busy:	pages that somebody else is filling.
  * @nr_lost:	pages that are gone.
+ * @failed:	why a copy could not be made, or 0.
  * @hint_ns:	with SYN_E_BACKPRESSURE.
+ * @pages:	all pages, pinned: of a load that the caller ends.
+ * @nr_pages:	how many.
  */
-struct load {
+struct syn_loading {
 	struct syn_client *client;
-	uint64_t page[SYN_BATCH_MAX];
+	uint64_t page[LOAD_CHUNK_PAGES];
 	unsigned int nr;
+	struct chunk chunk[LOAD_CHUNKS];
+	unsigned int begun;
+	unsigned int ended;
 	unsigned int nr_busy;
 	unsigned int nr_lost;
+	int failed;
 	uint64_t hint_ns;
+	uint64_t *pages;
+	unsigned int nr_pages;
 };
 
 /* Stored so as pages of this space are with the loan's codec. */
@@ -63,27 +98,9 @@ static bool loan_is_inside(const struct syn_loan *loan,
 	       loan->bytes <= e->frame_bytes;
 }
 
-/* The bytes move in this process; what arrived is what is summed. */
-static int loan_copy(const struct syn_window *w, const struct syn_loan *loan,
-		     const struct syn_extent *e, const uint32_t *want)
-{
-	uint32_t sums[SYN_TILES_MAX];
-	uint32_t tile;
-	const char *src;
-	char *dst;
-
-	if (!loan_is_inside(loan, &e->msg))
-		return -EPROTO;
-	dst = w->base + loan->dst_slot * w->stride;
-	src = (const char *)e->addr + loan->src_frame * e->msg.frame_bytes;
-	if (loan->codec == SYN_CODEC_H4)
-		return syn_page_decode(dst, src, &w->layout, 0, loan->nr_sums,
-				       want, &tile);
-	syn_sum_copy(dst, src, loan->bytes, loan->tile_bytes, sums);
-	return memcmp(sums, want, loan->nr_sums * sizeof(*sums)) ? -EILSEQ : 0;
-}
-
-static int loan_execute(struct syn_client *c, uint32_t index, uint64_t page)
+/* What is to be copied where; the extent stays until the chunk has ended. */
+static int loan_prepare(struct syn_client *c, uint32_t index, uint64_t page,
+			struct syn_transfer *ret, uint32_t *ret_extent)
 {
 	struct syn_extent e;
 	struct syn_loan loan;
@@ -102,51 +119,128 @@ static int loan_execute(struct syn_client *c, uint32_t index, uint64_t page)
 	r = syn_extent_get(c, loan.src_extent, &e);
 	if (r)
 		return r;
-	r = loan_copy(w, &loan, &e, c->sums + (size_t)index * SYN_TILES_MAX);
-	syn_extent_put(c, loan.src_extent);
-	return r;
+	if (!loan_is_inside(&loan, &e.msg)) {
+		syn_extent_put(c, loan.src_extent);
+		return -EPROTO;
+	}
+	*ret_extent = loan.src_extent;
+	*ret = (struct syn_transfer){
+		.dst = w->base + loan.dst_slot * w->stride,
+		.src = e.map.at + loan.src_frame * e.msg.frame_bytes,
+		.bytes = loan.bytes,
+		.codec = loan.codec,
+		.layout = &w->layout,
+		.nr_sums = loan.nr_sums,
+		.tile_bytes = loan.tile_bytes,
+		.want = c->sums + (size_t)index * SYN_TILES_MAX,
+	};
+	return 0;
+}
+
+static void chunk_add(struct syn_loading *load, struct chunk *chunk,
+		      uint32_t index, uint64_t page)
+{
+	unsigned int at = chunk->nr_moving;
+	int r = loan_prepare(load->client, index, page, &chunk->moving[at],
+			     &chunk->extent[at]);
+
+	chunk->loaded[chunk->nr] = (struct syn_vec_loaded){
+		.loan = index,
+		.status = r,
+	};
+	if (!r)
+		chunk->loan[chunk->nr_moving++] = chunk->nr;
+	chunk->nr++;
+}
+
+/* What was not begun ends as it would have, had it failed. */
+static void chunk_start(struct syn_loading *load, struct chunk *chunk)
+{
+	struct syn_device *dev = load->client->device;
+	int r;
+
+	if (!chunk->nr_moving)
+		return;
+	r = dev->ops->load(dev, chunk->moving, chunk->nr_moving,
+			   &chunk->ticket);
+	if (!r)
+		return;
+	for (unsigned int i = 0; i < chunk->nr_moving; i++) {
+		chunk->loaded[chunk->loan[i]].status = r;
+		syn_extent_put(load->client, chunk->extent[i]);
+	}
+	chunk->nr_moving = 0;
+}
+
+static void chunk_wait(struct syn_loading *load, struct chunk *chunk)
+{
+	struct syn_device *dev = load->client->device;
+
+	if (!chunk->nr_moving)
+		return;
+	dev->ops->wait(dev, chunk->ticket);
+	for (unsigned int i = 0; i < chunk->nr_moving; i++) {
+		chunk->loaded[chunk->loan[i]].status = chunk->moving[i].status;
+		syn_extent_put(load->client, chunk->extent[i]);
+	}
 }
 
 /* Ends every loan that was given, also those that could not be executed. */
-static int load_execute(struct load *load, const struct syn_vec_fault *fault)
+static int load_end_oldest(struct syn_loading *load)
 {
-	struct syn_vec_loaded loaded[SYN_BATCH_MAX];
+	struct chunk *chunk = &load->chunk[load->ended++ % LOAD_CHUNKS];
 	struct syn_batch batch = {
 		.sqe = { .op = SYN_OP_LOADED },
-		.in = loaded,
-		.in_each = sizeof(loaded[0]),
+		.in = chunk->loaded,
+		.in_each = sizeof(chunk->loaded[0]),
+		.nr = chunk->nr,
 	};
-	int failed = 0;
-	int r;
 
+	chunk_wait(load, chunk);
+	for (unsigned int i = 0; i < chunk->nr; i++) {
+		if (chunk->loaded[i].status == -EILSEQ)
+			load->nr_lost++;
+		else if (chunk->loaded[i].status)
+			load->failed = chunk->loaded[i].status;
+	}
+	return syn_batch_run(load->client, &batch);
+}
+
+/* Returns the first failure, but ends them all. */
+static int load_end_all(struct syn_loading *load)
+{
+	int r = 0;
+
+	while (load->ended != load->begun) {
+		int bad = load_end_oldest(load);
+
+		r = r ? r : bad;
+	}
+	return r ? r : load->failed;
+}
+
+static void load_begin(struct syn_loading *load,
+		       const struct syn_vec_fault *fault)
+{
+	struct chunk *chunk = &load->chunk[load->begun++ % LOAD_CHUNKS];
+
+	chunk->nr = 0;
+	chunk->nr_moving = 0;
 	for (unsigned int i = 0; i < load->nr; i++) {
-		int status;
-
 		if (fault[i].res == SYN_E_BUSY)
 			load->nr_busy++;
 		if (fault[i].res == SYN_E_LOST)
 			load->nr_lost++;
-		if (fault[i].res != SYN_FAULT_LOAN)
-			continue;
-		status = loan_execute(load->client, fault[i].loan,
-				      load->page[i]);
-		if (status == -EILSEQ)
-			load->nr_lost++;
-		else if (status)
-			failed = status;
-		loaded[batch.nr++] = (struct syn_vec_loaded){
-			.loan = fault[i].loan,
-			.status = status,
-		};
+		if (fault[i].res == SYN_FAULT_LOAN)
+			chunk_add(load, chunk, fault[i].loan, load->page[i]);
 	}
-	r = syn_batch_run(load->client, &batch);
-	return r ? r : failed;
+	chunk_start(load, chunk);
 }
 
 /* SYN_E_BACKPRESSURE: none of these pages was given a slot. */
-static int load_fault(struct load *load)
+static int load_fault(struct syn_loading *load)
 {
-	struct syn_vec_fault fault[SYN_BATCH_MAX];
+	struct syn_vec_fault fault[LOAD_CHUNK_PAGES];
 	struct syn_batch batch = {
 		.sqe = { .op = SYN_OP_FAULT },
 		.in = load->page,
@@ -155,22 +249,25 @@ static int load_fault(struct load *load)
 		.out_each = sizeof(fault[0]),
 		.nr = load->nr,
 	};
-	int r;
+	int r = 0;
 
 	if (!load->nr)
 		return 0;
-	r = syn_batch_run(load->client, &batch);
+	if (load->begun - load->ended == LOAD_CHUNKS)
+		r = load_end_oldest(load);
+	if (!r)
+		r = syn_batch_run(load->client, &batch);
 	if (r) {
 		load->hint_ns = batch.hint_ns;
 		return r;
 	}
-	r = load_execute(load, fault);
+	load_begin(load, fault);
 	load->nr = 0;
-	return r;
+	return 0;
 }
 
 /* Asks for a page that is not here; @pte is what its entry says. */
-static int load_want(struct load *load, uint64_t page, uint64_t pte)
+static int load_want(struct syn_loading *load, uint64_t page, uint64_t pte)
 {
 	struct syn_client *c = load->client;
 
@@ -183,17 +280,19 @@ static int load_want(struct load *load, uint64_t page, uint64_t pte)
 		return 0;
 	}
 	load->page[load->nr++] = page;
-	return load->nr == SYN_BATCH_MAX ? load_fault(load) : 0;
+	return load->nr == LOAD_CHUNK_PAGES ? load_fault(load) : 0;
 }
 
 /* Every page is pinned, so that what is brought in stays. */
-static int load_pass(struct load *load, const uint64_t *pages, unsigned int nr)
+static int load_pass(struct syn_loading *load, const uint64_t *pages,
+		     unsigned int nr)
 {
 	struct syn_client *c = load->client;
 
 	load->nr = 0;
 	load->nr_busy = 0;
 	load->nr_lost = 0;
+	load->failed = 0;
 	for (unsigned int i = 0; i < nr; i++) {
 		uint64_t pte =
 			syn_load_seq_cst(&c->pte[SYN_HANDLE_INDEX(pages[i])]);
@@ -217,13 +316,22 @@ static bool load_is_complete(struct syn_client *c, const uint64_t *pages,
 	return true;
 }
 
-/* Passes until all pages are here, or one never will be. */
-static int load_passes(struct load *load, const uint64_t *pages,
-		       unsigned int nr, uint64_t deadline_ns)
+/*
+ * Passes until all pages are here, or one never will be.  @leave: copies may
+ * still be under way then, of pages that nobody else fills.
+ */
+static int load_passes(struct syn_loading *load, const uint64_t *pages,
+		       unsigned int nr, uint64_t deadline_ns, bool leave)
 {
 	for (;;) {
 		int r = load_pass(load, pages, nr);
+		int bad;
 
+		if (!r && leave && !load->nr_busy && !load->nr_lost &&
+		    !load->failed)
+			return 0;
+		bad = load_end_all(load);
+		r = r ? r : bad;
 		if (r)
 			return r;
 		if (!load->nr_busy && load->nr_lost)
@@ -262,36 +370,122 @@ static void load_addresses(struct syn_client *c, const uint64_t *pages,
 	if (!ret_addr)
 		return;
 	for (unsigned int i = 0; i < nr; i++)
-		ret_addr[i] = syn_page_is_here(c, pages[i])
+		ret_addr[i] = syn_page_is_coming(c, pages[i])
 				      ? syn_page_addr(c, pages[i])
 				      : NULL;
+}
+
+/* Pins, and tries until the deadline; nothing is pinned after a failure. */
+static int load_run(struct syn_loading *load, const uint64_t *pages,
+		    unsigned int nr, uint64_t timeout_ns, bool leave,
+		    void **ret_addr)
+{
+	struct syn_client *c = load->client;
+	uint64_t deadline_ns;
+	int r = load_check_size(c, pages, nr);
+
+	if (r)
+		return r;
+	deadline_ns = syn_deadline_ns(timeout_ns);
+	do {
+		r = syn_pin_hold(c, pages, nr);
+		if (r)
+			return r;
+		r = load_passes(load, pages, nr, deadline_ns, leave);
+		if (!r || r == SYN_E_LOST)
+			load_addresses(c, pages, nr, ret_addr);
+		if (!r)
+			return 0;
+		/* Two that hold half of what they need must not wait so. */
+		syn_pin_drop(c, pages, nr);
+	} while (r == SYN_E_BACKPRESSURE &&
+		 syn_backoff(c, load->hint_ns, deadline_ns));
+	return r;
 }
 
 int syn_load(struct syn_client *client, const uint64_t *pages, unsigned int nr,
 	     uint64_t timeout_ns, void **ret_addr)
 {
 	SYN_KEEP_ERRNO;
-	struct load load = { .client = client };
-	uint64_t deadline_ns;
+	struct syn_loading load = { .client = client };
 	int r = syn_client_check(client);
 
-	if (!r)
-		r = load_check_size(client, pages, nr);
+	return r ? r : load_run(&load, pages, nr, timeout_ns, false, ret_addr);
+}
+
+/* ---- loads that the caller ends ----------------------------------------- */
+
+static struct syn_loading *load_new(struct syn_client *c, const uint64_t *pages,
+				    unsigned int nr)
+{
+	struct syn_loading *load = syn_alloc(1, sizeof(*load));
+
+	if (!load)
+		return NULL;
+	load->client = c;
+	load->nr_pages = nr;
+	load->pages = syn_alloc(syn_max(nr, 1u), sizeof(*pages));
+	if (!load->pages) {
+		free(load);
+		return NULL;
+	}
+	if (nr)
+		memcpy(load->pages, pages, nr * sizeof(*pages));
+	return load;
+}
+
+static void load_free(struct syn_loading *load)
+{
+	free(load->pages);
+	free(load);
+}
+
+int syn_load_begin(struct syn_client *client, const uint64_t *pages,
+		   unsigned int nr, uint64_t timeout_ns, void **ret_addr,
+		   struct syn_loading **ret)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_loading *load;
+	int r = syn_client_check(client);
+
 	if (r)
 		return r;
-	deadline_ns = syn_deadline_ns(timeout_ns);
-	do {
-		r = syn_pin_hold(client, pages, nr);
-		if (r)
-			return r;
-		r = load_passes(&load, pages, nr, deadline_ns);
-		if (!r || r == SYN_E_LOST)
-			load_addresses(client, pages, nr, ret_addr);
-		if (!r)
-			return 0;
-		/* Two that hold half of what they need must not wait so. */
-		syn_pin_drop(client, pages, nr);
-	} while (r == SYN_E_BACKPRESSURE &&
-		 syn_backoff(client, load.hint_ns, deadline_ns));
+	load = load_new(client, pages, nr);
+	if (!load)
+		return -ENOMEM;
+	r = load_run(load, pages, nr, timeout_ns, true, ret_addr);
+	if (r) {
+		load_free(load);
+		return r;
+	}
+	*ret = load;
+	return 0;
+}
+
+int syn_load_order(struct syn_loading *load, void *stream)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_device *dev = load->client->device;
+	int r = 0;
+
+	for (unsigned int i = load->ended; i != load->begun && !r; i++) {
+		const struct chunk *chunk = &load->chunk[i % LOAD_CHUNKS];
+
+		if (chunk->nr_moving)
+			r = dev->ops->order(dev, chunk->ticket, stream);
+	}
+	return r;
+}
+
+int syn_load_end(struct syn_loading *load)
+{
+	SYN_KEEP_ERRNO;
+	int r = load_end_all(load);
+
+	if (!r && load->nr_lost)
+		r = SYN_E_LOST;
+	if (r)
+		syn_pin_drop(load->client, load->pages, load->nr_pages);
+	load_free(load);
 	return r;
 }

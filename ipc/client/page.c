@@ -3,7 +3,6 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
-#include "kernels/codec/sum.h"
 
 /* A page may have left before it is sealed; its sums need it back. */
 #define SEAL_LOAD_NS 10000000000u
@@ -151,10 +150,10 @@ static int seal_sums(struct syn_client *c, uint64_t page,
 		return -EAGAIN;
 	if (r)
 		return r;
-	syn_sum_tiles(addr, space->page_bytes,
-		      space->page_bytes / space->nr_tiles, ret_sums);
+	r = c->device->ops->sum(c->device, addr, space->page_bytes,
+				space->page_bytes / space->nr_tiles, ret_sums);
 	syn_pin_drop(c, &page, 1);
-	return 0;
+	return r;
 }
 
 int syn_seal(struct syn_client *client, uint64_t page, const uint64_t key[2],

@@ -182,6 +182,15 @@ bool syn_page_is_here(struct syn_client *c, uint64_t page)
 				   SYN_PTE_SLOT(pte));
 }
 
+bool syn_page_is_coming(struct syn_client *c, uint64_t page)
+{
+	uint64_t pte = syn_load_acquire(&c->pte[SYN_HANDLE_INDEX(page)]);
+
+	return syn_page_is_here(c, page) ||
+	       (SYN_PTE_GENERATION(pte) == SYN_HANDLE_GENERATION(page) &&
+		SYN_PTE_STATE(pte) == SYN_PTE_FILLING);
+}
+
 void *syn_page_addr(struct syn_client *c, uint64_t page)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spaces and windows: asked for on the socket, answered there. */
 #include <poll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/base/base.h"
@@ -9,9 +8,6 @@
 #include "ipc/client/client-internal.h"
 #include "ipc/client/opts.h"
 #include "ipc/conn.h"
-
-/* Slots begin on addresses that suit huge pages, too. */
-#define WINDOW_ALIGN (2ull << 20)
 
 /* One question at a time, because answers do not say to which they belong. */
 static int ask_begin_locked(struct syn_client *c)
@@ -191,27 +187,6 @@ int syn_space_define(struct syn_client *client,
 	return r;
 }
 
-/* Addresses without memory, so that extents can come and go behind them. */
-static int window_reserve(uint64_t bytes, char **ret)
-{
-	char *base;
-	size_t head;
-
-	if (syn_fault())
-		return -ENOMEM;
-	base = mmap(NULL, bytes + WINDOW_ALIGN, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		return -errno;
-	head = syn_align_up((uintptr_t)base, WINDOW_ALIGN) - (uintptr_t)base;
-	if (head)
-		(void)munmap(base, head);
-	if (head < WINDOW_ALIGN)
-		(void)munmap(base + head + bytes, WINDOW_ALIGN - head);
-	*ret = base + head;
-	return 0;
-}
-
 static bool window_is_sane(const struct syn_client *c,
 			   const struct syn_msg_window_reply *msg)
 {
@@ -242,7 +217,7 @@ int syn_window_setup_locked(struct syn_client *c,
 	w.mapped = syn_alloc(syn_div_up(w.range, 64), sizeof(*w.mapped));
 	if (!w.mapped)
 		return -ENOMEM;
-	r = window_reserve(w.range * w.stride, &w.base);
+	r = c->device->ops->reserve(c->device, w.range * w.stride, &w.base);
 	if (r) {
 		free(w.mapped);
 		return r;
@@ -316,7 +291,8 @@ void syn_window_free_all(struct syn_client *c, bool forked)
 		if (!w->client)
 			continue;
 		if (!forked)
-			(void)munmap(w->base, w->range * w->stride);
+			c->device->ops->unreserve(c->device, w->base,
+						  w->range * w->stride);
 		free(w->mapped);
 		w->client = NULL;
 	}

@@ -68,6 +68,16 @@ static void answer_lease(struct peer *p, const struct syn_sqe *sqe,
 }
 
 /* The page with entry i is frame i of the host extent, and goes to slot i. */
+/* There is one: no client may have more under way. */
+static uint32_t loan_free(void)
+{
+	uint32_t loan = 0;
+
+	while (peer.loan[loan].state != SYN_LOAN_FREE)
+		assert_true(++loan < SYN_LOANS_MAX);
+	return loan;
+}
+
 static void lend(uint32_t loan, uint64_t page)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);
@@ -107,8 +117,8 @@ static void answer_fault(const struct syn_sqe *sqe, const uint64_t *in,
 			out[i].res = SYN_E_BUSY;
 		} else {
 			out[i].res = SYN_FAULT_LOAN;
-			out[i].loan = i;
-			lend(i, in[i]);
+			out[i].loan = loan_free();
+			lend(out[i].loan, in[i]);
 		}
 	}
 }
@@ -347,9 +357,64 @@ static void test_load_many(void **state)
 	for (uint32_t i = 0; i < PEER_SLOTS; i++)
 		pte_set(i, SYN_PTE_ABSENT, 0);
 	assert_int_equal(syn_load(client, pages, PEER_SLOTS, 0, addr), 0);
-	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 2);
+	/* In chunks, so that some are asked for while others are copied. */
+	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 4);
 	assert_loaded(pages, addr, PEER_SLOTS);
 	syn_unpin(client, 0, pages, PEER_SLOTS);
+}
+
+/* Pages whose copies are under way have addresses, and count as pinned. */
+static void test_load_that_is_ended_later(void **state)
+{
+	static uint64_t pages[PEER_SLOTS];
+	static void *addr[PEER_SLOTS];
+	struct syn_loading *load = NULL;
+
+	plan.late_extent = true;
+	assert_int_equal(syn_lease(window, PEER_SLOTS, 0, pages), 0);
+	for (uint32_t i = 1; i < PEER_SLOTS; i++)
+		pte_set(i, SYN_PTE_ABSENT, 0);
+	assert_int_equal(
+		syn_load_begin(client, pages, PEER_SLOTS, 0, addr, &load), 0);
+	for (uint32_t i = 0; i < PEER_SLOTS; i++) {
+		assert_non_null(addr[i]);
+		assert_int_equal(SYN_PIN_COUNT(peer.pin[i]), 1);
+	}
+	/* The last two chunks are still out. */
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 2);
+	assert_int_equal(syn_pin(client, &pages[PEER_SLOTS - 1], 1, NULL),
+			 SYN_E_FAULT);
+	assert_int_equal(syn_load_order(load, NULL), 0);
+	assert_int_equal(syn_load_end(load), 0);
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 4);
+	assert_loaded(pages + 1, addr + 1, PEER_SLOTS - 1);
+	syn_unpin(client, 0, pages, PEER_SLOTS);
+}
+
+/* What did not verify is found out at the end, and then nothing is pinned. */
+static void test_load_that_ends_badly(void **state)
+{
+	struct syn_loading *load = NULL;
+	uint64_t pages[2];
+	void *addr[2];
+
+	assert_int_equal(syn_lease(window, 2, 0, pages), 0);
+	pte_set(0, SYN_PTE_ABSENT, 0);
+	pte_set(1, SYN_PTE_ABSENT, 0);
+	plan.spoil_sum = true;
+	assert_int_equal(syn_load_begin(client, pages, 2, 0, addr, &load), 0);
+	assert_int_equal(syn_load_end(load), SYN_E_LOST);
+	assert_int_equal(plan.last_status, 0);
+	assert_int_equal(SYN_PIN_COUNT(peer.pin[0]), 0);
+	assert_int_equal(SYN_PIN_COUNT(peer.pin[1]), 0);
+	plan.lose = true;
+	pte_set(0, SYN_PTE_ABSENT, 0);
+	load = NULL;
+	assert_int_equal(syn_load_begin(client, pages, 1, 0, addr, &load),
+			 SYN_E_LOST);
+	assert_null(load);
+	assert_int_equal(SYN_PIN_COUNT(peer.pin[0]), 0);
+	plan.lose = false;
 }
 
 static void test_load_busy_and_backpressure(void **state)
@@ -664,6 +729,8 @@ int main(void)
 		page_test(test_stale_handles),
 		page_test(test_load),
 		page_test(test_load_many),
+		page_test(test_load_that_is_ended_later),
+		page_test(test_load_that_ends_badly),
 		page_test(test_load_busy_and_backpressure),
 		page_test(test_load_with_a_wrong_sum),
 		page_test(test_load_of_the_lost),

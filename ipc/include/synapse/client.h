@@ -53,6 +53,7 @@ extern "C" {
 #endif
 
 struct syn_client;
+struct syn_loading;
 struct syn_window;
 
 /* Wait as long as it takes. */
@@ -225,6 +226,27 @@ SYN_API void syn_unpin(struct syn_client *client, uint32_t timeline,
  */
 SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
 		     unsigned int nr, uint64_t timeout_ns, void **ret_addr);
+
+/*
+ * As syn_load(), but returns once every copy has been given to the device, so
+ * that an engine computes meanwhile: *ret_addr (may be NULL) gets the
+ * addresses.  What reads the pages must be ordered after the load, and nothing
+ * may be made of it before syn_load_end() has said that every sum was right.
+ * -ENOMEM besides what syn_load() answers.
+ */
+SYN_API int syn_load_begin(struct syn_client *client, const uint64_t *pages,
+			   unsigned int nr, uint64_t timeout_ns,
+			   void **ret_addr, struct syn_loading **ret);
+/*
+ * Work given to @stream (a CUstream) from now on begins after the copies, which
+ * are not waited for.  On a device that copies at once this does nothing.
+ */
+SYN_API int syn_load_order(struct syn_loading *load, void *stream);
+/*
+ * Waits for the copies and takes @load.  0: all pages are pinned.  SYN_E_LOST,
+ * or -errno when the device failed: none is.
+ */
+SYN_API int syn_load_end(struct syn_loading *load);
 
 /*
  * Makes a page that holds all its tokens immutable.  Others find it under
