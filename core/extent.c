@@ -381,6 +381,7 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 		.window = extent_window(session, ext->pool),
 		.first_slot = ext->ordinal * ext->nr_frames,
 		.nr_frames = ext->nr_frames,
+		.flags = ext->mem.handle ? SYN_EXTENT_F_HANDLE : 0,
 		.frame_bytes = ext->pool->frame_bytes,
 		.bytes = ext->mem.bytes,
 	};

@@ -18,9 +18,22 @@
 #define ATTACH_TIMELINES  8u
 #define ATTACH_TIMEOUT_NS 5000000000u
 #define ATTACH_FDS	  4u
-/* Without these there is no session; the rest is used if the daemon has it. */
-#define ATTACH_NEEDS	(SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU)
-#define ATTACH_FEATURES (ATTACH_NEEDS | SYN_FEATURE_H4)
+
+/* Without the first there is no session; the rest is used if the daemon has it. */
+static uint64_t attach_features(void)
+{
+	return SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU | SYN_FEATURE_H4 |
+	       (syn_device_has_cuda() ? SYN_FEATURE_CUDA : 0);
+}
+
+/* Extents are of one kind. */
+static bool features_are_sane(uint64_t features)
+{
+	return !(features & ~attach_features()) &&
+	       features & SYN_FEATURE_RAW16 &&
+	       !(features & SYN_FEATURE_HOST_CPU) ==
+		       !!(features & SYN_FEATURE_CUDA);
+}
 
 /* The kernel fills the word with zero in a child. */
 static int state_new(uint32_t **ret)
@@ -127,7 +140,7 @@ static void hello_init(struct syn_msg_hello *hello,
 		.version_min = SYN_ABI_VERSION_MIN,
 		.version_max = SYN_ABI_VERSION_MAX,
 		.kind = SYN_KIND_ENGINE,
-		.features = ATTACH_FEATURES,
+		.features = attach_features(),
 		.sqe_size = sizeof(struct syn_sqe),
 		.cqe_size = sizeof(struct syn_cqe),
 		.loan_size = sizeof(struct syn_loan),
@@ -233,8 +246,7 @@ static int welcome_check(const union attach_answer *answer, int bytes)
 		return -EPROTO;
 	if (w->version < SYN_ABI_VERSION_MIN ||
 	    w->version > SYN_ABI_VERSION_MAX || w->pad0 ||
-	    w->features & ~ATTACH_FEATURES ||
-	    (w->features & ATTACH_NEEDS) != ATTACH_NEEDS)
+	    !features_are_sane(w->features))
 		return -EPROTO;
 	if (!w->nr_pages || w->nr_pages > SYN_PAGES_MAX || !w->nr_timelines ||
 	    w->nr_timelines > SYN_TIMELINES_MAX)

@@ -168,6 +168,9 @@ struct syn_window {
  * @idle:	one bit for each free entry of @request.
  * @nr_sent:	requests ever, the high bits of the cookie.
  * @device:	what the daemon's memory is to us.
+ * @has_uuid:	the daemon has named its GPU, ...
+ * @uuid:	... so.
+ * @shares:	streams may write timelines.
  * @extent:	table of extents.
  * @nr_extents:	used entries.
  * @max_extents: entries.
@@ -230,6 +233,9 @@ struct syn_client {
 	uint64_t nr_sent;
 
 	struct syn_device *device;
+	bool has_uuid;
+	uint8_t uuid[16];
+	bool shares;
 	struct syn_extent *extent;
 	unsigned int nr_extents;
 	unsigned int max_extents;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "ipc/client/device.h"
@@ -149,6 +150,24 @@ static int host_sum(struct syn_device *dev, const void *at, uint64_t bytes,
 	return 0;
 }
 
+static int host_share(struct syn_device *dev, void *words, uint64_t bytes)
+{
+	(void)dev;
+	(void)words;
+	(void)bytes;
+	return 0;
+}
+
+/* There are no streams: what was given to one is done. */
+static int host_signal(struct syn_device *dev, void *stream, uint64_t *word,
+		       uint64_t value)
+{
+	(void)dev;
+	(void)stream;
+	syn_store_release(word, value);
+	return 0;
+}
+
 static const struct syn_device_ops host_ops = {
 	.close = host_close,
 	.reserve = host_reserve,
@@ -160,11 +179,13 @@ static const struct syn_device_ops host_ops = {
 	.wait = host_wait,
 	.order = host_order,
 	.sum = host_sum,
+	.share = host_share,
+	.signal = host_signal,
 };
 
 struct syn_device *syn_device_host(void)
 {
-	static struct syn_device host = { &host_ops };
+	static struct syn_device host = { .ops = &host_ops };
 
 	return &host;
 }

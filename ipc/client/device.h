@@ -70,6 +70,10 @@ struct syn_transfer {
  * @wait:	returns when all of @ticket are done and their status is written.
  * @order:	work given to @stream from now on sees the pages of @ticket.
  * @sum:	sums of a page in a slot.
+ * @share:	streams may write words of this memory, whole pages of the
+ *		kernel's, until @close; called once.
+ * @signal:	once the work given to @stream so far is done, a word of it
+ *		becomes @value.  -EBUSY: the stream is captured.
  *
  * All members are mandatory.
  */
@@ -88,14 +92,29 @@ struct syn_device_ops {
 	int (*order)(struct syn_device *dev, uint64_t ticket, void *stream);
 	int (*sum)(struct syn_device *dev, const void *at, uint64_t bytes,
 		   uint64_t tile_bytes, uint32_t *ret_sums);
+	int (*share)(struct syn_device *dev, void *words, uint64_t bytes);
+	int (*signal)(struct syn_device *dev, void *stream, uint64_t *word,
+		      uint64_t value);
 };
 
-/* A kind of device embeds this as its first member. */
+/**
+ * struct syn_device - a kind of device embeds this as its first member.
+ * @ops:	its calls.
+ * @behind:	work that was given to it may not be done yet.
+ */
 struct syn_device {
 	const struct syn_device_ops *ops;
+	bool behind;
 };
 
 /* The host-emulated one: has no state, is never closed in earnest. */
 struct syn_device *syn_device_host(void);
+/* This build can use GPUs. */
+bool syn_device_has_cuda(void);
+/*
+ * The GPU of that UUID, in the caller's context.  -ENOSYS: this build has no
+ * CUDA, or the driver is too old.  -ENODEV: no such GPU is visible here.
+ */
+int syn_device_cuda_open(const uint8_t *uuid, struct syn_device **ret);
 
 #endif

@@ -17,6 +17,7 @@ union inbox_message {
 	struct syn_msg_window_reply window;
 	struct syn_msg_extent extent;
 	struct syn_msg_retire retire;
+	struct syn_msg_device device;
 };
 
 static void inbox_end(struct syn_client *c, int error)
@@ -50,6 +51,16 @@ static int inbox_answer(struct syn_client *c, const struct syn_msg *msg,
 	return 0;
 }
 
+static int inbox_device(struct syn_client *c, const struct syn_msg_device *msg)
+{
+	if (!(c->features & SYN_FEATURE_CUDA) || c->has_uuid || msg->device ||
+	    msg->pad0)
+		return -EPROTO;
+	memcpy(c->uuid, msg->uuid, sizeof(c->uuid));
+	c->has_uuid = true;
+	return 0;
+}
+
 /* Descriptors that are left over in @fds are closed by the caller. */
 static int inbox_dispatch(struct syn_client *c, union inbox_message *m,
 			  size_t bytes, int *fds)
@@ -72,6 +83,10 @@ static int inbox_dispatch(struct syn_client *c, union inbox_message *m,
 			return -EPROTO;
 		return syn_extent_add_locked(c, &m->extent,
 					     syn_steal_fd(&fds[0]));
+	case SYN_MSG_DEVICE:
+		if (bytes != sizeof(m->device))
+			return -EPROTO;
+		return inbox_device(c, &m->device);
 	case SYN_MSG_RETIRE:
 		if (bytes != sizeof(m->retire))
 			return -EPROTO;

@@ -44,3 +44,38 @@ void syn_timeline_done(struct syn_client *client, uint32_t timeline,
 	if (t)
 		syn_store_release(&t->done, value);
 }
+
+/* Pages of the kernel's that hold all timelines. */
+static int timelines_share_locked(struct syn_client *c)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = (uintptr_t)c->timeline & ~(page - 1);
+	uintptr_t end =
+		syn_align_up((uintptr_t)(c->timeline + c->nr_timelines), page);
+	int r;
+
+	if (c->shares)
+		return 0;
+	r = c->device->ops->share(c->device, (void *)begin, end - begin);
+	c->shares = !r;
+	return r;
+}
+
+int syn_timeline_signal(struct syn_client *client, uint32_t timeline,
+			void *stream, uint64_t value)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_timeline *t = timeline_of(client, timeline);
+	int r = syn_client_check(client);
+
+	if (r)
+		return r;
+	if (!t)
+		return -EINVAL;
+	(void)pthread_mutex_lock(&client->lock);
+	r = timelines_share_locked(client);
+	(void)pthread_mutex_unlock(&client->lock);
+	return r ? r
+		 : client->device->ops->signal(client->device, stream, &t->done,
+					       value);
+}

@@ -226,6 +226,19 @@ int syn_window_setup_locked(struct syn_client *c,
 	return syn_extent_place_locked(c, msg->window);
 }
 
+/*
+ * The GPU is opened in the context of the thread that opens the first window:
+ * the engine's.  The daemon has named it before it answered anything.
+ */
+static int window_device_locked(struct syn_client *c)
+{
+	if (!(c->features & SYN_FEATURE_CUDA) || c->device != syn_device_host())
+		return 0;
+	if (!c->has_uuid)
+		return -EPROTO;
+	return syn_device_cuda_open(c->uuid, &c->device);
+}
+
 static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
 			     const struct syn_space *space, uint32_t fidelity,
 			     struct syn_window **ret)
@@ -270,7 +283,9 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	msg.slots = own.slots;
 	msg.device = own.device;
 	(void)pthread_mutex_lock(&client->lock);
-	r = window_ask_locked(client, &msg, space, own.fidelity, ret);
+	r = window_device_locked(client);
+	if (!r)
+		r = window_ask_locked(client, &msg, space, own.fidelity, ret);
 	(void)pthread_mutex_unlock(&client->lock);
 	return r;
 }

@@ -56,12 +56,19 @@ static int hello_check_shape(const struct syn_msg_hello *hello,
 	return 0;
 }
 
-static int hello_check_wants(const struct syn_msg_hello *hello,
+static int hello_check_wants(const struct syn_server *server,
+			     const struct syn_msg_hello *hello,
 			     const char **ret_why)
 {
+	uint64_t extents = syn_server_extents(server);
+
 	if (!(hello->features & SYN_FEATURE_RAW16))
 		return refuse(-EOPNOTSUPP, ret_why, "no codec in common");
-	if (!(hello->features & SYN_FEATURE_HOST_CPU))
+	if (!(hello->features & extents) && extents == SYN_FEATURE_CUDA)
+		return refuse(-EOPNOTSUPP, ret_why,
+			      "the daemon's memory is a GPU's, and this client "
+			      "has no CUDA");
+	if (!(hello->features & extents))
 		return refuse(-EOPNOTSUPP, ret_why,
 			      "no kind of extent in "
 			      "common");
@@ -81,7 +88,7 @@ static int hello_engine(struct syn_peer *peer,
 	const struct syn_server *server = peer->server;
 	int r;
 
-	r = hello_check_wants(hello, ret_why);
+	r = hello_check_wants(server, hello, ret_why);
 	if (r)
 		return r;
 	if (server->draining)

@@ -315,6 +315,19 @@ static int welcome_send(struct syn_peer *peer, uint32_t version,
 			     syn_array_size(fds));
 }
 
+/* The socket is empty but for WELCOME, so there is room. */
+static int device_send(struct syn_peer *peer)
+{
+	struct syn_msg_device device = {
+		.msg = { .type = SYN_MSG_DEVICE, .size = sizeof(device) },
+	};
+
+	if (!(peer->features & SYN_FEATURE_CUDA))
+		return 0;
+	memcpy(device.uuid, peer->server->config.dev_uuid, sizeof(device.uuid));
+	return syn_conn_send(peer->sock, &device.msg, NULL, 0);
+}
+
 int syn_peer_attach_engine(struct syn_peer *peer,
 			   const struct syn_msg_hello *hello, uint32_t version,
 			   const char **ret_why)
@@ -331,7 +344,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 		goto fail;
 	why = "its segments could not be made";
 	peer->id = server->next_id;
-	peer->features = hello->features & SYN_SERVER_FEATURES;
+	peer->features = hello->features & syn_server_features(server);
 	r = syn_segments_init(&peer->seg, hello->nr_pages, hello->nr_timelines);
 	if (r)
 		goto fail;
@@ -352,6 +365,8 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	r = peer_watch(peer, peer->bell_fd, EPOLLIN | EPOLLET, SYN_WAKE_BELL);
 	if (!r)
 		r = welcome_send(peer, version, wake_read_fd);
+	if (!r)
+		r = device_send(peer);
 	if (r)
 		goto drop;
 	syn_close(wake_read_fd);

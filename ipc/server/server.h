@@ -49,6 +49,7 @@ struct syn_server_tenant {
  * @domain_by:		SYN_SERVER_BY_*.  The socket alone: its domain exists
  *			from the start, and its minimum is kept free for it.
  * @mm:			the memory manager; outlives the server.
+ * @dev_uuid:		of the GPU; all zero: extents are memfds.
  * @dev_event_fd:	readable while copies have completed; -1: none.
  * @disk_event_fd:	readable while swap I/O has completed; -1: none.
  * @lifeline_fd:	the server ends when it becomes readable; -1: none.
@@ -68,6 +69,7 @@ struct syn_server_config {
 	uint32_t nr_tenants;
 	uint32_t domain_by;
 	struct syn_mm *mm;
+	uint8_t dev_uuid[16];
 	int dev_event_fd;
 	int disk_event_fd;
 	int lifeline_fd;

@@ -19,10 +19,6 @@
 
 struct syn_session;
 
-/* What this side can do. */
-#define SYN_SERVER_FEATURES                                                    \
-	(SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU | SYN_FEATURE_H4)
-
 /* Control connections at once: of those who may order, and of those who not. */
 #define SYN_SERVER_CONTROL_MAX 16u
 
@@ -185,6 +181,21 @@ struct syn_server {
 	uint64_t reaped;
 	uint64_t backpressure;
 };
+
+/* How extents reach clients: SYN_FEATURE_CUDA or SYN_FEATURE_HOST_CPU. */
+static inline uint64_t syn_server_extents(const struct syn_server *server)
+{
+	for (unsigned int i = 0; i < sizeof(server->config.dev_uuid); i++)
+		if (server->config.dev_uuid[i])
+			return SYN_FEATURE_CUDA;
+	return SYN_FEATURE_HOST_CPU;
+}
+
+/* What this side can do. */
+static inline uint64_t syn_server_features(const struct syn_server *server)
+{
+	return SYN_FEATURE_RAW16 | SYN_FEATURE_H4 | syn_server_extents(server);
+}
 
 static inline bool syn_server_admin(const struct syn_server *server,
 				    const struct syn_peer *peer)

@@ -69,10 +69,25 @@ static int engine_window(struct engine *e, uint32_t slots)
 
 int engine_open(struct engine *e, const char *path, uint32_t slots)
 {
+	return engine_open_on(e, NULL, path, slots);
+}
+
+static int engine_bytes(struct engine *e)
+{
+	if (!e->device)
+		return 0;
+	e->bytes = malloc(e->space.page_bytes);
+	return e->bytes ? 0 : -ENOMEM;
+}
+
+int engine_open_on(struct engine *e, const struct engine_device *device,
+		   const char *path, uint32_t slots)
+{
 	struct syn_attach_opts opts = SYN_OPTS(struct syn_attach_opts);
 	int r;
 
 	memset(e, 0, sizeof(*e));
+	e->device = device;
 	opts.path = path;
 	opts.name = "engine";
 	opts.nr_pages = 4096;
@@ -83,6 +98,8 @@ int engine_open(struct engine *e, const char *path, uint32_t slots)
 	if (!r)
 		r = engine_space(e);
 	if (!r)
+		r = engine_bytes(e);
+	if (!r)
 		r = engine_window(e, slots);
 	if (r)
 		engine_close(e);
@@ -92,6 +109,28 @@ int engine_open(struct engine *e, const char *path, uint32_t slots)
 void engine_close(struct engine *e)
 {
 	e->client = syn_detach(e->client);
+	free(e->bytes);
+	e->bytes = NULL;
+}
+
+static int slot_fill(struct engine *e, void *slot, uint64_t seed)
+{
+	uint64_t bytes = e->space.page_bytes;
+
+	page_fill(e->device ? e->bytes : slot, bytes, seed);
+	return e->device ? e->device->put(slot, e->bytes, bytes) : 0;
+}
+
+/* -EILSEQ: other bytes. */
+static int slot_check(struct engine *e, const void *slot, uint64_t seed)
+{
+	uint64_t bytes = e->space.page_bytes;
+	int r = e->device ? e->device->get(e->bytes, slot, bytes) : 0;
+
+	if (r)
+		return r;
+	return page_matches(e->device ? e->bytes : slot, bytes, seed) ? 0
+								      : -EILSEQ;
 }
 
 static int page_write(struct engine *e, uint32_t i)
@@ -103,8 +142,9 @@ static int page_write(struct engine *e, uint32_t i)
 	r = plain(syn_pin(e->client, &e->page[i], 1, &addr));
 	if (r)
 		return r;
-	page_fill(addr, e->space.page_bytes, e->seed[i]);
-	r = syn_commit(e->client, &e->page[i], &tokens, 1);
+	r = slot_fill(e, addr, e->seed[i]);
+	if (!r)
+		r = syn_commit(e->client, &e->page[i], &tokens, 1);
 	syn_unpin(e->client, e->timeline, &e->page[i], 1);
 	return r;
 }
@@ -137,8 +177,7 @@ static int page_check(struct engine *e, const uint64_t *page, uint64_t seed)
 	r = plain(syn_load(e->client, page, 1, ENGINE_TIMEOUT_NS, &addr));
 	if (r)
 		return r;
-	if (!page_matches(addr, e->space.page_bytes, seed))
-		r = -EILSEQ;
+	r = slot_check(e, addr, seed);
 	syn_unpin(e->client, e->timeline, page, 1);
 	return r;
 }

@@ -15,7 +15,19 @@
 #define ENGINE_PAGES_MAX 256u
 
 /**
+ * struct engine_device - how the bytes of a slot are reached.
+ * @put:	writes @bytes to a slot; they are there when it returns.
+ * @get:	reads them.
+ */
+struct engine_device {
+	int (*put)(void *slot, const void *from, uint64_t bytes);
+	int (*get)(void *to, const void *slot, uint64_t bytes);
+};
+
+/**
  * struct engine - one session and its pages.
+ * @device:	NULL: slots are memory like any other.
+ * @bytes:	of a page, with a @device: to be put or got.
  * @client:	the session.
  * @window:	its window.
  * @space:	the tests' space.
@@ -25,6 +37,8 @@
  * @seed:	what each is filled with.
  */
 struct engine {
+	const struct engine_device *device;
+	void *bytes;
 	struct syn_client *client;
 	struct syn_window *window;
 	struct syn_space space;
@@ -35,6 +49,9 @@ struct engine {
 };
 
 int engine_open(struct engine *e, const char *path, uint32_t slots);
+/* With a window of HBM that is reached through @device. */
+int engine_open_on(struct engine *e, const struct engine_device *device,
+		   const char *path, uint32_t slots);
 void engine_close(struct engine *e);
 
 /* @nr more pages, filled from @seed on and committed. */

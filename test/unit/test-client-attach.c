@@ -196,6 +196,7 @@ SPOIL(version0, w->version = 0)
 SPOIL(padding, w->pad0 = 1)
 SPOIL(features, w->features |= 1ull << 40)
 SPOIL(fewer_features, w->features = SYN_FEATURE_RAW16 | SYN_FEATURE_H4)
+SPOIL(two_kinds, w->features |= SYN_FEATURE_CUDA)
 SPOIL(no_pages, w->nr_pages = 0)
 SPOIL(many_pages, w->nr_pages = SYN_PAGES_MAX + 1)
 SPOIL(pages_outside, w->nr_pages = SYN_PAGES_MAX)
@@ -220,33 +221,20 @@ SPOIL(huge_size, w->daemon_bytes = UINT64_MAX)
 static void test_welcome_is_checked(void **state)
 {
 	static void (*const how[])(struct peer *) = {
-		spoil_type,
-		spoil_error,
-		spoil_short,
-		spoil_version,
-		spoil_version0,
-		spoil_padding,
-		spoil_features,
-		spoil_no_pages,
-		spoil_fewer_features,
-		spoil_many_pages,
-		spoil_pages_outside,
-		spoil_no_timelines,
-		spoil_many_timelines,
-		spoil_sqe,
-		spoil_sqe_in_ctl,
-		spoil_unaligned,
-		spoil_wraps,
-		spoil_timelines,
-		spoil_pin,
-		spoil_cqe,
-		spoil_cqe_in_ctl,
-		spoil_cq_vec,
-		spoil_loan,
-		spoil_sums,
-		spoil_pte,
-		spoil_client_size,
-		spoil_daemon_size,
+		spoil_type,	    spoil_error,
+		spoil_short,	    spoil_version,
+		spoil_version0,	    spoil_padding,
+		spoil_features,	    spoil_two_kinds,
+		spoil_no_pages,	    spoil_fewer_features,
+		spoil_many_pages,   spoil_pages_outside,
+		spoil_no_timelines, spoil_many_timelines,
+		spoil_sqe,	    spoil_sqe_in_ctl,
+		spoil_unaligned,    spoil_wraps,
+		spoil_timelines,    spoil_pin,
+		spoil_cqe,	    spoil_cqe_in_ctl,
+		spoil_cq_vec,	    spoil_loan,
+		spoil_sums,	    spoil_pte,
+		spoil_client_size,  spoil_daemon_size,
 		spoil_huge_size,
 	};
 

@@ -216,6 +216,7 @@ static int server_open(struct worker *worker)
 	};
 	struct rlimit limit;
 
+	memcpy(config.dev_uuid, worker->dev->uuid, sizeof(config.dev_uuid));
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
 	config.max_fds = (uint32_t)syn_min(limit.rlim_cur, (rlim_t)UINT32_MAX);

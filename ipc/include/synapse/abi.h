@@ -48,6 +48,7 @@
 #define SYN_FEATURE_RAW16    (1ull << 0) /* codec raw16 */
 #define SYN_FEATURE_HOST_CPU (1ull << 1) /* extents are memfds, CPU-mappable */
 #define SYN_FEATURE_H4	     (1ull << 2) /* codec h4; loans may have it */
+#define SYN_FEATURE_CUDA     (1ull << 3) /* extents are on a GPU: MSG_DEVICE */
 
 #define SYN_SQ_ENTRIES	   64u	 /* submissions in flight, a power of two */
 #define SYN_CQ_ENTRIES	   64u	 /* completions not yet reaped */
@@ -105,6 +106,7 @@ SYN_ABI_SIZE(struct syn_msg, 16);
 #define SYN_MSG_RETIRE	     9	/* daemon, any time: struct syn_msg_retire */
 #define SYN_MSG_CTL	     10 /* control: struct syn_msg_ctl */
 #define SYN_MSG_CTL_REPLY    11 /* daemon: struct syn_msg_ctl_reply + records */
+#define SYN_MSG_DEVICE	     12 /* daemon, after WELCOME: struct syn_msg_device */
 
 #define SYN_KIND_ENGINE	 1 /* wants rings and pages */
 #define SYN_KIND_CONTROL 2 /* wants SYN_MSG_CTL; WELCOME carries no fds */
@@ -213,6 +215,23 @@ struct syn_msg_bye {
 	char reason[SYN_REASON_BYTES];
 };
 SYN_ABI_SIZE(struct syn_msg_bye, 128);
+
+/**
+ * struct syn_msg_device - the GPU whose memory the first tier is.
+ * @device:	its index, as in struct syn_msg_window.
+ * @pad0:	zero.
+ * @uuid:	the driver's name for it.
+ *
+ * Sent once, before anything that the client asks for is answered, in a session
+ * with SYN_FEATURE_CUDA.
+ */
+struct syn_msg_device {
+	struct syn_msg msg;
+	uint32_t device;
+	uint32_t pad0;
+	uint8_t uuid[16];
+};
+SYN_ABI_SIZE(struct syn_msg_device, 40);
 
 #define SYN_ROLE_K	1 /* keys */
 #define SYN_ROLE_V	2 /* values */
@@ -350,7 +369,7 @@ SYN_ABI_SIZE(struct syn_msg_window_reply, 40);
  * @window:	HBM: the window whose slots it backs.  Host: 0.
  * @first_slot:	HBM: slot number of its first frame.  Host: 0.
  * @nr_frames:	frames in it, one after the other from offset 0.
- * @flags:	zero.
+ * @flags:	SYN_EXTENT_F_*.
  * @frame_bytes: bytes of a frame.
  * @bytes:	bytes behind the descriptor.
  */
@@ -366,6 +385,7 @@ struct syn_msg_extent {
 	uint64_t bytes;
 };
 SYN_ABI_SIZE(struct syn_msg_extent, 56);
+#define SYN_EXTENT_F_HANDLE 1u /* a handle of the GPU's driver, else a memfd */
 
 /**
  * struct syn_msg_retire - an extent is given up.

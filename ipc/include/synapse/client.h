@@ -154,7 +154,12 @@ struct syn_window_opts {
 	uint32_t fidelity;
 };
 
-/* -EDQUOT: HBM, or the domain's quota, does not hold that many more slots. */
+/*
+ * -EDQUOT: HBM, or the domain's quota, does not hold that many more slots.
+ * Where HBM is a GPU's, the first window is opened in the caller's context of
+ * it, or else the primary one.  -ENODEV: this process does not see that GPU.
+ * -ENOSYS: its driver is too old.
+ */
 SYN_API int syn_window_open(struct syn_client *client,
 			    const struct syn_space *space,
 			    const struct syn_window_opts *opts,
@@ -252,6 +257,7 @@ SYN_API int syn_load_end(struct syn_loading *load);
  * Makes a page that holds all its tokens immutable.  Others find it under
  * @key once work @value of @timeline is done.  SYN_E_DUP: somebody sealed that
  * key before; this page stays private, immutable and usable.
+ * On a GPU the page is summed once that work is done, so the call waits for it.
  * The page must not be pinned for writing by anyone, and -EINVAL while not all
  * of its tokens are committed.  -EAGAIN: it had left, and there was no room to
  * bring it back.
@@ -309,6 +315,15 @@ SYN_API uint64_t syn_timeline_issue(struct syn_client *client,
 /* All work up to @value has finished. */
 SYN_API void syn_timeline_done(struct syn_client *client, uint32_t timeline,
 			       uint64_t value);
+
+/*
+ * The same said by a stream (a CUstream) of the GPU: all work up to @value has
+ * finished once what was given to @stream so far has.  One timeline for one
+ * stream.  -EBUSY: the stream is being captured; a graph would say the same
+ * value at every replay.
+ */
+SYN_API int syn_timeline_signal(struct syn_client *client, uint32_t timeline,
+				void *stream, uint64_t value);
 
 #define SYN_EVENT_RECLAIM  1 /* memory is short: release what you can */
 #define SYN_EVENT_EPOCH	   2 /* the daemon's worker was replaced */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Words that streams write. */
+#include "kernels/cuda/stream.h"
+
+#include <errno.h>
+
+#include "core/base/fault.h"
+#include "kernels/cuda/gpu-internal.h"
+
+static int register_entered(const struct syn_gpu *gpu, void *at, uint64_t bytes)
+{
+	const struct syn_cuda_api *api = gpu->api;
+	CUdeviceptr seen = 0;
+	CUresult result;
+
+	result = api->cuMemHostRegister_v2(
+		at, bytes,
+		CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
+	if (result)
+		return syn_cuda_errno(api, result, "cuMemHostRegister");
+	result = api->cuMemHostGetDevicePointer_v2(&seen, at, 0);
+	if (!result && seen == (CUdeviceptr)(uintptr_t)at)
+		return 0;
+	(void)api->cuMemHostUnregister(at);
+	return result ? syn_cuda_errno(api, result, "cuMemHostGetDevicePointer")
+		      : -EOPNOTSUPP;
+}
+
+int syn_gpu_register(struct syn_gpu *gpu, void *at, uint64_t bytes)
+{
+	struct syn_gpu_scope scope;
+	int r;
+
+	if (syn_fault())
+		return -ENOMEM;
+	r = syn_gpu_enter(gpu, &scope);
+	if (r)
+		return r;
+	r = register_entered(gpu, at, bytes);
+	syn_gpu_leave(&scope);
+	return r;
+}
+
+void syn_gpu_unregister(struct syn_gpu *gpu, void *at)
+{
+	struct syn_gpu_scope scope;
+
+	if (syn_gpu_enter(gpu, &scope))
+		return;
+	(void)gpu->api->cuMemHostUnregister(at);
+	syn_gpu_leave(&scope);
+}
+
+static int signal_entered(const struct syn_gpu *gpu, CUstream stream,
+			  CUdeviceptr word, uint64_t value)
+{
+	const struct syn_cuda_api *api = gpu->api;
+	CUstreamCaptureStatus status;
+	CUresult result = api->cuStreamIsCapturing(stream, &status);
+
+	if (result)
+		return syn_cuda_errno(api, result, "cuStreamIsCapturing");
+	if (status != CU_STREAM_CAPTURE_STATUS_NONE)
+		return -EBUSY;
+	/* By default the write comes after all that the work before it wrote. */
+	result = api->cuStreamWriteValue64_v2(stream, word, value,
+					      CU_STREAM_WRITE_VALUE_DEFAULT);
+	return syn_cuda_errno(api, result, "cuStreamWriteValue64");
+}
+
+int syn_gpu_signal(struct syn_gpu *gpu, void *stream, uint64_t *word,
+		   uint64_t value)
+{
+	struct syn_gpu_scope scope;
+	int r;
+
+	if (syn_fault())
+		return -ENOMEM;
+	r = syn_gpu_enter(gpu, &scope);
+	if (r)
+		return r;
+	r = signal_entered(gpu, stream, (CUdeviceptr)(uintptr_t)word, value);
+	syn_gpu_leave(&scope);
+	return r;
+}
