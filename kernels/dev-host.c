@@ -14,8 +14,7 @@
 #include "core/base/fault.h"
 #include "core/base/list.h"
 #include "core/dev.h"
-#include "kernels/codec/page.h"
-#include "kernels/codec/sum.h"
+#include "kernels/copy-job.h"
 #include "kernels/workers.h"
 #include "numa/hostmem.h"
 #include "numa/place.h"
@@ -24,29 +23,18 @@
 /* Copies submitted and not yet reaped. */
 #define HOST_QUEUE 1024u
 
-/* What one task copies, about: enough to hide what handing it out costs. */
-#define TASK_BYTES (256u << 10)
-
 #define HOST_GRANULE 4096u
 
 /**
- * struct host_job - one copy; resolved when it is submitted.
- * @job:	what the workers see.
+ * struct host_job - one copy, and what a test asked for.
+ * @base:	the copy.
  * @host:	the device.
- * @dst:	first byte to write.
- * @src:	first byte to read.
- * @copy:	as submitted.
- * @task_tiles:	tiles of a task.
  * @fail:	ends with -EIO, by order of a test.
  * @delay_ns:	least time of the copy.
  */
 struct host_job {
-	struct syn_job job;
+	struct syn_copy_job base;
 	const struct dev_host *host;
-	char *dst;
-	const char *src;
-	struct syn_copy copy;
-	uint32_t task_tiles;
 	bool fail;
 	uint64_t delay_ns;
 };
@@ -88,7 +76,7 @@ static struct dev_host *dev_host_of(struct syn_dev *dev)
 
 static struct host_job *host_job_of(struct syn_job *job)
 {
-	return syn_container_of(job, struct host_job, job);
+	return syn_container_of(job, struct host_job, base.job);
 }
 
 static void dev_host_sleep_until(uint64_t when_ns)
@@ -103,37 +91,15 @@ static void dev_host_sleep_until(uint64_t when_ns)
 		;
 }
 
-/* Tiles [@first, @first + @nr). */
-static int host_job_tiles(struct host_job *job, uint32_t first, uint32_t nr)
-{
-	const struct syn_copy *copy = &job->copy;
-	uint64_t at = first * copy->tile_bytes;
-
-	if (copy->encode)
-		return syn_page_encode(job->dst, job->src, copy->encode, first,
-				       nr, copy->sums, copy->stored_sums,
-				       copy->error);
-	syn_sum_copy(job->dst + at, job->src + at, nr * copy->tile_bytes,
-		     copy->tile_bytes, copy->sums + first);
-	return 0;
-}
-
-static uint32_t copy_tiles(const struct syn_copy *copy)
-{
-	return (uint32_t)(copy->bytes / copy->tile_bytes);
-}
-
 static int host_job_run(struct syn_job *base, uint32_t task)
 {
 	struct host_job *job = host_job_of(base);
 	uint64_t until_ns = job->delay_ns ? syn_now_ns() + job->delay_ns : 0;
-	uint32_t first = task * job->task_tiles;
-	uint32_t nr = syn_min(job->task_tiles, copy_tiles(&job->copy) - first);
 	int r;
 
 	if (job->fail || syn_load_relaxed(&job->host->lost))
 		return -EIO;
-	r = host_job_tiles(job, first, nr);
+	r = syn_copy_job_task(&job->base, task);
 	if (job->delay_ns)
 		dev_host_sleep_until(until_ns);
 	return r;
@@ -213,58 +179,17 @@ static void dev_host_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 		config->drop(config->keep_ctx, mem->id);
 }
 
-/* The layout is of the page that is read. */
-static bool encode_is_sane(const struct syn_copy *copy)
-{
-	const struct syn_layout *l = copy->encode;
-
-	return copy->stored_sums && copy->error &&
-	       copy->tile_bytes == syn_tile_raw_bytes(&l->component[0]) &&
-	       copy->bytes == syn_layout_tiles(l) * copy->tile_bytes;
-}
-
-static bool copy_is_sane(const struct syn_copy *copy)
-{
-	uint64_t written;
-
-	if (!copy->bytes || !copy->tile_bytes ||
-	    copy->bytes % copy->tile_bytes ||
-	    copy->bytes / copy->tile_bytes > UINT32_MAX ||
-	    copy->tile_bytes % sizeof(uint32_t) ||
-	    (copy->encode && !encode_is_sane(copy)))
-		return false;
-	written = copy->encode ? syn_layout_bytes(copy->encode) : copy->bytes;
-	return copy->src_off <= copy->src->bytes &&
-	       copy->bytes <= copy->src->bytes - copy->src_off &&
-	       copy->dst_off <= copy->dst->bytes &&
-	       written <= copy->dst->bytes - copy->dst_off;
-}
-
-/* Equal tasks of whole tiles; a copy that a test delays is one. */
-static void host_job_cut(struct host_job *job)
-{
-	uint32_t tiles = copy_tiles(&job->copy);
-	uint64_t tasks = job->delay_ns ? 1 : job->copy.bytes / TASK_BYTES;
-
-	tasks = syn_min(tasks, (uint64_t)tiles);
-	tasks = syn_max(tasks, (uint64_t)1);
-	job->task_tiles = (uint32_t)syn_div_up(tiles, tasks);
-	job->job.nr_tasks = (uint32_t)syn_div_up(tiles, job->task_tiles);
-}
-
 static struct host_job *host_job_new(struct dev_host *host,
 				     const struct syn_copy *copy)
 {
-	const struct syn_hostmem *dst = copy->dst->priv;
-	const struct syn_hostmem *src = copy->src->priv;
 	struct host_job *job = host->free[--host->nr_free];
 
-	job->dst = (char *)dst->addr + copy->dst_off;
-	job->src = (const char *)src->addr + copy->src_off;
-	job->copy = *copy;
+	job->base.dst = (char *)copy->dst->addr + copy->dst_off;
+	job->base.src = (const char *)copy->src->addr + copy->src_off;
+	job->base.copy = *copy;
 	job->delay_ns = host->delay_ns;
 	job->fail = host->fail_in && --host->fail_in == 0;
-	host_job_cut(job);
+	syn_copy_job_cut(&job->base, job->delay_ns);
 	return job;
 }
 
@@ -276,14 +201,14 @@ static int dev_host_copy(struct syn_dev *dev, const struct syn_copy *vec,
 	struct syn_list jobs;
 
 	for (unsigned int i = 0; i < nr; i++)
-		if (!copy_is_sane(&vec[i]))
+		if (!syn_copy_is_sane(&vec[i]))
 			return -EINVAL;
 	if (syn_fault() || nr > host->nr_free)
 		return -EAGAIN;
 	syn_list_init(&jobs);
 	for (unsigned int i = 0; i < nr; i++)
 		syn_list_add_tail(&jobs,
-				  &host_job_new(host, &vec[i])->job.link);
+				  &host_job_new(host, &vec[i])->base.job.link);
 	syn_workers_submit(host->workers, &jobs);
 	return 0;
 }
@@ -298,9 +223,9 @@ static unsigned int dev_host_reap(struct syn_dev *dev,
 
 	syn_list_init(&jobs);
 	syn_workers_reap(host->workers, max, &jobs);
-	syn_list_for_each (job, &jobs, job.link) {
-		ret[nr].cookie = job->copy.cookie;
-		ret[nr].status = job->job.status;
+	syn_list_for_each (job, &jobs, base.job.link) {
+		ret[nr].cookie = job->base.copy.cookie;
+		ret[nr].status = job->base.job.status;
 		host->free[host->nr_free++] = job;
 		nr++;
 	}
@@ -349,7 +274,7 @@ int syn_dev_host_open(struct syn_dev **ret,
 		struct host_job *job = &host->job[host->nr_free];
 
 		job->host = host;
-		job->job.run = host_job_run;
+		job->base.job.run = host_job_run;
 		host->free[host->nr_free] = job;
 	}
 	*ret = &host->dev;

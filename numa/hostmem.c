@@ -69,14 +69,14 @@ static int hostmem_map(struct syn_hostmem *mem, const char *name,
 }
 
 /* The nodes of @nr pages from @addr on must be @node. */
-static int hostmem_look(const struct syn_hostmem *mem, uint64_t first,
-			unsigned int nr, int node)
+static int hostmem_look(char *addr, uint64_t page_bytes, unsigned int nr,
+			int node)
 {
 	void *pages[HOSTMEM_BATCH];
 	int status[HOSTMEM_BATCH];
 
 	for (unsigned int i = 0; i < nr; i++)
-		pages[i] = (char *)mem->addr + (first + i) * mem->page_bytes;
+		pages[i] = addr + i * page_bytes;
 	if (syn_fault())
 		return -ENOMEM;
 	/* Without nodes to move to, it only says where they are. */
@@ -91,17 +91,24 @@ static int hostmem_look(const struct syn_hostmem *mem, uint64_t first,
 	return 0;
 }
 
-int syn_hostmem_verify(const struct syn_hostmem *mem, int node)
+int syn_hostmem_verify_range(void *addr, uint64_t bytes, uint64_t page_bytes,
+			     int node)
 {
-	uint64_t nr = syn_div_up(mem->bytes, mem->page_bytes);
+	uint64_t nr = syn_div_up(bytes, page_bytes);
 	int r = 0;
 
 	for (uint64_t i = 0; i < nr && !r; i += HOSTMEM_BATCH)
 		r = hostmem_look(
-			mem, i,
+			(char *)addr + i * page_bytes, page_bytes,
 			(unsigned int)syn_min(nr - i, (uint64_t)HOSTMEM_BATCH),
 			node);
 	return r;
+}
+
+int syn_hostmem_verify(const struct syn_hostmem *mem, int node)
+{
+	return syn_hostmem_verify_range(mem->addr, mem->bytes, mem->page_bytes,
+					node);
 }
 
 static int hostmem_policy(const struct syn_hostmem *mem, int mode, int node,

@@ -46,5 +46,8 @@ void syn_hostmem_deinit(struct syn_hostmem *mem);
  * -EXDEV: one is on another node.  -ENOENT: one is not present.
  */
 int syn_hostmem_verify(const struct syn_hostmem *mem, int node);
+/* The same of any mapped memory in pages of @page_bytes. */
+int syn_hostmem_verify_range(void *addr, uint64_t bytes, uint64_t page_bytes,
+			     int node);
 
 #endif

@@ -56,17 +56,6 @@ static void place_refuse(struct syn_place *place, uint64_t bytes)
 		    bytes / MIB, place->what);
 }
 
-/* One node is where everything is, bound or not. */
-static int place_single(const struct syn_place *place, struct syn_hostmem *mem,
-			const char *name, uint64_t bytes, unsigned int flags)
-{
-	int r = syn_hostmem_init(mem, name, bytes, flags, -1);
-
-	if (!r && place->nr)
-		mem->node = place->order[0];
-	return r;
-}
-
 /* Huge pages are set aside: no other figure counts them. */
 static uint64_t huge_room(int node)
 {
@@ -87,35 +76,74 @@ static uint64_t huge_room(int node)
 	return nr * 2 * MIB;
 }
 
-static int place_try(const struct syn_place *place, int node,
-		     struct syn_hostmem *mem, const char *name, uint64_t bytes,
-		     unsigned int flags)
+bool syn_place_room(const struct syn_place *place, int node, uint64_t bytes)
 {
 	struct syn_numa_memory memory;
-	int r;
 
-	r = syn_numa_memory(place->numa, 1ull << node, &memory);
-	if (r)
-		return r;
-	if (memory.room < bytes &&
-	    (!(flags & SYN_HOSTMEM_HUGE) || huge_room(node) < bytes))
-		return -ENOMEM;
-	return syn_hostmem_init(mem, name, bytes, flags, node);
+	return !syn_numa_memory(place->numa, 1ull << node, &memory) &&
+	       memory.room >= bytes;
 }
 
-int syn_place_new(struct syn_place *place, struct syn_hostmem *mem,
-		  const char *name, uint64_t bytes, unsigned int flags)
+int syn_place_each(struct syn_place *place, uint64_t bytes,
+		   int (*make)(void *ctx, int node, bool bind), void *ctx)
 {
 	int r = -ENOMEM;
 
+	/* One node is where everything is, bound or not. */
 	if (!place->nr || !place->numa->binds ||
 	    syn_is_pow2(place->numa->memory))
-		return place_single(place, mem, name, bytes, flags);
+		return make(ctx, place->nr ? place->order[0] : -1, false);
 	for (unsigned int i = 0; i < place->nr && r == -ENOMEM; i++)
-		r = place_try(place, place->order[i], mem, name, bytes, flags);
+		r = make(ctx, place->order[i], true);
 	if (r == -ENOMEM)
 		place_refuse(place, bytes);
 	else
 		place->refused = false;
 	return r;
+}
+
+/**
+ * struct place_memory - what syn_place_new() was asked for.
+ * @place:	where.
+ * @mem:	answer.
+ * @name:	see syn_hostmem_init(), as the two below.
+ * @bytes:	see there.
+ * @flags:	see there.
+ */
+struct place_memory {
+	const struct syn_place *place;
+	struct syn_hostmem *mem;
+	const char *name;
+	uint64_t bytes;
+	unsigned int flags;
+};
+
+static int place_make(void *ctx, int node, bool bind)
+{
+	const struct place_memory *want = ctx;
+	int r;
+
+	if (bind && !syn_place_room(want->place, node, want->bytes) &&
+	    (!(want->flags & SYN_HOSTMEM_HUGE) ||
+	     huge_room(node) < want->bytes))
+		return -ENOMEM;
+	r = syn_hostmem_init(want->mem, want->name, want->bytes, want->flags,
+			     bind ? node : -1);
+	if (!r)
+		want->mem->node = node;
+	return r;
+}
+
+int syn_place_new(struct syn_place *place, struct syn_hostmem *mem,
+		  const char *name, uint64_t bytes, unsigned int flags)
+{
+	struct place_memory want = {
+		.place = place,
+		.mem = mem,
+		.name = name,
+		.bytes = bytes,
+		.flags = flags,
+	};
+
+	return syn_place_each(place, bytes, place_make, &want);
 }

@@ -44,6 +44,16 @@ void syn_place_init(struct syn_place *place, const struct syn_numa *numa,
 int syn_place_new(struct syn_place *place, struct syn_hostmem *mem,
 		  const char *name, uint64_t bytes, unsigned int flags);
 
+/*
+ * The same for memory of any make: calls @make for each node in turn until it
+ * answers other than -ENOMEM.  @bind: there is a choice, so the memory must lie
+ * on @node; else it is where all memory is, and @node may be -1.
+ */
+int syn_place_each(struct syn_place *place, uint64_t bytes,
+		   int (*make)(void *ctx, int node, bool bind), void *ctx);
+/* Whether @node has room for @bytes, as far as the kernel can tell. */
+bool syn_place_room(const struct syn_place *place, int node, uint64_t bytes);
+
 /* "node 1" or "nodes 0,1". */
 void syn_numa_format(uint64_t nodes, char *to, unsigned int max);
 

@@ -22,87 +22,6 @@
 #include "test/test.h"
 #include "test/unit/dev-bench.h"
 
-#define PAGE_BYTES (64u << 10)
-#define TILE_BYTES (16u << 10)
-#define PAGES	   (EXTENT_BYTES / PAGE_BYTES)
-#define TILES	   (PAGE_BYTES / TILE_BYTES)
-
-static struct syn_copy copy_page(unsigned int page, uint32_t *sums)
-{
-	return (struct syn_copy){
-		.cookie = 100 + page,
-		.src = &bench.hbm,
-		.dst = &bench.host,
-		.src_off = page * PAGE_BYTES,
-		.dst_off = (PAGES - 1 - page) * PAGE_BYTES,
-		.bytes = PAGE_BYTES,
-		.tile_bytes = TILE_BYTES,
-		.sums = sums,
-	};
-}
-
-/* They end in any order, each once. */
-static void done_sort(struct syn_copy_done *done, unsigned int nr)
-{
-	for (unsigned int i = 1; i < nr; i++)
-		for (unsigned int j = i;
-		     j && done[j].cookie < done[j - 1].cookie; j--) {
-			struct syn_copy_done swap = done[j];
-
-			done[j] = done[j - 1];
-			done[j - 1] = swap;
-		}
-}
-
-static void test_copies_and_sums(void **state)
-{
-	static uint32_t sums[PAGES][TILES];
-	struct syn_copy vec[PAGES];
-	struct syn_copy_done done[PAGES];
-	uint32_t want[TILES];
-
-	fill(bytes_of(&bench.hbm), EXTENT_BYTES, 1);
-	for (unsigned int i = 0; i < PAGES; i++)
-		vec[i] = copy_page(i, sums[i]);
-	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, PAGES), 0);
-	reap_exactly(done, PAGES);
-	done_sort(done, PAGES);
-	for (unsigned int i = 0; i < PAGES; i++) {
-		const unsigned char *src =
-			bytes_of(&bench.hbm) + i * PAGE_BYTES;
-
-		assert_int_equal(done[i].cookie, 100 + i);
-		assert_int_equal(done[i].status, 0);
-		assert_memory_equal(bytes_of(&bench.host) + vec[i].dst_off, src,
-				    PAGE_BYTES);
-		syn_sum_tiles(src, PAGE_BYTES, TILE_BYTES, want);
-		assert_memory_equal(sums[i], want, sizeof(want));
-	}
-}
-
-/* The descriptor stays readable until the last completion is taken. */
-static void test_event_is_a_level(void **state)
-{
-	uint32_t sums[3][TILES];
-	struct syn_copy vec[3];
-	struct syn_copy_done done[3];
-
-	assert_false(event_is_up(0));
-	for (unsigned int i = 0; i < 3; i++)
-		vec[i] = copy_page(i, sums[i]);
-	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 3), 0);
-	for (unsigned int i = 0; i < 3; i++) {
-		assert_true(event_is_up(-1));
-		assert_int_equal(bench.dev->ops->reap(bench.dev, &done[i], 1),
-				 1);
-	}
-	assert_false(event_is_up(0));
-	done_sort(done, 3);
-	for (unsigned int i = 0; i < 3; i++)
-		assert_int_equal(done[i].cookie, 100 + i);
-	assert_int_equal(bench.dev->ops->reap(bench.dev, done, 1), 0);
-}
-
 static void test_nth_copy_fails(void **state)
 {
 	uint32_t sums[5][TILES];
@@ -148,52 +67,6 @@ static void test_delay(void **state)
 	assert_int_equal(done.status, 0);
 }
 
-/* All or none, and none when too many wait to be reaped. */
-static void test_bounded_queue(void **state)
-{
-	static struct syn_copy vec[600];
-	static struct syn_copy_done done[600];
-	static uint32_t sums[600];
-
-	for (unsigned int i = 0; i < 600; i++) {
-		vec[i] = copy_page(0, &sums[i]);
-		vec[i].dst_off = i * 64;
-		vec[i].bytes = vec[i].tile_bytes = 64;
-		vec[i].cookie = i;
-	}
-	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), 0);
-	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), -EAGAIN);
-	reap_exactly(done, 600);
-	done_sort(done, 600);
-	for (unsigned int i = 0; i < 600; i++)
-		assert_int_equal(done[i].cookie, i);
-	assert_int_equal(bench.dev->ops->copy(bench.dev, vec, 600), 0);
-	reap_exactly(done, 600);
-}
-
-static void test_copies_stay_inside(void **state)
-{
-	uint32_t sums[TILES];
-	struct syn_copy good = copy_page(0, sums);
-	struct syn_copy bad[2];
-
-	bad[0] = good;
-	bad[1] = good;
-	bad[1].src_off = EXTENT_BYTES - PAGE_BYTES + 4;
-	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
-	bad[1] = good;
-	bad[1].dst_off = UINT64_MAX - 100;
-	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
-	bad[1] = good;
-	bad[1].tile_bytes = 0;
-	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
-	bad[1].tile_bytes = PAGE_BYTES - 4; /* does not divide */
-	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
-	bad[1].bytes = bad[1].tile_bytes = 6; /* no whole words */
-	assert_int_equal(bench.dev->ops->copy(bench.dev, bad, 2), -EINVAL);
-	assert_false(event_is_up(20));
-}
-
 /* The copies that were submitted are made before close returns. */
 static void test_close_waits(void **state)
 {
@@ -202,7 +75,7 @@ static void test_close_waits(void **state)
 	uint32_t sums[4];
 	struct syn_copy vec[4];
 
-	assert_int_equal(syn_dev_host_open(&dev, &config), 0);
+	assert_int_equal(maker.open(&dev, 0, &bench.keeper), 0);
 	syn_dev_host_set_delay(dev, 5000000);
 	assert_int_equal(
 		dev->ops->mem_new(dev, 3, SYN_TIER_HOST, EXTENT_BYTES, &mem),
@@ -226,14 +99,13 @@ static void test_close_waits(void **state)
 /* Copies that are cut and shared are whole when close returns, too. */
 static void test_close_while_busy(void **state)
 {
-	static const struct syn_dev_host_config four = { .workers = 4 };
 	static uint32_t sums[32][EXTENT_BYTES / TILE_BYTES];
 	struct syn_copy vec[32];
 	struct syn_mem mem;
 	struct syn_dev *dev;
 
 	fill(bytes_of(&bench.hbm), EXTENT_BYTES, 11);
-	assert_int_equal(syn_dev_host_open(&dev, &four), 0);
+	assert_int_equal(maker.open(&dev, 4, NULL), 0);
 	assert_int_equal(bench.dev->ops->mem_new(bench.dev, 3, SYN_TIER_HOST,
 						 32 * EXTENT_BYTES, &mem),
 			 0);
@@ -289,22 +161,6 @@ static void test_extents_are_zeroed_sealed_and_private(void **state)
 			 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	assert_true(fcntl(bench.hbm.fd, F_GETFD) & FD_CLOEXEC);
 	assert_memory_equal(bytes_of(&bench.hbm), zero, EXTENT_BYTES);
-	assert_int_equal(bench.hbm.id, 1);
-	assert_int_equal(bench.keeper.nr_kept, 2);
-	assert_int_equal(bench.keeper.last_id, 2);
-}
-
-static void test_keeper_may_refuse(void **state)
-{
-	struct syn_mem mem = { .fd = 77 };
-	int before = test_count_fds();
-
-	bench.keeper.error = -EPIPE;
-	assert_int_equal(bench.dev->ops->mem_new(bench.dev, 4, SYN_TIER_HBM,
-						 EXTENT_BYTES, &mem),
-			 -EPIPE);
-	assert_int_equal(mem.fd, 77);
-	assert_int_equal(test_count_fds(), before);
 }
 
 /* Huge pages that the system does not have are no error. */
@@ -399,22 +255,19 @@ static void test_fail_nth(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		dev_test(test_copies_and_sums),
-		dev_test(test_event_is_a_level),
 		dev_test(test_nth_copy_fails),
 		dev_test(test_lost_device),
 		dev_test(test_delay),
-		dev_test(test_bounded_queue),
-		dev_test(test_copies_stay_inside),
 		dev_test(test_close_waits),
 		dev_test(test_close_while_busy),
 		dev_test(test_number_of_workers),
 		dev_test(test_extents_are_zeroed_sealed_and_private),
-		dev_test(test_keeper_may_refuse),
 		cmocka_unit_test(test_huge_pages_are_optional),
 		cmocka_unit_test(test_lock_beyond_the_limit),
 		cmocka_unit_test(test_fail_nth),
 	};
 
-	return test_main(tests);
+	test_watchdog();
+	return dev_contract() + cmocka_run_group_tests(tests, NULL, NULL) ? 1
+									  : 0;
 }

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory of the CUDA device: made, zeroed, exported, by the device thread. */
+#include <errno.h>
+#include <stdio.h>
+
+#include <synapse/abi.h>
+
+#include "core/base/atomic.h"
+#include "core/base/base.h"
+#include "core/base/log.h"
+#include "kernels/dev-cuda-internal.h"
+
+#define PAGE_BYTES 4096u
+
+/* Of the driver's module: on, unless an administrator turned it off. */
+bool cuda_mem_comes_zeroed(void)
+{
+	FILE *file = fopen("/proc/driver/nvidia/params", "re");
+	char line[128];
+	int on = 0;
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		(void)sscanf(line, "InitializeSystemMemoryAllocations: %d",
+			     &on);
+	(void)fclose(file);
+	return on == 1;
+}
+
+static int hbm_new(struct dev_cuda *cuda, uint64_t bytes, struct cuda_mem *mem)
+{
+	int r;
+
+	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HBM, -1, bytes, &mem->gpu);
+	if (r)
+		return r;
+	r = syn_gpu_mem_map(cuda->gpu, &mem->gpu, 0);
+	/* What was there before is another tenant's. */
+	if (!r)
+		r = syn_gpu_zero(cuda->zeroer, mem->gpu.at, bytes);
+	if (r)
+		syn_gpu_mem_free(cuda->gpu, &mem->gpu);
+	mem->at = mem->gpu.at;
+	mem->node = -1;
+	return r;
+}
+
+/**
+ * struct cuda_place - host memory to be made on one node or another.
+ * @cuda:	the device.
+ * @bytes:	of it.
+ * @mem:	answer.
+ */
+struct cuda_place {
+	struct dev_cuda *cuda;
+	uint64_t bytes;
+	struct cuda_mem *mem;
+};
+
+static int vmm_fill(struct dev_cuda *cuda, struct syn_gpu_mem *gpu, int node,
+		    bool bind)
+{
+	void *addr;
+	int r;
+
+	r = syn_gpu_mem_map(cuda->gpu, gpu, 0);
+	if (r)
+		return r;
+	addr = (void *)(uintptr_t)gpu->at;
+	if (!cuda->zeroed)
+		memset(addr, 0, gpu->bytes);
+	if (bind)
+		r = syn_hostmem_verify_range(addr, gpu->bytes, PAGE_BYTES,
+					     node);
+	/* The driver went elsewhere rather than fail: there is no room. */
+	return r == -EXDEV ? -ENOMEM : r;
+}
+
+static int vmm_make(void *ctx, int node, bool bind)
+{
+	const struct cuda_place *want = ctx;
+	struct dev_cuda *cuda = want->cuda;
+	struct cuda_mem *mem = want->mem;
+	int r;
+
+	if (bind && !syn_place_room(&cuda->host, node, want->bytes))
+		return -ENOMEM;
+	if (node < 0)
+		node = cuda->numa.home;
+	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HOST, node, want->bytes,
+			    &mem->gpu);
+	if (r)
+		return r;
+	r = vmm_fill(cuda, &mem->gpu, node, bind);
+	if (r)
+		syn_gpu_mem_free(cuda->gpu, &mem->gpu);
+	mem->at = mem->gpu.at;
+	mem->node = node;
+	return r;
+}
+
+static int registered_new(struct dev_cuda *cuda, uint32_t id, uint64_t bytes,
+			  struct cuda_mem *mem)
+{
+	unsigned int flags = cuda->config.huge_pages ? SYN_HOSTMEM_HUGE : 0;
+	char name[32];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "synapse-host-%u", id);
+	r = syn_place_new(&cuda->host, &mem->host, name, bytes, flags);
+	if (r)
+		return r;
+	r = syn_gpu_pin(cuda->gpu, mem->host.addr, bytes);
+	if (r)
+		syn_hostmem_deinit(&mem->host);
+	mem->at = (uintptr_t)mem->host.addr;
+	mem->node = mem->host.node;
+	mem->registered = true;
+	return r;
+}
+
+static int host_new(struct dev_cuda *cuda, uint32_t id, uint64_t bytes,
+		    struct cuda_mem *mem)
+{
+	struct cuda_place want = { .cuda = cuda, .bytes = bytes, .mem = mem };
+	int r = -EOPNOTSUPP;
+
+	if (!cuda->registered)
+		r = syn_place_each(&cuda->host, bytes, vmm_make, &want);
+	if (r != -EOPNOTSUPP)
+		return r;
+	if (!cuda->registered)
+		syn_info(
+			"the GPU's driver makes no host memory for others: memory is registered instead");
+	cuda->registered = true;
+	return registered_new(cuda, id, bytes, mem);
+}
+
+static void mem_free(struct dev_cuda *cuda, struct cuda_mem *mem)
+{
+	if (mem->registered) {
+		syn_gpu_unpin(cuda->gpu, mem->host.addr);
+		syn_hostmem_deinit(&mem->host);
+		return;
+	}
+	syn_gpu_mem_free(cuda->gpu, &mem->gpu);
+}
+
+/* A memfd is exported already, and its descriptor is the memory's own. */
+static int mem_export(struct dev_cuda *cuda, struct cuda_request *request)
+{
+	if (!request->mem->registered)
+		return syn_gpu_mem_export(cuda->gpu, &request->mem->gpu,
+					  &request->fd);
+	request->fd = request->mem->host.fd;
+	return 0;
+}
+
+int cuda_mem_make(struct dev_cuda *cuda, struct cuda_request *request)
+{
+	int r;
+
+	if (syn_load_relaxed(&cuda->lost))
+		return -EIO;
+	if (request->tier == SYN_TIER_HBM)
+		r = hbm_new(cuda, request->bytes, request->mem);
+	else
+		r = host_new(cuda, request->id, request->bytes, request->mem);
+	if (r)
+		return cuda_check(cuda, r);
+	r = mem_export(cuda, request);
+	if (r)
+		mem_free(cuda, request->mem);
+	return cuda_check(cuda, r);
+}
+
+int cuda_mem_unmake(struct dev_cuda *cuda, struct cuda_request *request)
+{
+	if (!request->mem->registered)
+		(void)syn_close(request->fd);
+	mem_free(cuda, request->mem);
+	return 0;
+}
