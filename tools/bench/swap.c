@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads of swap slots, checksums and all, beside fio on the same file with the
- * same size, depth, flags and kind of memory, in turn; and the scan at start.
+ * same size, depth, flags and memory, in turn; and the scan at start.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -20,8 +20,8 @@
 #include "tools/bench/bench.h"
 
 #define YARD_BYTES  (1ull << 30)
-#define YARD_DEPTH  32u /* at most */
-#define MEM_BYTES   (YARD_DEPTH * (2ull << 20))
+#define YARD_DEPTH  32u				      /* at most */
+#define MEM_BYTES   ((YARD_DEPTH + 1) * (2ull << 20)) /* fio maps a page more */
 #define YARD_RUN_S  "1"
 #define YARD_RUN_NS 1000000000u
 #define SCAN_SLOTS  100000u
@@ -47,9 +47,9 @@ struct slot {
  * @path:	the file in it.
  * @out:	what fio writes.
  * @disk:	open.
- * @mem:	YARD_DEPTH buffers of the largest size, made of ...
+ * @mem:	YARD_DEPTH buffers of the largest size, fio's, too, made of ...
  * @host:	... this.
- * @huge:	in huge pages, as those of fio.
+ * @huge:	in huge pages.
  * @head:	a head for each.
  * @frame_bytes: size of all slots.
  * @segment_seq: of all segments.
@@ -280,7 +280,7 @@ static int yard_init(struct yard *yard)
 	yard->head = syn_alloc(YARD_DEPTH, sizeof(*yard->head));
 	if (!yard->slot || !yard->head)
 		return -ENOMEM;
-	yard->huge = huge_pages_free() >= 2 * (MEM_BYTES >> 21) + 2;
+	yard->huge = huge_pages_free() >= MEM_BYTES >> 21;
 	r = syn_hostmem_init(&yard->host, "bench", MEM_BYTES,
 			     yard->huge ? SYN_HOSTMEM_HUGE : 0, -1);
 	if (r)
@@ -331,9 +331,13 @@ static int fio_parse(const char *path, double *ret)
 	return r;
 }
 
+/*
+ * fio reads into the very pages that we read into: how scattered these are in
+ * physical memory decides more than who reads.
+ */
 static int fio_run(const struct yard *yard, unsigned int depth, double *ret)
 {
-	char output[128], filename[128], bs[32], iodepth[32];
+	char output[128], filename[128], bs[32], iodepth[32], iomem[64];
 	const char *const argv[] = {
 		"fio",
 		"--name=swap",
@@ -353,8 +357,7 @@ static int fio_run(const struct yard *yard, unsigned int depth, double *ret)
 		filename,
 		bs,
 		iodepth,
-		/* Like the frames: memory that is shared. */
-		yard->huge ? "--iomem=shmhuge" : "--iomem=mmapshared",
+		iomem,
 		NULL,
 	};
 	int status = 0;
@@ -365,6 +368,9 @@ static int fio_run(const struct yard *yard, unsigned int depth, double *ret)
 	(void)snprintf(filename, sizeof(filename), "--filename=%s", yard->path);
 	(void)snprintf(bs, sizeof(bs), "--bs=%u", yard->frame_bytes);
 	(void)snprintf(iodepth, sizeof(iodepth), "--iodepth=%u", depth);
+	(void)snprintf(iomem, sizeof(iomem),
+		       "--iomem=mmapshared:/proc/%d/fd/%d", getpid(),
+		       yard->host.fd);
 	r = posix_spawnp(&pid, "fio", NULL, NULL, (char *const *)argv, environ);
 	if (r)
 		return -r;
