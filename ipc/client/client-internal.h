@@ -98,12 +98,14 @@ struct syn_extent {
 };
 
 /**
- * struct syn_space_layout - how the pages of a space may be stored.
+ * struct syn_space_layout - the tiles of a space's pages, if they are such.
  * @space:	its id.
- * @layout:	as h4.
+ * @h4:		loans may be stored so.
+ * @layout:	of its pages, as h4 if they are.
  */
 struct syn_space_layout {
 	uint32_t space;
+	bool h4;
 	struct syn_layout layout;
 };
 
@@ -111,7 +113,9 @@ struct syn_space_layout {
  * struct syn_window - a window, open when @client is set.
  * @client:	whose.
  * @space:	what its pages are.
- * @layout:	of h4 pages; no layers: there are none.
+ * @layout:	the tiles of its pages; no layers: they are not such.
+ * @h4:		loans may be stored so.
+ * @wrap:	where the engine has slots of its own; none: @wrap.slots is 0.
  * @fidelity:	floor of lookups.
  * @base:	slot 0.
  * @stride:	bytes from slot to slot.
@@ -125,6 +129,8 @@ struct syn_window {
 	struct syn_client *client;
 	struct syn_space space;
 	struct syn_layout layout;
+	bool h4;
+	struct syn_wrap_opts wrap;
 	uint32_t fidelity;
 	char *base;
 	uint64_t stride;
@@ -180,7 +186,7 @@ struct syn_window {
  * @answer_type: SYN_MSG_* that will be it.
  * @opening:	window being opened: its space, and what the caller chose.
  * @opened:	result of setting up the window that was opened.
- * @layout:	of the spaces that allow h4.
+ * @layout:	of the spaces whose pages are whole tiles.
  * @nr_layouts:	used entries.
  * @max_layouts: entries.
  * @features:	in use in this session.
@@ -383,6 +389,12 @@ void syn_extent_free_all(struct syn_client *c, bool forked);
 int syn_window_setup_locked(struct syn_client *c,
 			    const struct syn_msg_window_reply *msg);
 void syn_window_free_all(struct syn_client *c, bool forked);
+
+/* timeline.c */
+
+/* Waits until work @value of it is done.  -EAGAIN: not by the deadline. */
+int syn_timeline_reach(const struct syn_client *c, uint32_t timeline,
+		       uint64_t value, uint64_t deadline_ns);
 
 /* pin.c */
 

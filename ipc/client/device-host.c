@@ -150,6 +150,65 @@ static int host_sum(struct syn_device *dev, const void *at, uint64_t bytes,
 	return 0;
 }
 
+/* One row, that is one token of a tile. */
+static void row_move(char *spread, char *slot, uint64_t bytes, bool out)
+{
+	if (out)
+		memcpy(spread, slot, bytes);
+	else
+		memcpy(slot, spread, bytes);
+}
+
+/* All tiles of a block, in canonical order; returns where the next begin. */
+static char *block_move(const struct syn_spread *s, char *at, char *slot,
+			bool out)
+{
+	const struct syn_layout *l = s->layout;
+	uint64_t bytes = l->component[0].dim * 2ull;
+
+	for (uint32_t head = 0; head < l->heads; head++)
+		for (uint32_t i = 0; i < l->nr_components; i++)
+			for (uint32_t t = 0; t < SYN_TILE_TOKENS; t++) {
+				row_move(at + head * s->head +
+						 i * s->component +
+						 t * s->token,
+					 slot, bytes, out);
+				slot += bytes;
+			}
+	return slot;
+}
+
+static int spread_all(const struct syn_spread *vec, unsigned int nr, bool out)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		const struct syn_layout *l = vec[i].layout;
+		char *slot = vec[i].slot;
+
+		for (uint32_t layer = 0; layer < l->layers; layer++)
+			for (uint32_t block = 0; block < l->blocks; block++)
+				slot = block_move(&vec[i],
+						  vec[i].at +
+							  layer * vec[i].layer +
+							  block * vec[i].block,
+						  slot, out);
+	}
+	return 0;
+}
+
+static int host_spread(struct syn_device *dev, const struct syn_spread *vec,
+		       unsigned int nr)
+{
+	(void)dev;
+	return spread_all(vec, nr, true);
+}
+
+static int host_gather(struct syn_device *dev, const struct syn_spread *vec,
+		       unsigned int nr)
+{
+	(void)dev;
+	return spread_all(vec, nr, false);
+}
+
 static int host_share(struct syn_device *dev, void *words, uint64_t bytes)
 {
 	(void)dev;
@@ -179,6 +238,8 @@ static const struct syn_device_ops host_ops = {
 	.wait = host_wait,
 	.order = host_order,
 	.sum = host_sum,
+	.spread = host_spread,
+	.gather = host_gather,
 	.share = host_share,
 	.signal = host_signal,
 };

@@ -59,6 +59,28 @@ struct syn_transfer {
 };
 
 /**
+ * struct syn_spread - a page in a slot and in memory of the engine.
+ * @layout:	its tiles.
+ * @slot:	where it is canonical.
+ * @at:		its first tile elsewhere, and ...
+ * @layer:	... from there, bytes from a layer to the next, and so on.
+ * @block:	see there.
+ * @head:	see there.
+ * @component:	see there.
+ * @token:	see there.
+ */
+struct syn_spread {
+	const struct syn_layout *layout;
+	char *slot;
+	char *at;
+	uint64_t layer;
+	uint64_t block;
+	uint64_t head;
+	uint64_t component;
+	uint64_t token;
+};
+
+/**
  * struct syn_device_ops - a kind of device.
  * @close:	nothing is mapped and no transfer is under way.
  * @reserve:	addresses without memory, for a window.
@@ -70,6 +92,8 @@ struct syn_transfer {
  * @wait:	returns when all of @ticket are done and their status is written.
  * @order:	work given to @stream from now on sees the pages of @ticket.
  * @sum:	sums of a page in a slot.
+ * @spread:	pages from slots to where they are spread.  Waits.
+ * @gather:	the other way.  Waits.
  * @share:	streams may write words of this memory, whole pages of the
  *		kernel's, until @close; called once.
  * @signal:	once the work given to @stream so far is done, a word of it
@@ -92,6 +116,10 @@ struct syn_device_ops {
 	int (*order)(struct syn_device *dev, uint64_t ticket, void *stream);
 	int (*sum)(struct syn_device *dev, const void *at, uint64_t bytes,
 		   uint64_t tile_bytes, uint32_t *ret_sums);
+	int (*spread)(struct syn_device *dev, const struct syn_spread *vec,
+		      unsigned int nr);
+	int (*gather)(struct syn_device *dev, const struct syn_spread *vec,
+		      unsigned int nr);
 	int (*share)(struct syn_device *dev, void *words, uint64_t bytes);
 	int (*signal)(struct syn_device *dev, void *stream, uint64_t *word,
 		      uint64_t value);

@@ -72,7 +72,7 @@ static bool loan_is_stored_so(const struct syn_window *w,
 		return tiles && loan->bytes == w->space.page_bytes &&
 		       loan->nr_sums && loan->nr_sums <= SYN_TILES_MAX;
 	case SYN_CODEC_H4:
-		return w->layout.layers && (tiles || !loan->tile_bytes) &&
+		return w->h4 && (tiles || !loan->tile_bytes) &&
 		       loan->bytes == syn_layout_bytes(&w->layout) &&
 		       loan->nr_sums == syn_layout_tiles(&w->layout);
 	}

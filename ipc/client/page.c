@@ -6,8 +6,6 @@
 
 /* A page may have left before it is sealed; its sums need it back. */
 #define SEAL_LOAD_NS 10000000000u
-/* How often a timeline is looked at meanwhile. */
-#define SEAL_LOOK_US 20u
 
 static int pages_check(struct syn_client *c, const uint64_t *pages,
 		       unsigned int nr)
@@ -141,21 +139,6 @@ int syn_commit(struct syn_client *client, const uint64_t *pages,
 	return r;
 }
 
-/* What a device does behind our back must have been written to be summed. */
-static int seal_ready(const struct syn_client *c, uint32_t timeline,
-		      uint64_t value)
-{
-	uint64_t deadline_ns = syn_deadline_ns(SEAL_LOAD_NS);
-
-	while (c->device->behind &&
-	       syn_load_acquire(&c->timeline[timeline].done) < value) {
-		if (syn_now_ns() > deadline_ns)
-			return -EAGAIN;
-		(void)usleep(SEAL_LOOK_US);
-	}
-	return 0;
-}
-
 /* The process that wrote the page makes its sums; nobody else can know. */
 static int seal_sums(struct syn_client *c, uint64_t page,
 		     const struct syn_space *space, uint32_t *ret_sums)
@@ -194,7 +177,10 @@ int syn_seal(struct syn_client *client, uint64_t page, const uint64_t key[2],
 	w = syn_page_window(client, SYN_HANDLE_INDEX(page));
 	if (!w->client)
 		return -ESTALE;
-	r = seal_ready(client, timeline, value);
+	/* What a device does behind our back must be there to be summed. */
+	if (client->device->behind)
+		r = syn_timeline_reach(client, timeline, value,
+				       syn_deadline_ns(SEAL_LOAD_NS));
 	if (!r)
 		r = seal_sums(client, page, &w->space, sums);
 	if (r)

@@ -19,6 +19,9 @@ int syn_timeline_new(struct syn_client *client, uint32_t *ret)
 	return r;
 }
 
+/* How often a timeline is looked at by who waits for it. */
+#define TIMELINE_LOOK_US 20u
+
 /* In a forked child the words are not mapped. */
 static struct syn_timeline *timeline_of(struct syn_client *c, uint32_t timeline)
 {
@@ -78,4 +81,15 @@ int syn_timeline_signal(struct syn_client *client, uint32_t timeline,
 	return r ? r
 		 : client->device->ops->signal(client->device, stream, &t->done,
 					       value);
+}
+
+int syn_timeline_reach(const struct syn_client *c, uint32_t timeline,
+		       uint64_t value, uint64_t deadline_ns)
+{
+	while (syn_load_acquire(&c->timeline[timeline].done) < value) {
+		if (!deadline_ns || syn_now_ns() > deadline_ns)
+			return -EAGAIN;
+		(void)usleep(TIMELINE_LOOK_US);
+	}
+	return 0;
 }

@@ -9,6 +9,11 @@
 #include "ipc/client/opts.h"
 #include "ipc/conn.h"
 
+/* Slots of HBM that pages of a wrapped window pass through, by default. */
+#define WRAP_PASSING 64u
+/* Rows begin where the widest load of a GPU can. */
+#define WRAP_ALIGN 16u
+
 /* One question at a time, because answers do not say to which they belong. */
 static int ask_begin_locked(struct syn_client *c)
 {
@@ -101,38 +106,45 @@ static int layouts_reserve(struct syn_client *c)
 	return 0;
 }
 
-static const struct syn_layout *layout_find(const struct syn_client *c,
-					    uint32_t space)
+static const struct syn_space_layout *layout_find(const struct syn_client *c,
+						  uint32_t space)
 {
 	for (unsigned int i = 0; i < c->nr_layouts; i++)
 		if (c->layout[i].space == space)
-			return &c->layout[i].layout;
+			return &c->layout[i];
 	return NULL;
 }
 
+static bool layout_fits(const struct syn_layout *l,
+			const struct syn_space *space)
+{
+	return syn_layout_tiles(l) == space->nr_tiles &&
+	       (uint64_t)space->nr_tiles * syn_tile_raw_bytes(l->component) ==
+		       space->page_bytes;
+}
+
 /*
- * What a loan of such a page will be decoded by.  A geometry that h4 does not
- * fit is never stored so.  -EPROTO: decoded pages would not be as the daemon
- * says that pages are.
+ * What a loan of such a page will be decoded by, and where its tiles are.  A
+ * geometry that h4 does not fit is never stored so.  -EPROTO: decoded pages
+ * would not be as the daemon says that pages are.
  */
 static int layout_keep_locked(struct syn_client *c,
 			      const struct syn_msg_space *msg,
 			      const struct syn_space *space)
 {
-	struct syn_space_layout own = { .space = space->id };
-	const struct syn_layout *l = &own.layout;
+	struct syn_space_layout own = {
+		.space = space->id,
+		.h4 = c->features & SYN_FEATURE_H4 && space_allows_h4(msg),
+	};
 	int r;
 
-	if (!(c->features & SYN_FEATURE_H4) || !space_allows_h4(msg) ||
-	    layout_find(c, space->id) ||
+	if (layout_find(c, space->id) ||
 	    syn_layout_init(&own.layout, msg->tokens, msg->layers_per_page,
 			    msg->nr_components, msg->component, msg->raw_head,
 			    msg->raw_tail))
 		return 0;
-	if (syn_layout_tiles(l) != space->nr_tiles ||
-	    (uint64_t)space->nr_tiles * syn_tile_raw_bytes(l->component) !=
-		    space->page_bytes)
-		return -EPROTO;
+	if (!layout_fits(&own.layout, space))
+		return own.h4 ? -EPROTO : 0;
 	r = layouts_reserve(c);
 	if (!r)
 		c->layout[c->nr_layouts++] = own;
@@ -240,20 +252,15 @@ static int window_device_locked(struct syn_client *c)
 }
 
 static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
-			     const struct syn_space *space, uint32_t fidelity,
+			     const struct syn_window *opening,
 			     struct syn_window **ret)
 {
-	const struct syn_layout *layout;
 	int r;
 
 	r = ask_begin_locked(c);
 	if (r)
 		return r;
-	c->opening =
-		(struct syn_window){ .space = *space, .fidelity = fidelity };
-	layout = layout_find(c, space->id);
-	if (layout)
-		c->opening.layout = *layout;
+	c->opening = *opening;
 	r = ask_locked(c, &msg->msg, SYN_MSG_WINDOW_REPLY);
 	if (!r)
 		r = c->opened;
@@ -263,31 +270,73 @@ static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
 	return r;
 }
 
+/* @opening: its space, and what the caller chose. */
+static int window_open(struct syn_client *client, struct syn_msg_window *msg,
+		       struct syn_window *opening, struct syn_window **ret)
+{
+	const struct syn_space_layout *layout;
+	int r;
+
+	if (!msg->slots || !opening->space.nr_tiles)
+		return -EINVAL;
+	msg->msg = (struct syn_msg){ .type = SYN_MSG_WINDOW,
+				     .size = sizeof(*msg) };
+	msg->space = opening->space.id;
+	(void)pthread_mutex_lock(&client->lock);
+	layout = layout_find(client, opening->space.id);
+	if (layout) {
+		opening->layout = layout->layout;
+		opening->h4 = layout->h4;
+	}
+	r = !layout && opening->wrap.slots ? -EINVAL
+					   : window_device_locked(client);
+	if (!r)
+		r = window_ask_locked(client, msg, opening, ret);
+	(void)pthread_mutex_unlock(&client->lock);
+	return r;
+}
+
 int syn_window_open(struct syn_client *client, const struct syn_space *space,
 		    const struct syn_window_opts *opts, struct syn_window **ret)
 {
 	SYN_KEEP_ERRNO;
+	struct syn_window opening = { .space = *space };
 	struct syn_window_opts own;
-	struct syn_msg_window msg = {
-		.msg = { .type = SYN_MSG_WINDOW, .size = sizeof(msg) },
-		.space = space->id,
-	};
+	struct syn_msg_window msg;
 	int r = syn_client_check(client);
 
 	if (!r)
 		r = SYN_OPTS_READ(&own, opts);
 	if (r)
 		return r;
-	if (!own.slots || !space->nr_tiles)
-		return -EINVAL;
-	msg.slots = own.slots;
-	msg.device = own.device;
-	(void)pthread_mutex_lock(&client->lock);
-	r = window_device_locked(client);
+	opening.fidelity = own.fidelity;
+	msg = (struct syn_msg_window){ .slots = own.slots,
+				       .device = own.device };
+	return window_open(client, &msg, &opening, ret);
+}
+
+int syn_window_wrap(struct syn_client *client, const struct syn_space *space,
+		    const struct syn_wrap_opts *opts, struct syn_window **ret)
+{
+	SYN_KEEP_ERRNO;
+	struct syn_window opening = { .space = *space };
+	struct syn_msg_window msg;
+	int r = syn_client_check(client);
+
 	if (!r)
-		r = window_ask_locked(client, &msg, space, own.fidelity, ret);
-	(void)pthread_mutex_unlock(&client->lock);
-	return r;
+		r = SYN_OPTS_READ(&opening.wrap, opts);
+	if (r)
+		return r;
+	if (!opening.wrap.slots || !opening.wrap.base ||
+	    opening.wrap.token % WRAP_ALIGN || opening.wrap.stride % WRAP_ALIGN)
+		return -EINVAL;
+	opening.fidelity = opening.wrap.fidelity;
+	msg = (struct syn_msg_window){
+		.slots = opening.wrap.passing ? opening.wrap.passing
+					      : WRAP_PASSING,
+		.device = opening.wrap.device,
+	};
+	return window_open(client, &msg, &opening, ret);
 }
 
 void syn_window_planes(const struct syn_window *window, struct syn_planes *ret)

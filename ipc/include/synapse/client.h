@@ -166,6 +166,49 @@ SYN_API int syn_window_open(struct syn_client *client,
 			    struct syn_window **ret);
 
 /**
+ * struct syn_wrap_opts - memory that the engine has, as a window.
+ * @sz:		sizeof(struct syn_wrap_opts).
+ * @base:	slot 0, where the device can reach it.
+ * @stride:	bytes from a slot to the next, a multiple of 16, as all below.
+ * @slots:	how many there are.
+ * @layer:	from a layer of a page to the next.
+ * @block:	from 128 tokens to the next.
+ * @head:	from a head to the next.
+ * @component:	from a component to the next.
+ * @token:	from a token to the next.
+ * @passing:	slots of the daemon's HBM that pages pass through, 0: 64.
+ * @device:	as in struct syn_window_opts.
+ * @fidelity:	see there.
+ */
+struct syn_wrap_opts {
+	size_t sz;
+	void *base;
+	uint64_t stride;
+	uint64_t layer;
+	uint64_t block;
+	uint64_t head;
+	uint64_t component;
+	uint64_t token;
+	uint32_t slots;
+	uint32_t passing;
+	uint32_t device;
+	uint32_t fidelity;
+};
+
+/*
+ * A window over memory of the engine's own, for engines that cannot change
+ * their allocator.  Nobody but this library touches that memory: pages come
+ * in by syn_fetch() and go out by syn_store().  Everything else that takes a
+ * window or its pages works on the slots that they pass through.  -EINVAL: no
+ * slots, or pages that are not whole tiles of 128 tokens of one size; else as
+ * syn_window_open().
+ */
+SYN_API int syn_window_wrap(struct syn_client *client,
+			    const struct syn_space *space,
+			    const struct syn_wrap_opts *opts,
+			    struct syn_window **ret);
+
+/**
  * struct syn_planes - how a kernel addresses a window.
  * @base:	address of slot 0; slot n begins at @base + n * @stride.
  * @stride:	bytes from one slot to the next.
@@ -272,6 +315,28 @@ SYN_API int syn_seal(struct syn_client *client, uint64_t page,
 SYN_API int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
 		       unsigned int nr, uint64_t *ret_pages,
 		       uint32_t *ret_miss);
+
+/*
+ * Pages into slots of a wrapped window, whatever was there: page i into slot
+ * @slots[i].  They stay leased and are not pinned.  ret_status[i] (may be
+ * NULL) says of each: 0, SYN_E_LOST, SYN_E_BACKPRESSURE, -errno.  Returns how
+ * many could not be brought in, 0: none; -EINVAL: no wrapped window, or no
+ * such slot, and nothing was done.
+ */
+SYN_API int syn_fetch(struct syn_window *window, const uint64_t *pages,
+		      const uint32_t *slots, unsigned int nr,
+		      uint64_t timeout_ns, int *ret_status);
+/*
+ * Slots of a wrapped window become pages, sealed: slot @slots[i] under
+ * @keys[i], once work @value of @timeline, which wrote them, is done.
+ * ret_status[i] (may be NULL) says of each: 0, SYN_E_DUP: the key was sealed
+ * before, SYN_E_BACKPRESSURE, -errno.  Returns how many were not sealed,
+ * those that were before not among them.
+ */
+SYN_API int syn_store(struct syn_window *window, const uint32_t *slots,
+		      const uint64_t (*keys)[2], unsigned int nr,
+		      uint32_t timeline, uint64_t value, uint64_t timeout_ns,
+		      int *ret_status);
 
 /*
  * What the client knows of pages: SYN_ADVISE_*, the same for all of them.
