@@ -34,7 +34,7 @@ while [[ $# -gt 0 ]]; do
 	shift
 done
 arguments=("$@")
-[[ $# -gt 0 ]] || arguments=(gpu-copy gpu-load gpu-slow gpu-mem)
+[[ $# -gt 0 ]] || arguments=(gpu-mem gpu-copy)
 
 command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
 options=(

@@ -3,7 +3,7 @@
  * The CUDA driver, loaded when it is needed: libcuda.so.1, all required
  * symbols or none.
  *
- * The only file besides those of this folder that may include this is a test.
+ * Besides those of this folder, only tests and benchmarks may include this.
  * Entry points carry the version that is called, so that a newer cuda.h cannot
  * change what they mean.  The oldest driver that has all of them is 550 (CUDA
  * 12.4), the first to export host memory of cuMemCreate() as a descriptor.

@@ -15,7 +15,8 @@ NVCC = shutil.which('nvcc')
 CUDA = [] if not NVCC else [
     '-isystem', os.path.join(os.path.dirname(os.path.dirname(NVCC)),
                              'include')]
-CUDA_HEADERS = {'kernels/cuda/api.h', 'kernels/cuda/gpu-internal.h'}
+CUDA_HEADERS = {'kernels/cuda/api.h', 'kernels/cuda/gpu-internal.h',
+                'tools/bench/gpu.h'}
 
 COMMON = ['-fsyntax-only', '-I.', '-Iipc/include', '-Wall', '-Wextra',
           '-Werror', '-Wno-unused-function', '-Wno-unused-parameter']

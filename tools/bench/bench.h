@@ -45,6 +45,9 @@ int syn_bench_idle(struct syn_bench *bench);
 int syn_bench_record(struct syn_bench *bench);
 int syn_bench_codec(struct syn_bench *bench);
 int syn_bench_swap(struct syn_bench *bench);
+/* Of a GPU; left out, with a message, where there is none. */
+int syn_bench_gpu_mem(struct syn_bench *bench);
+int syn_bench_gpu_copy(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */
 int syn_bench_fail(const char *what, int error);

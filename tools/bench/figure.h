@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define SYN_RUNS_MAX	25u
-#define SYN_FIGURES_MAX 128u
+#define SYN_FIGURES_MAX 256u
 
 enum syn_goal {
 	SYN_GOAL_NONE, /* reported only */

@@ -27,6 +27,9 @@ static const struct {
 	{ "record", "bytes of records a page", syn_bench_record },
 	{ "codec", "16-bit elements through codec h4", syn_bench_codec },
 	{ "swap", "reads of swap slots against fio", syn_bench_swap },
+	/* Before all that call CUDA: it forks, which CUDA does not survive. */
+	{ "gpu-mem", "memory of a GPU, and shared with it", syn_bench_gpu_mem },
+	{ "gpu-copy", "copies without Synapse", syn_bench_gpu_copy },
 };
 
 /**
@@ -46,7 +49,7 @@ static void help_print(void)
 		    "default.\n\nBenchmarks:\n",
 		    stdout);
 	for (unsigned int i = 0; i < syn_array_size(benches); i++)
-		(void)printf("  %-7s %s\n", benches[i].name, benches[i].what);
+		(void)printf("  %-8s %s\n", benches[i].name, benches[i].what);
 	(void)printf("\nOptions:\n"
 		     "  -d, --synapsed PATH  the daemon; default: beside this "
 		     "program\n"

@@ -20,6 +20,11 @@ tmp=$(mktemp)
 trap 'rm -f "$tmp"' EXIT
 
 cpu=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
+gpu=
+if command -v nvidia-smi >/dev/null; then
+	gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader |
+		head -n 1)
+fi
 commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo none)
 {
 	echo "date:    $(date -u '+%F %H:%M UTC')"
@@ -28,6 +33,7 @@ commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo none)
 	echo "memory:  $(awk '/MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' \
 		/proc/meminfo)"
 	echo "kernel:  $(uname -sr)"
+	[ -z "$gpu" ] || echo "gpu:     $gpu (its driver)"
 	echo "load:    $(cut -d ' ' -f 1-3 /proc/loadavg) before the run"
 	echo "commit:  $commit, on top of which the tree may have changed"
 	echo "command: $bench --synapsed $synapsed${*:+ $*}"
