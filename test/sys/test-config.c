@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "core/base/base.h"
+#include "kernels/dev-cuda.h"
 #include "test/sys/harness.h"
 #include "tools/synapsed/config.h"
 #include "tools/synapsed/tenant.h"
@@ -150,7 +151,17 @@ static void test_values(void **state)
 		{ "[hbm]\nbudget = 1M", "from 4M" },
 		{ "[hbm]\nbudget = 99999T", "to 64T" },
 		{ "[hbm]\nbudget = 99999999999999999999999", "expected" },
-		{ "[hbm]\ndevice = cuda", "expected \"host\"" },
+		{ "[hbm]\ndevice = gpu", "expected \"host\", \"cuda\" or" },
+		{ "[hbm]\ndevice = CUDA", "expected \"host\", \"cuda\" or" },
+		{ "[hbm]\ndevice = GPU-0", "a GPU's UUID" },
+		{ "[hbm]\ndevice = GPU-01234567-89ab-cdef-0123-456789abcde",
+		  "a GPU's UUID" },
+		{ "[hbm]\ndevice = GPU-01234567-89ab-cdef-0123-456789abcdef0",
+		  "a GPU's UUID" },
+		{ "[hbm]\ndevice = GPU-01234567-89ab-cdef-0123-456789ABCDEF",
+		  "a GPU's UUID" },
+		{ "[hbm]\ndevice = GPU-0123456789ab-cdef-0123-4567-89abcdef",
+		  "a GPU's UUID" },
 		{ "[host]\nlock = maybe", "expected \"yes\" or \"no\"" },
 		{ "[host]\nhuge_pages = 1", "expected \"yes\" or \"no\"" },
 		{ "[ladder]\nhost = h9", "expected \"raw16\" or \"h4\"" },
@@ -308,6 +319,60 @@ static void test_all_together(void **state)
 			       log, sizeof(log)),
 			 1 << 8);
 	assert_non_null(strstr(log, "[tenant a] socket: expected in another"));
+}
+
+/* A GPU's HBM is none of the host's, so only who opens it can refuse it. */
+static void test_gpu_device(void **state)
+{
+	static const char *const names[] = {
+		"cuda", "GPU-01234567-89ab-cdef-0123-456789abcdef"
+	};
+	char text[128];
+	char log[4096];
+
+	(void)state;
+	for (size_t i = 0; i < syn_array_size(names); i++) {
+		int status;
+
+		(void)snprintf(text, sizeof(text),
+			       "[hbm]\nbudget = 60T\ndevice = %s\n", names[i]);
+		status = check(text, log, sizeof(log));
+		if (!syn_dev_cuda_built()) {
+			assert_int_equal(status, 1 << 8);
+			assert_non_null(strstr(log, names[i]));
+			assert_non_null(strstr(log, "no CUDA backend"));
+			continue;
+		}
+		assert_int_equal(status, 0);
+		(void)snprintf(text, sizeof(text), "device = %s\n", names[i]);
+		assert_non_null(strstr(log, text));
+	}
+	if (syn_dev_cuda_built()) {
+		assert_int_equal(check("[hbm]\ndevice = cuda\n"
+				       "[host]\nbudget = 60T\n",
+				       log, sizeof(log)),
+				 1 << 8);
+		assert_non_null(strstr(log, "[host] budget: expected no more"));
+	}
+}
+
+/* Nobody falls back to ordinary memory. */
+static void test_no_such_gpu(void **state)
+{
+	char socket[128];
+	const char *const args[] = { "--config", path, "--socket", socket,
+				     NULL };
+	char log[4096];
+
+	(void)state;
+	file_write("[hbm]\n"
+		   "device = GPU-00000000-0000-0000-0000-000000000000\n");
+	(void)snprintf(socket, sizeof(socket), "%s/sock", dir);
+	assert_int_equal(daemon_run(args, log, sizeof(log)), 1 << 8);
+	if (!syn_dev_cuda_built())
+		assert_non_null(strstr(log, "no CUDA backend"));
+	else
+		assert_non_null(strstr(log, "[hbm] device: GPU-00000000-"));
 }
 
 static void test_precedence(void **state)
@@ -550,6 +615,8 @@ int main(void)
 		cmocka_unit_test(test_too_many_tenants),
 		cmocka_unit_test(test_tenants_inherit),
 		cmocka_unit_test(test_all_together),
+		cmocka_unit_test(test_gpu_device),
+		cmocka_unit_test(test_no_such_gpu),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_command_line),
 		cmocka_unit_test(test_files),

@@ -8,6 +8,7 @@
 
 #include "core/base/base.h"
 #include "core/base/log.h"
+#include "kernels/dev-cuda.h"
 #include "numa/limit.h"
 #include "numa/place.h"
 #include "numa/topology.h"
@@ -30,11 +31,23 @@ struct budget {
 void syn_budget_nodes(const struct syn_config *config,
 		      const struct syn_numa *numa, struct syn_budget_nodes *ret)
 {
+	uint64_t near;
+
 	ret->device = numa->home;
 	if (config->hbm_node != SYN_CONFIG_NODE_AUTO)
 		ret->device = (int)config->hbm_node;
-	ret->hbm = 1ull << syn_numa_nearest(numa, ret->device);
-	ret->host = config->host_nodes ? config->host_nodes : ret->hbm;
+	near = 1ull << syn_numa_nearest(numa, ret->device);
+	ret->hbm = syn_config_on_gpu(config) ? 0 : near;
+	ret->host = config->host_nodes ? config->host_nodes : near;
+}
+
+static int device_check(const struct syn_config *config)
+{
+	if (!syn_config_on_gpu(config) || syn_dev_cuda_built())
+		return 0;
+	syn_error("[hbm] device: %s: this build has no CUDA backend",
+		  config->device);
+	return -EINVAL;
 }
 
 static int nodes_check(const struct syn_config *config,
@@ -94,9 +107,24 @@ static int share_settle(struct syn_config *config, const struct budget *budget)
 	return -EINVAL;
 }
 
+static int fit_one(const char *key, uint64_t want, const char *whose,
+		   uint64_t bytes)
+{
+	if (want <= bytes)
+		return 0;
+	syn_error("%s: expected no more than %s's %" PRIu64 " MiB, got %" PRIu64
+		  " MiB",
+		  key, whose, bytes / MIB, want / MIB);
+	return -EINVAL;
+}
+
+/* HBM of a GPU is none of the host's. */
 static int fit_together(const struct syn_config *config, const char *whose,
 			uint64_t bytes)
 {
+	if (syn_config_on_gpu(config))
+		return fit_one("[host] budget", config->host_bytes, whose,
+			       bytes);
 	if (config->hbm_bytes + config->host_bytes <= bytes)
 		return 0;
 	syn_error("[hbm] budget and [host] budget: expected no more than "
@@ -115,13 +143,10 @@ static int fit_nodes(const struct budget *budget, const char *key,
 	int r;
 
 	r = total_of(budget, nodes, &total);
-	if (r || want <= total)
+	if (r)
 		return r;
 	syn_numa_format(nodes, text, sizeof(text));
-	syn_error("%s: expected no more than %s's %" PRIu64 " MiB, got %" PRIu64
-		  " MiB",
-		  key, text, total / MIB, want / MIB);
-	return -EINVAL;
+	return fit_one(key, want, text, total);
 }
 
 static int fit_all_nodes(const struct syn_config *config,
@@ -130,10 +155,11 @@ static int fit_all_nodes(const struct syn_config *config,
 	uint64_t both = budget->nodes.hbm | budget->nodes.host;
 	uint64_t total;
 	char text[256];
-	int r;
+	int r = 0;
 
-	r = fit_nodes(budget, "[hbm] budget", config->hbm_bytes,
-		      budget->nodes.hbm);
+	if (budget->nodes.hbm)
+		r = fit_nodes(budget, "[hbm] budget", config->hbm_bytes,
+			      budget->nodes.hbm);
 	if (!r)
 		r = fit_nodes(budget, "[host] budget", config->host_bytes,
 			      budget->nodes.host);
@@ -175,6 +201,9 @@ int syn_budget_settle(struct syn_config *config)
 	struct budget budget;
 	int r;
 
+	r = device_check(config);
+	if (r)
+		return r;
 	syn_numa_read(&budget.numa);
 	r = nodes_check(config, &budget.numa);
 	if (r)

@@ -11,7 +11,7 @@ struct syn_numa;
 /**
  * struct syn_budget_nodes - where the tiers lie, nothing left open.
  * @device:	node of the device; may have no memory.
- * @hbm:	node of HBM extents, as a mask of one.
+ * @hbm:	node of HBM extents, as a mask of one; 0: they are a GPU's.
  * @host:	nodes of host extents.
  */
 struct syn_budget_nodes {
@@ -25,9 +25,10 @@ void syn_budget_nodes(const struct syn_config *config,
 		      struct syn_budget_nodes *ret);
 
 /*
- * Turns shares into bytes.  Logs one line and returns -EINVAL when a node does
- * not exist, or when the budgets do not fit in the machine, in their nodes or
- * in the cgroup.
+ * Turns shares into bytes.  Logs one line and returns -EINVAL when this build
+ * cannot open the device, when a node does not exist, or when the budgets do not
+ * fit in the machine, in their nodes or in the cgroup.  What a GPU has only who
+ * opens it can tell.
  */
 int syn_budget_settle(struct syn_config *config);
 

@@ -373,7 +373,9 @@ static void expect_format(const struct syn_option *option, char *to, size_t max)
 			       option->min, option->max - 1);
 		break;
 	case SYN_OPTION_DEVICE:
-		(void)snprintf(to, max, "\"%s\"", SYN_CONFIG_DEVICE_HOST);
+		(void)snprintf(to, max,
+			       "\"host\", \"cuda\" or a GPU's UUID as "
+			       "nvidia-smi -L prints it");
 		break;
 	case SYN_OPTION_SIZE:
 	case SYN_OPTION_BUDGET:
@@ -434,8 +436,7 @@ static bool text_set(char *to, const struct syn_option *option,
 
 	if (len < option->min || len >= option->max)
 		return false;
-	if (option->type == SYN_OPTION_DEVICE &&
-	    strcmp(text, SYN_CONFIG_DEVICE_HOST) != 0)
+	if (option->type == SYN_OPTION_DEVICE && !syn_config_device_known(text))
 		return false;
 	memset(to, 0, option->max);
 	memcpy(to, text, len);

@@ -7,6 +7,7 @@
 #ifndef SYN_TOOLS_SYNAPSED_CONFIG_H
 #define SYN_TOOLS_SYNAPSED_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@
 #define SYN_CONFIG_TEXT_BYTES  108 /* a socket's path, with its NUL */
 #define SYN_CONFIG_FILE_BYTES  512 /* any other path */
 #define SYN_CONFIG_DEVICE_HOST "host"
-#define SYN_TENANTS_MAX	       16u /* the main socket's included */
+#define SYN_CONFIG_DEVICE_CUDA "cuda" /* the first GPU */
+#define SYN_TENANTS_MAX	       16u    /* the main socket's included */
 #define SYN_TENANT_NAME_BYTES  32u
 
 /**
@@ -47,7 +49,7 @@ struct syn_tenant {
 /**
  * struct syn_config - everything that can be set, in its final units.
  * @socket:		path of the listening socket.
- * @device:		SYN_CONFIG_DEVICE_HOST.
+ * @device:		SYN_CONFIG_DEVICE_*, or a GPU's UUID.
  * @nvme_file:		path of the swap file, empty: no NVMe tier.
  * @socket_mode:	permission bits of the socket.
  * @log_level:		enum syn_log_level.
@@ -134,6 +136,11 @@ struct syn_option {
 	const char *fallback;
 	const char *help;
 };
+
+/* "host", "cuda", or what has the form of a GPU's UUID. */
+bool syn_config_device_known(const char *text);
+/* Its HBM is a GPU's, not ordinary memory. */
+bool syn_config_on_gpu(const struct syn_config *config);
 
 const struct syn_option *syn_config_options(size_t *ret_nr);
 

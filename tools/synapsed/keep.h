@@ -29,6 +29,7 @@
 
 /* Kinds of descriptors, besides those of ipc/server/server.h. */
 #define SYN_KEEP_EXTENT 16u
+#define SYN_KEEP_DEVICE 17u /* a GPU's file; its id is the minor number */
 
 /**
  * struct syn_keep_listen - a listening socket, in the order of the tenants.

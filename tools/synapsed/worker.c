@@ -17,9 +17,7 @@
 #include "core/mm.h"
 #include "ipc/conn.h"
 #include "ipc/server/server.h"
-#include "kernels/dev-host.h"
-#include "numa/topology.h"
-#include "tools/synapsed/budget.h"
+#include "tools/synapsed/device.h"
 #include "tools/synapsed/keep.h"
 
 /**
@@ -77,20 +75,6 @@ uint64_t syn_worker_kept_bytes(const struct syn_config *config)
 	return syn_mm_kept_bytes(&mm_config);
 }
 
-static int keep_extent(void *ctx, uint32_t id, int fd)
-{
-	const struct worker *worker = ctx;
-
-	return syn_keep_put(worker->sock, SYN_KEEP_EXTENT, id, fd);
-}
-
-static void drop_extent(void *ctx, uint32_t id)
-{
-	const struct worker *worker = ctx;
-
-	syn_keep_drop(worker->sock, SYN_KEEP_EXTENT, id);
-}
-
 static int keep_session(void *ctx, uint32_t kind, uint32_t id, int fd)
 {
 	const struct worker *worker = ctx;
@@ -145,27 +129,6 @@ static int start_receive(struct worker *worker)
 	for (i = 0; i < worker->start.config.nr_tenants && !r; i++)
 		r = listen_receive(worker, i);
 	return r;
-}
-
-static int dev_open(struct worker *worker)
-{
-	const struct syn_config *config = &worker->start.config;
-	struct syn_dev_host_config dev_config = {
-		.lock_memory = config->host_lock,
-		.huge_pages = config->host_huge_pages,
-		.keep = keep_extent,
-		.drop = drop_extent,
-		.keep_ctx = worker,
-	};
-	struct syn_budget_nodes nodes;
-	struct syn_numa numa;
-
-	syn_numa_read(&numa);
-	syn_budget_nodes(config, &numa, &nodes);
-	dev_config.node = nodes.device;
-	dev_config.host_nodes = nodes.host;
-	syn_budget_log(config);
-	return syn_dev_host_open(&worker->dev, &dev_config);
 }
 
 /* Explains itself what is wrong with the file. */
@@ -249,11 +212,10 @@ static int worker_open(struct worker *worker, const char **ret_what)
 	if (r)
 		return r;
 	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
-	*ret_what = "the device";
-	r = dev_open(worker);
+	*ret_what = NULL;
+	r = syn_device_open(&worker->start.config, &worker->sock, &worker->dev);
 	if (r)
 		return r;
-	*ret_what = NULL;
 	r = disk_open(worker);
 	if (r)
 		return r;

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opens the device that [hbm] names, with the keeper behind it. */
+#ifndef SYN_TOOLS_SYNAPSED_DEVICE_H
+#define SYN_TOOLS_SYNAPSED_DEVICE_H
+
+struct syn_config;
+struct syn_dev;
+
+/*
+ * @sock: to the keeper; must stay where it is while the device is open.  The
+ * keeper also holds the GPU's file, so that the driver keeps its state when no
+ * worker runs.  Logs one line if it fails.
+ */
+int syn_device_open(const struct syn_config *config, const int *sock,
+		    struct syn_dev **ret);
+
+#endif
