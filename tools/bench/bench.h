@@ -48,6 +48,7 @@ int syn_bench_swap(struct syn_bench *bench);
 /* Of a GPU; left out, with a message, where there is none. */
 int syn_bench_gpu_mem(struct syn_bench *bench);
 int syn_bench_gpu_copy(struct syn_bench *bench);
+int syn_bench_gpu_fault(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */
 int syn_bench_fail(const char *what, int error);
@@ -66,11 +67,15 @@ void syn_cpu_bind_process(pid_t pid, int cpu);
  * @hbm_mib:		HBM budget.
  * @host_mib:		host budget.
  * @max_pages:		page records.
+ * @device:		of HBM; NULL: emulated.
+ * @ladder:		codec below HBM; NULL: raw16.
  */
 struct syn_daemon_opts {
 	uint64_t hbm_mib;
 	uint64_t host_mib;
 	uint32_t max_pages;
+	const char *device;
+	const char *ladder;
 };
 
 /**
@@ -113,12 +118,18 @@ struct syn_guest {
 };
 
 /*
- * Pages of @page_bytes: 4 KiB of bytes, or a multiple of 128 KiB of K and V.
+ * Pages of @page_bytes: 4 KiB of bytes, or 64 KiB or a multiple of 128 KiB of K
+ * and V.
  * Leaves the caller bound to the client's CPU.
  */
 int syn_guest_open(const struct syn_bench *bench,
 		   const struct syn_daemon *daemon, uint64_t page_bytes,
 		   uint32_t nr_pages, uint32_t slots, struct syn_guest *ret);
+/* With pages that may have this SYN_CODEC_* below HBM, not raw16. */
+int syn_guest_open_as(const struct syn_bench *bench,
+		      const struct syn_daemon *daemon, uint16_t codec,
+		      uint64_t page_bytes, uint32_t nr_pages, uint32_t slots,
+		      struct syn_guest *ret);
 void syn_guest_close(struct syn_guest *guest);
 
 /* Sessions that do nothing, each with a small page table. */

@@ -47,12 +47,15 @@ static int config_write(const struct syn_daemon *daemon,
 		      "max_pages = %" PRIu32 "\n"
 		      "max_sessions = %u\n"
 		      "[hbm]\n"
-		      "device = host\n"
+		      "device = %s\n"
 		      "budget = %" PRIu64 "M\n"
 		      "[host]\n"
-		      "budget = %" PRIu64 "M\n",
+		      "budget = %" PRIu64 "M\n"
+		      "[ladder]\n"
+		      "host = %s\n",
 		      daemon->socket, opts->max_pages, SYN_IDLE_SESSIONS + 16,
-		      opts->hbm_mib, opts->host_mib);
+		      opts->device ? opts->device : "host", opts->hbm_mib,
+		      opts->host_mib, opts->ladder ? opts->ladder : "raw16");
 	if (ferror(file))
 		r = -EIO;
 	if (fclose(file) != 0)
@@ -137,8 +140,11 @@ int syn_daemon_start(const struct syn_bench *bench,
 	r = daemon.keeper < 0 ? -errno : daemon_wait(&daemon);
 	if (r < 0)
 		goto stop_daemon;
-	syn_cpu_bind_process(daemon.keeper, bench->daemon_cpu);
-	syn_cpu_bind_process(daemon.worker, bench->daemon_cpu);
+	/* With a GPU, its threads wait for it, and workers need their CPUs. */
+	if (!opts->device) {
+		syn_cpu_bind_process(daemon.keeper, bench->daemon_cpu);
+		syn_cpu_bind_process(daemon.worker, bench->daemon_cpu);
+	}
 	*ret = daemon;
 	return 0;
 

@@ -5,23 +5,10 @@
 
 #define KV_PAGE_BYTES (128u << 10)
 #define KV_TOKENS     128u
+#define KV_DIM	      128u
 #define SMALL_BYTES   4096u
 #define SMALL_TOKENS  16u
 #define CROWD_PAGES   256u
-
-/* One layer of K and V: 128 tokens, 2 heads of 128, 128 KiB. */
-static const struct syn_component kv_components[] = {
-	{ .role = SYN_ROLE_K,
-	  .dtype = SYN_DTYPE_F16,
-	  .heads = 2,
-	  .dim = 128,
-	  .codec = SYN_CODEC_RAW16 },
-	{ .role = SYN_ROLE_V,
-	  .dtype = SYN_DTYPE_F16,
-	  .heads = 2,
-	  .dim = 128,
-	  .codec = SYN_CODEC_RAW16 },
-};
 
 static const struct syn_component small_components[] = {
 	{ .role = SYN_ROLE_OPAQUE,
@@ -31,8 +18,15 @@ static const struct syn_component small_components[] = {
 	  .codec = SYN_CODEC_RAW16 },
 };
 
-static int guest_define(struct syn_guest *guest, uint64_t page_bytes)
+/* A layer of K and V: 128 tokens, 2 heads of 128 (1 in the smallest pages). */
+static int guest_define(struct syn_guest *guest, uint64_t page_bytes,
+			uint16_t codec)
 {
+	const uint32_t heads = page_bytes < KV_PAGE_BYTES ? 1 : 2;
+	const struct syn_component kv_components[] = {
+		{ SYN_ROLE_K, SYN_DTYPE_F16, heads, KV_DIM, codec, 0 },
+		{ SYN_ROLE_V, SYN_DTYPE_F16, heads, KV_DIM, codec, 0 },
+	};
 	struct syn_space_opts opts = SYN_OPTS(struct syn_space_opts);
 	int r;
 
@@ -44,7 +38,8 @@ static int guest_define(struct syn_guest *guest, uint64_t page_bytes)
 		opts.nr_components = syn_array_size(small_components);
 	} else {
 		opts.tokens = KV_TOKENS;
-		opts.layers_per_page = (uint32_t)(page_bytes / KV_PAGE_BYTES);
+		opts.layers_per_page = (uint32_t)syn_max(
+			page_bytes / KV_PAGE_BYTES, (uint64_t)1);
 		opts.components = kv_components;
 		opts.nr_components = syn_array_size(kv_components);
 	}
@@ -70,6 +65,15 @@ int syn_guest_open(const struct syn_bench *bench,
 		   const struct syn_daemon *daemon, uint64_t page_bytes,
 		   uint32_t nr_pages, uint32_t slots, struct syn_guest *ret)
 {
+	return syn_guest_open_as(bench, daemon, SYN_CODEC_RAW16, page_bytes,
+				 nr_pages, slots, ret);
+}
+
+int syn_guest_open_as(const struct syn_bench *bench,
+		      const struct syn_daemon *daemon, uint16_t codec,
+		      uint64_t page_bytes, uint32_t nr_pages, uint32_t slots,
+		      struct syn_guest *ret)
+{
 	struct syn_window_opts opts = SYN_OPTS(struct syn_window_opts);
 	struct syn_guest guest = { 0 };
 	int r;
@@ -80,7 +84,7 @@ int syn_guest_open(const struct syn_bench *bench,
 	syn_cpu_bind(bench->client_cpu);
 	if (r < 0)
 		return syn_bench_fail("attach", r);
-	r = guest_define(&guest, page_bytes);
+	r = guest_define(&guest, page_bytes, codec);
 	if (r == 0)
 		r = syn_window_open(guest.client, &guest.space, &opts,
 				    &guest.window);
