@@ -77,7 +77,7 @@ void cuda_job_submit(struct dev_cuda *cuda, struct syn_list *jobs)
 		syn_list_del(&job->base.job.link);
 		job_give(cuda, job, &workers);
 	}
-	(void)pthread_cond_signal(&cuda->work);
+	(void)pthread_cond_signal(&cuda->engine.wake);
 	(void)pthread_mutex_unlock(&cuda->lock);
 	syn_workers_submit(cuda->workers, &workers);
 }
@@ -131,7 +131,7 @@ void cuda_job_free(struct dev_cuda *cuda, struct cuda_job *job)
 	if (job->nr_blocks) {
 		(void)pthread_mutex_lock(&cuda->lock);
 		memset(cuda->used + job->block, false, job->nr_blocks);
-		(void)pthread_cond_signal(&cuda->work);
+		(void)pthread_cond_signal(&cuda->engine.wake);
 		(void)pthread_mutex_unlock(&cuda->lock);
 	}
 	cuda->free[cuda->nr_free++] = job;

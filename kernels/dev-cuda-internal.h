@@ -2,10 +2,11 @@
 /*
  * What the files of the CUDA device share.
  *
- * Three kinds of threads: the control thread, which calls core/dev.h; the
- * device thread, which alone calls kernels/cuda/; the workers.  A copy goes
+ * Four kinds of threads: the control thread, which calls core/dev.h; two that
+ * alone call kernels/cuda/, the engine for copies and the maker for memory,
+ * which takes the driver up to 0.1 s for an extent; the workers.  A copy goes
  *
- *	control: waiting of its way -> device: busy of its way -> workers -> reaped
+ *	control: waiting of its way -> engine: busy of its way -> workers -> reaped
  *
  * and belongs to whoever has it.
  */
@@ -46,16 +47,24 @@
 
 /**
  * struct cuda_mem - memory of an extent.
+ * @doomed:	link in the list of what the maker is to free.
+ * @tier:	of it.
+ * @bytes:	of it.
  * @gpu:	from the driver, unless @registered.
  * @host:	a memfd, if @registered.
  * @registered:	see there.
+ * @fd:		with @doomed: what clients received, -1: @host's.
  * @at:		where the GPU sees it, and in the host tier the CPU.
  * @node:	NUMA node it is on, -1: not bound.
  */
 struct cuda_mem {
+	struct syn_list doomed;
+	uint32_t tier;
+	uint64_t bytes;
 	struct syn_gpu_mem gpu;
 	struct syn_hostmem host;
 	bool registered;
+	int fd;
 	uint64_t at;
 	int node;
 };
@@ -78,8 +87,8 @@ struct cuda_job {
 
 /**
  * struct cuda_way - a direction.
- * @waiting:	jobs that the device thread has not taken; under the lock.
- * @busy:	jobs in batches, oldest first; the device thread's, as below.
+ * @waiting:	jobs that the engine has not taken; under the lock.
+ * @busy:	jobs in batches, oldest first; the engine's, as below.
  * @copier:	its stream.
  * @nr:		jobs of each batch, in turn.
  * @first:	the oldest batch.
@@ -98,24 +107,44 @@ struct dev_cuda;
 
 /**
  * struct cuda_request - what the control thread waits for.
- * @serve:	called by the device thread.
- * @id:		of the extent.
- * @tier:	of it.
- * @bytes:	of it.
- * @mem:	made, or to be freed.
- * @fd:		its descriptor.
+ * @serve:	called by the thread that was asked.
+ * @mem:	to be made: tier and bytes are given.
+ * @fd:		answer: its descriptor.
  * @r:		answer.
  * @done:	given.
  */
 struct cuda_request {
 	int (*serve)(struct dev_cuda *cuda, struct cuda_request *request);
-	uint32_t id;
-	uint32_t tier;
-	uint64_t bytes;
 	struct cuda_mem *mem;
 	int fd;
 	int r;
 	bool done;
+};
+
+/**
+ * struct cuda_thread - one that calls the driver.
+ * @thread:	it.
+ * @runs:	it was started.
+ * @wake:	it sleeps here, under the lock.
+ * @request:	what the control thread waits for, NULL: nothing; likewise.
+ */
+struct cuda_thread {
+	pthread_t thread;
+	bool runs;
+	pthread_cond_t wake;
+	struct cuda_request *request;
+};
+
+/**
+ * struct cuda_spare - a host extent that is made before it is asked for.
+ * @mem:	it, NULL: none.
+ * @bytes:	size of the last that was asked for; 0: make none.
+ * @made:	bytes of host extents, without the spare.
+ */
+struct cuda_spare {
+	struct cuda_mem *mem;
+	uint64_t bytes;
+	uint64_t made;
 };
 
 /**
@@ -124,21 +153,22 @@ struct cuda_request {
  * @config:	as opened, without @uuid.
  * @numa:	the machine.
  * @node:	of threads.
- * @host:	where host extents lie.
  * @workers:	who sums and encodes.
- * @thread:	the device thread.
- * @lost:	the GPU failed; read by all threads, written by the device's.
- * @gpu:	the device thread's, as all below:
+ * @lost:	the GPU failed; read by all threads.
+ * @gpu:	open; written before there is a maker.
+ * @way:	the engine's, but for @waiting.
+ * @nr_began:	batches so far; the engine's.
+ * @staging:	pinned, NULL: nothing is encoded; constant.
+ * @host:	where host extents lie; the maker's, as the four below:
  * @zeroer:	for fresh memory.
- * @way:	but for @waiting.
- * @nr_began:	batches so far.
  * @registered:	host memory is memfds.
  * @zeroed:	the driver zeroes host memory.
- * @staging:	pinned, NULL: nothing is encoded; constant.
+ * @spare:	see there.
  * @lock:	guards what follows.
- * @work:	the device thread sleeps here.
- * @served:	the control thread does.
- * @request:	what it waits for, NULL: nothing.
+ * @engine:	the thread for copies.
+ * @maker:	the thread for memory.
+ * @served:	the control thread sleeps here.
+ * @doomed:	memory that the maker frees before all else.
  * @stop:	no more requests or copies.
  * @used:	blocks of staging.
  * @cursor:	where to look next.
@@ -151,21 +181,22 @@ struct dev_cuda {
 	struct syn_dev_cuda_config config;
 	struct syn_numa numa;
 	int node;
-	struct syn_place host;
 	struct syn_workers *workers;
-	pthread_t thread;
 	bool lost;
 	struct syn_gpu *gpu;
-	struct syn_gpu_copier *zeroer;
 	struct cuda_way way[CUDA_WAYS];
 	uint64_t nr_began;
+	char *staging;
+	struct syn_place host;
+	struct syn_gpu_copier *zeroer;
 	bool registered;
 	bool zeroed;
-	char *staging;
+	struct cuda_spare spare;
 	pthread_mutex_t lock;
-	pthread_cond_t work;
+	struct cuda_thread engine;
+	struct cuda_thread maker;
 	pthread_cond_t served;
-	struct cuda_request *request;
+	struct syn_list doomed;
 	bool stop;
 	bool used[CUDA_STAGING_NR];
 	unsigned int cursor;
@@ -179,12 +210,16 @@ static inline struct cuda_job *cuda_job_of(struct syn_list *link)
 	return syn_container_of(link, struct cuda_job, base.job.link);
 }
 
-/* Returns @r; the device is lost if the GPU failed.  The device thread. */
+/* Returns @r; the device is lost if the GPU failed. */
 int cuda_check(struct dev_cuda *cuda, int r);
 
-/* Memory: requests for the device thread. */
+/* Memory: the maker, without the lock. */
 int cuda_mem_make(struct dev_cuda *cuda, struct cuda_request *request);
-int cuda_mem_unmake(struct dev_cuda *cuda, struct cuda_request *request);
+void cuda_mem_free(struct dev_cuda *cuda, struct cuda_mem *mem);
+/* A spare, if one is wanted; false: none is. */
+bool cuda_spare_make(struct dev_cuda *cuda);
+/* No spare from now on; a request. */
+int cuda_spare_end(struct dev_cuda *cuda, struct cuda_request *request);
 /* Whether the driver's host memory comes zeroed. */
 bool cuda_mem_comes_zeroed(void);
 
@@ -195,7 +230,7 @@ struct cuda_job *cuda_job_new(struct dev_cuda *cuda,
 void cuda_job_submit(struct dev_cuda *cuda, struct syn_list *jobs);
 void cuda_job_free(struct dev_cuda *cuda, struct cuda_job *job);
 
-/* Copies: the device thread, with the lock, which they may drop. */
+/* Copies: the engine, with the lock, which they may drop. */
 bool cuda_ways_begin(struct dev_cuda *cuda);
 bool cuda_ways_end(struct dev_cuda *cuda);
 

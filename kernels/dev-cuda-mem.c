@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory of the CUDA device: made, zeroed, exported, by the device thread. */
+/* Memory of the CUDA device: made, zeroed, exported, by the maker. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -7,6 +7,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/fault.h"
 #include "core/base/log.h"
 #include "kernels/dev-cuda-internal.h"
 
@@ -28,17 +29,17 @@ bool cuda_mem_comes_zeroed(void)
 	return on == 1;
 }
 
-static int hbm_new(struct dev_cuda *cuda, uint64_t bytes, struct cuda_mem *mem)
+static int hbm_new(struct dev_cuda *cuda, struct cuda_mem *mem)
 {
 	int r;
 
-	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HBM, -1, bytes, &mem->gpu);
+	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HBM, -1, mem->bytes, &mem->gpu);
 	if (r)
 		return r;
 	r = syn_gpu_mem_map(cuda->gpu, &mem->gpu, 0);
 	/* What was there before is another tenant's. */
 	if (!r)
-		r = syn_gpu_zero(cuda->zeroer, mem->gpu.at, bytes);
+		r = syn_gpu_zero(cuda->zeroer, mem->gpu.at, mem->bytes);
 	if (r)
 		syn_gpu_mem_free(cuda->gpu, &mem->gpu);
 	mem->at = mem->gpu.at;
@@ -49,12 +50,10 @@ static int hbm_new(struct dev_cuda *cuda, uint64_t bytes, struct cuda_mem *mem)
 /**
  * struct cuda_place - host memory to be made on one node or another.
  * @cuda:	the device.
- * @bytes:	of it.
- * @mem:	answer.
+ * @mem:	it.
  */
 struct cuda_place {
 	struct dev_cuda *cuda;
-	uint64_t bytes;
 	struct cuda_mem *mem;
 };
 
@@ -84,11 +83,11 @@ static int vmm_make(void *ctx, int node, bool bind)
 	struct cuda_mem *mem = want->mem;
 	int r;
 
-	if (bind && !syn_place_room(&cuda->host, node, want->bytes))
+	if (bind && !syn_place_room(&cuda->host, node, mem->bytes))
 		return -ENOMEM;
 	if (node < 0)
 		node = cuda->numa.home;
-	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HOST, node, want->bytes,
+	r = syn_gpu_mem_new(cuda->gpu, SYN_TIER_HOST, node, mem->bytes,
 			    &mem->gpu);
 	if (r)
 		return r;
@@ -100,18 +99,16 @@ static int vmm_make(void *ctx, int node, bool bind)
 	return r;
 }
 
-static int registered_new(struct dev_cuda *cuda, uint32_t id, uint64_t bytes,
-			  struct cuda_mem *mem)
+static int registered_new(struct dev_cuda *cuda, struct cuda_mem *mem)
 {
 	unsigned int flags = cuda->config.huge_pages ? SYN_HOSTMEM_HUGE : 0;
-	char name[32];
 	int r;
 
-	(void)snprintf(name, sizeof(name), "synapse-host-%u", id);
-	r = syn_place_new(&cuda->host, &mem->host, name, bytes, flags);
+	r = syn_place_new(&cuda->host, &mem->host, "synapse-host", mem->bytes,
+			  flags);
 	if (r)
 		return r;
-	r = syn_gpu_pin(cuda->gpu, mem->host.addr, bytes);
+	r = syn_gpu_pin(cuda->gpu, mem->host.addr, mem->bytes);
 	if (r)
 		syn_hostmem_deinit(&mem->host);
 	mem->at = (uintptr_t)mem->host.addr;
@@ -120,24 +117,25 @@ static int registered_new(struct dev_cuda *cuda, uint32_t id, uint64_t bytes,
 	return r;
 }
 
-static int host_new(struct dev_cuda *cuda, uint32_t id, uint64_t bytes,
-		    struct cuda_mem *mem)
+static int host_new(struct dev_cuda *cuda, struct cuda_mem *mem)
 {
-	struct cuda_place want = { .cuda = cuda, .bytes = bytes, .mem = mem };
+	struct cuda_place want = { .cuda = cuda, .mem = mem };
 	int r = -EOPNOTSUPP;
 
 	if (!cuda->registered)
-		r = syn_place_each(&cuda->host, bytes, vmm_make, &want);
+		r = syn_place_each(&cuda->host, mem->bytes, vmm_make, &want);
 	if (r != -EOPNOTSUPP)
 		return r;
 	if (!cuda->registered)
-		syn_info(
-			"the GPU's driver makes no host memory for others: memory is registered instead");
+		syn_info("the driver makes no host memory for other processes: "
+			 "it is registered instead");
 	cuda->registered = true;
-	return registered_new(cuda, id, bytes, mem);
+	return registered_new(cuda, mem);
 }
 
-static void mem_free(struct dev_cuda *cuda, struct cuda_mem *mem)
+/* ---- the spare ---------------------------------------------------------- */
+
+static void mem_release(struct dev_cuda *cuda, struct cuda_mem *mem)
 {
 	if (mem->registered) {
 		syn_gpu_unpin(cuda->gpu, mem->host.addr);
@@ -146,6 +144,69 @@ static void mem_free(struct dev_cuda *cuda, struct cuda_mem *mem)
 	}
 	syn_gpu_mem_free(cuda->gpu, &mem->gpu);
 }
+
+static void spare_drop(struct dev_cuda *cuda)
+{
+	if (!cuda->spare.mem)
+		return;
+	mem_release(cuda, cuda->spare.mem);
+	free(cuda->spare.mem);
+	cuda->spare.mem = NULL;
+}
+
+bool cuda_spare_make(struct dev_cuda *cuda)
+{
+	struct cuda_spare *spare = &cuda->spare;
+	struct cuda_mem *mem;
+
+	if (spare->mem || !spare->bytes ||
+	    spare->made + spare->bytes > cuda->config.host_bytes)
+		return false;
+	mem = syn_alloc(1, sizeof(*mem));
+	if (mem) {
+		mem->tier = SYN_TIER_HOST;
+		mem->bytes = spare->bytes;
+		if (!cuda_check(cuda, host_new(cuda, mem))) {
+			spare->mem = mem;
+			return true;
+		}
+		free(mem);
+	}
+	/* Not again before somebody asks. */
+	spare->bytes = 0;
+	return false;
+}
+
+int cuda_spare_end(struct dev_cuda *cuda, struct cuda_request *request)
+{
+	(void)request;
+	spare_drop(cuda);
+	cuda->spare.bytes = 0;
+	return 0;
+}
+
+/* One of another size stands in the way. */
+static int host_take(struct dev_cuda *cuda, struct cuda_mem *mem)
+{
+	struct cuda_spare *spare = &cuda->spare;
+	int r = 0;
+
+	if (spare->mem && spare->mem->bytes == mem->bytes) {
+		*mem = *spare->mem;
+		free(spare->mem);
+		spare->mem = NULL;
+	} else {
+		spare_drop(cuda);
+		r = host_new(cuda, mem);
+	}
+	if (r)
+		return r;
+	spare->bytes = mem->bytes;
+	spare->made += mem->bytes;
+	return 0;
+}
+
+/* ---- requests ----------------------------------------------------------- */
 
 /* A memfd is exported already, and its descriptor is the memory's own. */
 static int mem_export(struct dev_cuda *cuda, struct cuda_request *request)
@@ -157,28 +218,26 @@ static int mem_export(struct dev_cuda *cuda, struct cuda_request *request)
 	return 0;
 }
 
+void cuda_mem_free(struct dev_cuda *cuda, struct cuda_mem *mem)
+{
+	if (mem->tier == SYN_TIER_HOST)
+		cuda->spare.made -= mem->bytes;
+	mem_release(cuda, mem);
+}
+
 int cuda_mem_make(struct dev_cuda *cuda, struct cuda_request *request)
 {
+	struct cuda_mem *mem = request->mem;
 	int r;
 
 	if (syn_load_relaxed(&cuda->lost))
 		return -EIO;
-	if (request->tier == SYN_TIER_HBM)
-		r = hbm_new(cuda, request->bytes, request->mem);
-	else
-		r = host_new(cuda, request->id, request->bytes, request->mem);
+	r = mem->tier == SYN_TIER_HBM ? hbm_new(cuda, mem)
+				      : host_take(cuda, mem);
 	if (r)
 		return cuda_check(cuda, r);
 	r = mem_export(cuda, request);
 	if (r)
-		mem_free(cuda, request->mem);
+		cuda_mem_free(cuda, mem);
 	return cuda_check(cuda, r);
-}
-
-int cuda_mem_unmake(struct dev_cuda *cuda, struct cuda_request *request)
-{
-	if (!request->mem->registered)
-		(void)syn_close(request->fd);
-	mem_free(cuda, request->mem);
-	return 0;
 }

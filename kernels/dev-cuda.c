@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CUDA device: its thread, and core's calls. */
+/* The CUDA device: its threads, and core's calls. */
 #include "kernels/dev-cuda.h"
 
 #include <errno.h>
@@ -31,13 +31,13 @@ int cuda_check(struct dev_cuda *cuda, int r)
 	return r;
 }
 
-/* ---- the device thread -------------------------------------------------- */
+/* ---- the threads -------------------------------------------------------- */
 
-static void request_serve(struct dev_cuda *cuda)
+static void request_serve(struct dev_cuda *cuda, struct cuda_thread *thread)
 {
-	struct cuda_request *request = cuda->request;
+	struct cuda_request *request = thread->request;
 
-	cuda->request = NULL;
+	thread->request = NULL;
 	(void)pthread_mutex_unlock(&cuda->lock);
 	request->r = request->serve(cuda, request);
 	(void)pthread_mutex_lock(&cuda->lock);
@@ -46,30 +46,72 @@ static void request_serve(struct dev_cuda *cuda)
 }
 
 /* Requests first, then the engines are kept busy, then it waits for them. */
-static void *device_main(void *arg)
+static void *engine_main(void *arg)
 {
 	struct dev_cuda *cuda = arg;
 
 	(void)pthread_mutex_lock(&cuda->lock);
 	while (!cuda->stop) {
-		if (cuda->request)
-			request_serve(cuda);
-		else if (cuda->gpu && cuda_ways_begin(cuda))
-			;
-		else if (cuda->gpu && cuda_ways_end(cuda))
-			;
-		else
-			(void)pthread_cond_wait(&cuda->work, &cuda->lock);
+		if (cuda->engine.request)
+			request_serve(cuda, &cuda->engine);
+		else if (!cuda->gpu ||
+			 (!cuda_ways_begin(cuda) && !cuda_ways_end(cuda)))
+			(void)pthread_cond_wait(&cuda->engine.wake,
+						&cuda->lock);
 	}
 	(void)pthread_mutex_unlock(&cuda->lock);
 	return NULL;
 }
 
-static int device_call(struct dev_cuda *cuda, struct cuda_request *request)
+static void doomed_free(struct dev_cuda *cuda)
+{
+	struct cuda_mem *mem =
+		syn_container_of(cuda->doomed.next, struct cuda_mem, doomed);
+
+	syn_list_del(&mem->doomed);
+	(void)pthread_mutex_unlock(&cuda->lock);
+	(void)syn_close(mem->fd);
+	cuda_mem_free(cuda, mem);
+	free(mem);
+	(void)pthread_mutex_lock(&cuda->lock);
+}
+
+static bool spare_make(struct dev_cuda *cuda)
+{
+	bool made;
+
+	(void)pthread_mutex_unlock(&cuda->lock);
+	made = cuda_spare_make(cuda);
+	(void)pthread_mutex_lock(&cuda->lock);
+	return made;
+}
+
+/* What is freed makes room for what is asked for, and that comes first. */
+static void *maker_main(void *arg)
+{
+	struct dev_cuda *cuda = arg;
+
+	(void)syn_numa_bind_thread(&cuda->numa, cuda->node);
+	(void)pthread_mutex_lock(&cuda->lock);
+	while (!cuda->stop) {
+		if (!syn_list_empty(&cuda->doomed))
+			doomed_free(cuda);
+		else if (cuda->maker.request)
+			request_serve(cuda, &cuda->maker);
+		else if (!spare_make(cuda) && !cuda->maker.request &&
+			 syn_list_empty(&cuda->doomed) && !cuda->stop)
+			(void)pthread_cond_wait(&cuda->maker.wake, &cuda->lock);
+	}
+	(void)pthread_mutex_unlock(&cuda->lock);
+	return NULL;
+}
+
+static int thread_call(struct dev_cuda *cuda, struct cuda_thread *thread,
+		       struct cuda_request *request)
 {
 	(void)pthread_mutex_lock(&cuda->lock);
-	cuda->request = request;
-	(void)pthread_cond_signal(&cuda->work);
+	thread->request = request;
+	(void)pthread_cond_signal(&thread->wake);
 	while (!request->done)
 		(void)pthread_cond_wait(&cuda->served, &cuda->lock);
 	(void)pthread_mutex_unlock(&cuda->lock);
@@ -77,7 +119,8 @@ static int device_call(struct dev_cuda *cuda, struct cuda_request *request)
 }
 
 /* Signals are the control thread's business. */
-static int device_start(struct dev_cuda *cuda)
+static int thread_start(struct dev_cuda *cuda, struct cuda_thread *thread,
+			const char *name, void *(*main)(void *arg))
 {
 	sigset_t all;
 	sigset_t old;
@@ -86,23 +129,32 @@ static int device_start(struct dev_cuda *cuda)
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (!syn_fault())
-		r = pthread_create(&cuda->thread, NULL, device_main, cuda);
+		r = pthread_create(&thread->thread, NULL, main, cuda);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	thread->runs = !r;
 	if (!r)
-		(void)pthread_setname_np(cuda->thread, "syn-cuda");
+		(void)pthread_setname_np(thread->thread, name);
 	return -r;
 }
 
-static void device_stop(struct dev_cuda *cuda)
+static void thread_join(struct cuda_thread *thread)
+{
+	if (thread->runs)
+		(void)pthread_join(thread->thread, NULL);
+}
+
+static void threads_stop(struct dev_cuda *cuda)
 {
 	(void)pthread_mutex_lock(&cuda->lock);
 	cuda->stop = true;
-	(void)pthread_cond_signal(&cuda->work);
+	(void)pthread_cond_signal(&cuda->engine.wake);
+	(void)pthread_cond_signal(&cuda->maker.wake);
 	(void)pthread_mutex_unlock(&cuda->lock);
-	(void)pthread_join(cuda->thread, NULL);
+	thread_join(&cuda->engine);
+	thread_join(&cuda->maker);
 }
 
-/* ---- the GPU, by the device thread -------------------------------------- */
+/* ---- the GPU, by the engine --------------------------------------------- */
 
 static int gpu_close(struct dev_cuda *cuda, struct cuda_request *request)
 {
@@ -200,16 +252,17 @@ static int dev_cuda_keep(const struct dev_cuda *cuda, uint32_t id, int fd)
 	return config->keep ? config->keep(config->keep_ctx, id, fd) : 0;
 }
 
-static void mem_unmake(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
+/*
+ * The maker frees it when it comes to it, before it makes anything else.  It
+ * closes the descriptor, too: for that the driver waits for what is being made.
+ */
+static void mem_doom(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
 {
-	struct cuda_request request = {
-		.serve = cuda_mem_unmake,
-		.mem = mem,
-		.fd = fd,
-	};
-
-	(void)device_call(cuda, &request);
-	free(mem);
+	mem->fd = mem->registered ? -1 : fd;
+	(void)pthread_mutex_lock(&cuda->lock);
+	syn_list_add_tail(&cuda->doomed, &mem->doomed);
+	(void)pthread_cond_signal(&cuda->maker.wake);
+	(void)pthread_mutex_unlock(&cuda->lock);
 }
 
 static int dev_cuda_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
@@ -217,25 +270,21 @@ static int dev_cuda_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 {
 	struct dev_cuda *cuda = dev_cuda_of(dev);
 	struct cuda_mem *mem = syn_alloc(1, sizeof(*mem));
-	struct cuda_request request = {
-		.serve = cuda_mem_make,
-		.id = id,
-		.tier = tier,
-		.bytes = bytes,
-		.mem = mem,
-	};
+	struct cuda_request request = { .serve = cuda_mem_make, .mem = mem };
 	int r;
 
 	if (!mem)
 		return -ENOMEM;
-	r = device_call(cuda, &request);
+	mem->tier = tier;
+	mem->bytes = bytes;
+	r = thread_call(cuda, &cuda->maker, &request);
 	if (r) {
 		free(mem);
 		return r;
 	}
 	r = dev_cuda_keep(cuda, id, request.fd);
 	if (r) {
-		mem_unmake(cuda, mem, request.fd);
+		mem_doom(cuda, mem, request.fd);
 		return r;
 	}
 	*ret = (struct syn_mem){
@@ -256,7 +305,7 @@ static void dev_cuda_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 {
 	struct dev_cuda *cuda = dev_cuda_of(dev);
 
-	mem_unmake(cuda, mem->priv, mem->fd);
+	mem_doom(cuda, mem->priv, mem->fd);
 	mem->priv = NULL;
 	mem->fd = -1;
 	if (cuda->config.drop)
@@ -312,7 +361,8 @@ static int dev_cuda_event_fd(struct syn_dev *dev)
 static void dev_cuda_free(struct dev_cuda *cuda)
 {
 	(void)pthread_mutex_destroy(&cuda->lock);
-	(void)pthread_cond_destroy(&cuda->work);
+	(void)pthread_cond_destroy(&cuda->engine.wake);
+	(void)pthread_cond_destroy(&cuda->maker.wake);
 	(void)pthread_cond_destroy(&cuda->served);
 	free(cuda);
 }
@@ -321,7 +371,8 @@ static void dev_cuda_free(struct dev_cuda *cuda)
 static void dev_cuda_close(struct syn_dev *dev)
 {
 	struct dev_cuda *cuda = dev_cuda_of(dev);
-	struct cuda_request request = { .serve = gpu_close };
+	struct cuda_request end = { .serve = cuda_spare_end };
+	struct cuda_request close = { .serve = gpu_close };
 	struct pollfd event = { .fd = dev_cuda_event_fd(dev),
 				.events = POLLIN };
 	struct syn_copy_done done;
@@ -331,8 +382,9 @@ static void dev_cuda_close(struct syn_dev *dev)
 		(void)dev_cuda_reap(dev, &done, 1);
 	}
 	syn_workers_close(cuda->workers);
-	(void)device_call(cuda, &request);
-	device_stop(cuda);
+	(void)thread_call(cuda, &cuda->maker, &end);
+	(void)thread_call(cuda, &cuda->engine, &close);
+	threads_stop(cuda);
 	dev_cuda_free(cuda);
 }
 
@@ -356,8 +408,10 @@ static struct dev_cuda *dev_cuda_alloc(const struct syn_dev_cuda_config *config)
 	cuda->dev.granule = SYN_GPU_GRANULE;
 	cuda->config = *config;
 	(void)pthread_mutex_init(&cuda->lock, NULL);
-	(void)pthread_cond_init(&cuda->work, NULL);
+	(void)pthread_cond_init(&cuda->engine.wake, NULL);
+	(void)pthread_cond_init(&cuda->maker.wake, NULL);
 	(void)pthread_cond_init(&cuda->served, NULL);
+	syn_list_init(&cuda->doomed);
 	for (unsigned int i = 0; i < CUDA_WAYS; i++) {
 		syn_list_init(&cuda->way[i].waiting);
 		syn_list_init(&cuda->way[i].busy);
@@ -388,8 +442,10 @@ static int workers_open(struct dev_cuda *cuda)
 {
 	unsigned int nr = cuda->config.workers;
 
+	/* Engines that wait for their thread cost more than a worker gives. */
 	if (!nr)
-		nr = syn_numa_cpus(&cuda->numa, cuda->node);
+		nr = syn_numa_cpus(&cuda->numa, cuda->node) - 1;
+	nr = syn_max(nr, 1u);
 	return syn_workers_open(&cuda->workers, nr, &cuda->numa, cuda->node);
 }
 
@@ -404,12 +460,15 @@ int syn_dev_cuda_open(struct syn_dev **ret,
 
 	if (!cuda)
 		return -ENOMEM;
-	r = device_start(cuda);
+	r = thread_start(cuda, &cuda->engine, "syn-cuda", engine_main);
 	if (r)
 		goto free_cuda;
-	r = device_call(cuda, &open);
+	r = thread_call(cuda, &cuda->engine, &open);
 	if (r)
-		goto stop_thread;
+		goto stop_threads;
+	r = thread_start(cuda, &cuda->maker, "syn-cuda-mem", maker_main);
+	if (r)
+		goto close_gpu;
 	r = workers_open(cuda);
 	if (r)
 		goto close_gpu;
@@ -420,9 +479,9 @@ int syn_dev_cuda_open(struct syn_dev **ret,
 	return 0;
 
 close_gpu:
-	(void)device_call(cuda, &close);
-stop_thread:
-	device_stop(cuda);
+	(void)thread_call(cuda, &cuda->engine, &close);
+stop_threads:
+	threads_stop(cuda);
 free_cuda:
 	dev_cuda_free(cuda);
 	return r;

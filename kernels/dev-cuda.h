@@ -3,8 +3,8 @@
  * The CUDA device: HBM and host memory behind handles of the driver, copy
  * engines that move, workers that sum and encode.
  *
- * One thread makes all CUDA calls; who calls core/dev.h never waits for the GPU
- * except in mem_new and mem_free.  No kernel is launched.  A GPU that failed
+ * Who calls core/dev.h makes no CUDA call and waits for the driver only in
+ * mem_new, hardly ever for a host extent as large as the last.  No kernel is launched.  A GPU that failed
  * once is lost: every later copy and mem_new is -EIO.
  *
  * Copies go from either tier to the other or within the host tier; only those
@@ -29,6 +29,8 @@ struct syn_dev;
  * @node:	NUMA node of the threads.  -1: that of the GPU.
  * @host_nodes:	nodes of host extents, one bit each, the nearest with room
  *		first.  0: the one nearest to @node.
+ * @host_bytes:	what host extents may have together; as long as there is room, one
+ *		more than was asked for is made ahead.  0: none is.
  * @huge_pages:	of registered host memory, when the system has them.
  * @registered:	make host memory from memfds that are registered, as where the
  *		driver has none that it exports.
@@ -43,6 +45,7 @@ struct syn_dev_cuda_config {
 	unsigned int workers;
 	int node;
 	uint64_t host_nodes;
+	uint64_t host_bytes;
 	bool huge_pages;
 	bool registered;
 	bool encode;

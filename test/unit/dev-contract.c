@@ -215,7 +215,9 @@ static void test_keeper_may_refuse(void **state)
 						 EXTENT_BYTES, &mem),
 			 -EPIPE);
 	assert_int_equal(mem.fd, 77);
-	assert_int_equal(test_count_fds(), before);
+	/* A backend may free behind our back, but it does. */
+	while (test_count_fds() != before)
+		(void)usleep(1000);
 }
 
 /* Whole granules, or nothing. */

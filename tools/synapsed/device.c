@@ -128,6 +128,7 @@ static int cuda_open(const struct syn_config *config, const int *sock,
 				? -1
 				: (int)config->hbm_node,
 		.host_nodes = config->host_nodes,
+		.host_bytes = config->host_bytes,
 		.huge_pages = config->host_huge_pages,
 		.encode = config->codec != SYN_CODEC_RAW16,
 		.keep = keep_extent,
