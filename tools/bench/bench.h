@@ -45,6 +45,8 @@ int syn_bench_idle(struct syn_bench *bench);
 int syn_bench_record(struct syn_bench *bench);
 int syn_bench_codec(struct syn_bench *bench);
 int syn_bench_swap(struct syn_bench *bench);
+/* No figures where there is no GPU. */
+int syn_bench_gpu(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */
 int syn_bench_fail(const char *what, int error);

@@ -27,6 +27,7 @@ static const struct {
 	{ "record", "bytes of records a page", syn_bench_record },
 	{ "codec", "16-bit elements through codec h4", syn_bench_codec },
 	{ "swap", "reads of swap slots against fio", syn_bench_swap },
+	{ "gpu", "pages and extents of a GPU, if there is one", syn_bench_gpu },
 };
 
 /**
