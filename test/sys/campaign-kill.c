@@ -302,8 +302,8 @@ static int neighbour_main(const char *path, int pipe_fd)
 	}
 	for (uint32_t i = 0; i < e.nr && !r; i++)
 		r = engine_check(&e, i);
-	(void)printf("neighbour: %u pages compared, %s\n", rounds,
-		     r ? "one failed" : "all right");
+	(void)printf("neighbour: %u pages compared, %s (%d)\n", rounds,
+		     r ? "one failed" : "all right", r);
 	(void)fflush(stdout);
 	engine_close(&e);
 	return r || !rounds;

@@ -48,6 +48,7 @@ int syn_bench_swap(struct syn_bench *bench);
 /* Of a GPU; left out, with a message, where there is none. */
 int syn_bench_gpu_mem(struct syn_bench *bench);
 int syn_bench_gpu_copy(struct syn_bench *bench);
+int syn_bench_gpu_move(struct syn_bench *bench);
 int syn_bench_gpu_fault(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */

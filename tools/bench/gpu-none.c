@@ -20,6 +20,11 @@ int syn_bench_gpu_copy(struct syn_bench *bench)
 	return left_out();
 }
 
+int syn_bench_gpu_move(struct syn_bench *bench)
+{
+	return left_out();
+}
+
 int syn_bench_gpu_fault(struct syn_bench *bench)
 {
 	return left_out();

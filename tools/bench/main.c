@@ -30,6 +30,8 @@ static const struct {
 	/* Before all that call CUDA: it forks, which CUDA does not survive. */
 	{ "gpu-mem", "memory of a GPU, and shared with it", syn_bench_gpu_mem },
 	{ "gpu-copy", "copies without Synapse", syn_bench_gpu_copy },
+	{ "gpu-move", "pages that leave a GPU, by its daemon's device",
+	  syn_bench_gpu_move },
 	{ "gpu-fault", "pages of a client on a GPU, through the daemon",
 	  syn_bench_gpu_fault },
 };
