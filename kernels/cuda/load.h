@@ -10,6 +10,9 @@
  * long.  Every tile is summed on the GPU, in what was read (encoded) or
  * written (raw), and compared; what does not fit is told page by page.
  *
+ * Pages whose stored bytes lie in short runs, too short for a copy engine, are
+ * read by the blocks themselves, right over the link.
+ *
  * A loader belongs to one thread at a time.
  */
 #ifndef SYN_KERNELS_CUDA_LOAD_H
@@ -30,7 +33,9 @@ struct syn_gpu_loader;
  * @block:	see there.
  * @head:	see there.
  * @component:	see there.
- * @token:	from a token of a tile to the next; a multiple of 16.
+ * @token:	from a token of a tile to the next.
+ *
+ * All are multiples of 16; steps that are never taken may be anything.
  *
  * syn_gpu_place_canonical() gives that of a slot whose bytes are canonical.
  */
@@ -45,12 +50,14 @@ struct syn_gpu_place {
 
 /**
  * struct syn_gpu_page - one page to bring in.
- * @src:	its stored bytes, device address in a host extent.
+ * @src:	its stored bytes, device address in a host extent, a multiple of
+ *		16.
  * @bytes:	how many.
  * @codec:	SYN_CODEC_RAW16 or SYN_CODEC_H4.
  * @layout:	how its tiles lie; NULL: a raw page of equal tiles that go to
  *		@place.base as they are.
- * @nr_tiles:	tiles.
+ * @nr_tiles:	tiles; all of one size if the page is raw, and with a layout no
+ *		larger than an eighth of the staging ring.
  * @sums:	of the stored tiles, one each.
  * @place:	where it goes.
  * @status:	answer: 0.  -EILSEQ: a sum does not match.  -EIO: the GPU failed.
@@ -80,9 +87,11 @@ void syn_gpu_loader_close(struct syn_gpu_loader *loader);
 
 /*
  * Begins with @nr pages and returns a ticket, larger than all before.  @pages
- * and what they point to stay valid until syn_gpu_load_done(); they may lie
- * anywhere, and load quickest when neighbours follow each other.  Waits only
- * while too much is under way.
+ * stay valid until syn_gpu_load_done(), what they point to until this returns;
+ * they may lie anywhere, and load quickest when neighbours follow each other.
+ * Allocates nothing.  Waits only while more than the staging ring is under way.
+ * -EINVAL: a page that cannot be, and nothing was begun.  -EIO: the GPU failed,
+ * now or before; every status says so.
  */
 int syn_gpu_load_begin(struct syn_gpu_loader *loader,
 		       struct syn_gpu_page *pages, unsigned int nr,
@@ -94,6 +103,37 @@ int syn_gpu_load_order(struct syn_gpu_loader *loader, uint64_t ticket,
 bool syn_gpu_load_done(struct syn_gpu_loader *loader, uint64_t ticket);
 /* Returns when it is.  -EIO: the GPU failed; every status says so. */
 int syn_gpu_load_wait(struct syn_gpu_loader *loader, uint64_t ticket);
+
+/*
+ * As a load, of stored pages that lie in HBM, and nothing is copied: only the
+ * burst.  Waits.
+ */
+int syn_gpu_decode(struct syn_gpu_loader *loader, struct syn_gpu_page *pages,
+		   unsigned int nr);
+
+/**
+ * struct syn_gpu_encoding - one page to encode, from HBM to HBM.
+ * @layout:	how it is stored.
+ * @place:	where its tiles are.
+ * @dst:	where its stored bytes go, a multiple of 16.
+ * @raw_sums:	answer: of each tile, of what was read.
+ * @stored_sums: answer: of each tile, of what was stored.
+ * @errors:	answer: of each tile, as of syn_page_encode().
+ * @status:	answer: 0.  -EDOM: a tile is not finite.  -EIO: the GPU failed.
+ */
+struct syn_gpu_encoding {
+	const struct syn_layout *layout;
+	struct syn_gpu_place place;
+	uint64_t dst;
+	uint32_t *raw_sums;
+	uint32_t *stored_sums;
+	uint16_t *errors;
+	int status;
+};
+
+/* The twin of syn_page_encode(), bit by bit.  Waits. */
+int syn_gpu_encode(struct syn_gpu_loader *loader,
+		   struct syn_gpu_encoding *pages, unsigned int nr);
 
 /* Sums of what lies in HBM, for a page that is sealed.  Waits. */
 int syn_gpu_sum(struct syn_gpu_loader *loader, uint64_t at, uint64_t bytes,

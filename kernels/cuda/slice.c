@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Slices: their memory, streams and events; what is sent off, what has ended. */
+#include "kernels/cuda/slice.h"
+
+#include <errno.h>
+
+#include "core/base/atomic.h"
+#include "core/base/base.h"
+#include "core/base/fault.h"
+
+/*
+ * Who waits for the last of some slices is woken late if it sleeps, so it looks
+ * all the time while no more than these are ahead, but not for longer.
+ */
+#define SPIN_SLICES 2u
+#define SPIN_NS	    1000000u
+
+/* Bytes between two pieces are copied along below both of these. */
+#define GAP_BYTES 4096u
+#define GAP_SHARE 4u
+
+/* The kernels, see kernels.cu. */
+extern const uint64_t syn_gpu_image[];
+
+/* ---- making and unmaking ------------------------------------------------ */
+
+static int kernels_load(struct syn_gpu_loader *l)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result;
+
+	if (syn_fault())
+		return -ENOMEM;
+	result = api->cuModuleLoadData(&l->module, syn_gpu_image);
+	if (!result)
+		result = api->cuModuleGetFunction(&l->load, l->module,
+						  "syn_gpu_load");
+	if (!result)
+		result = api->cuModuleGetFunction(&l->encode, l->module,
+						  "syn_gpu_encode");
+	return syn_cuda_errno(api, result, "loading the kernels");
+}
+
+static int streams_new(struct syn_gpu_loader *l)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+	int least = 0, greatest = 0;
+	CUresult result;
+
+	if (syn_fault())
+		return -ENOMEM;
+	result = api->cuCtxGetStreamPriorityRange(&least, &greatest);
+	for (unsigned int i = 0; i < SYN_GPU_COPIERS && !result; i++)
+		result = api->cuStreamCreateWithPriority(
+			&l->copies[i], CU_STREAM_NON_BLOCKING, least);
+	if (!result)
+		result = api->cuStreamCreateWithPriority(
+			&l->bursts, CU_STREAM_NON_BLOCKING, least);
+	return syn_cuda_errno(api, result, "cuStreamCreateWithPriority");
+}
+
+static int events_new(struct syn_gpu_loader *l)
+{
+	const unsigned int flags =
+		CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC;
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result = CUDA_SUCCESS;
+
+	for (unsigned int i = 0; i < SYN_GPU_SLICES && !result; i++) {
+		if (syn_fault())
+			return -ENOMEM;
+		result = api->cuEventCreate(&l->slices[i].copied, flags);
+		if (!result)
+			result = api->cuEventCreate(&l->slices[i].done, flags);
+	}
+	return syn_cuda_errno(api, result, "cuEventCreate");
+}
+
+static int memory_new(struct syn_gpu_loader *l)
+{
+	const uint64_t jobs = SYN_GPU_JOBS * sizeof(struct syn_gpu_job);
+	const uint64_t told = SYN_GPU_JOBS * sizeof(struct syn_gpu_told);
+	const uint64_t failed = SYN_GPU_RECORDS * sizeof(uint32_t);
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result;
+	char *at;
+
+	if (syn_fault())
+		return -ENOMEM;
+	result = api->cuMemHostAlloc(&l->pinned,
+				     SYN_GPU_SLICES * (jobs + told) + failed,
+				     CU_MEMHOSTALLOC_DEVICEMAP);
+	if (result)
+		return syn_cuda_errno(api, result, "cuMemHostAlloc");
+	if (syn_fault())
+		return -ENOMEM;
+	result =
+		api->cuMemAlloc_v2(&l->device, SYN_GPU_SLICES * l->slice_bytes);
+	if (!result)
+		result = api->cuMemHostGetDevicePointer_v2(&l->pinned_at,
+							   l->pinned, 0);
+	if (result)
+		return syn_cuda_errno(api, result, "cuMemAlloc");
+	at = l->pinned;
+	for (unsigned int i = 0; i < SYN_GPU_SLICES; i++) {
+		struct syn_gpu_slice *slice = &l->slices[i];
+
+		slice->answers =
+			syn_alloc(SYN_GPU_JOBS, sizeof(*slice->answers));
+		if (!slice->answers)
+			return -ENOMEM;
+		slice->jobs = (void *)at;
+		slice->told = (void *)(at + jobs);
+		slice->staging = l->device + i * l->slice_bytes;
+		at += jobs + told;
+	}
+	l->failed = (void *)at;
+	return 0;
+}
+
+/* What @nr jobs of @slice are for the kernels; they end at once with none. */
+static CUresult kernel_launch(struct syn_gpu_loader *l,
+			      struct syn_gpu_slice *slice, CUfunction function,
+			      unsigned int blocks)
+{
+	CUdeviceptr jobs =
+		l->pinned_at + (uintptr_t)slice->jobs - (uintptr_t)l->pinned;
+	CUdeviceptr told =
+		l->pinned_at + (uintptr_t)slice->told - (uintptr_t)l->pinned;
+	CUdeviceptr failed =
+		l->pinned_at + (uintptr_t)l->failed - (uintptr_t)l->pinned;
+	void *args[] = { &jobs, &slice->nr_jobs, &failed, &told };
+
+	return l->gpu->api->cuLaunchKernel(function, blocks, 1, 1,
+					   SYN_GPU_THREADS, 1, 1, 0, l->bursts,
+					   args, NULL);
+}
+
+/* Kernels may be loaded lazily: not while an engine captures a graph. */
+static int kernels_warm(struct syn_gpu_loader *l)
+{
+	CUresult result;
+
+	if (syn_fault())
+		return -EIO;
+	result = kernel_launch(l, &l->slices[0], l->load, 1);
+	if (!result)
+		result = kernel_launch(l, &l->slices[0], l->encode, 1);
+	if (!result)
+		result = l->gpu->api->cuStreamSynchronize(l->bursts);
+	return syn_cuda_errno(l->gpu->api, result, "the first burst");
+}
+
+int syn_gpu_slices_new(struct syn_gpu_loader *l, uint64_t staging_bytes)
+{
+	int r;
+
+	l->slice_bytes = staging_bytes / SYN_GPU_SLICES & ~(uint64_t)4095;
+	l->next = 1;
+	r = kernels_load(l);
+	if (!r)
+		r = streams_new(l);
+	if (!r)
+		r = events_new(l);
+	if (!r)
+		r = memory_new(l);
+	if (!r)
+		r = kernels_warm(l);
+	return r;
+}
+
+void syn_gpu_slices_free(struct syn_gpu_loader *l)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+
+	for (unsigned int i = 0; i < SYN_GPU_SLICES; i++) {
+		struct syn_gpu_slice *slice = &l->slices[i];
+
+		if (slice->copied)
+			(void)api->cuEventDestroy_v2(slice->copied);
+		if (slice->done)
+			(void)api->cuEventDestroy_v2(slice->done);
+		free(slice->answers);
+	}
+	if (l->device)
+		(void)api->cuMemFree_v2(l->device);
+	if (l->pinned)
+		(void)api->cuMemFreeHost(l->pinned);
+	for (unsigned int i = 0; i < SYN_GPU_COPIERS; i++)
+		if (l->copies[i])
+			(void)api->cuStreamDestroy_v2(l->copies[i]);
+	if (l->bursts)
+		(void)api->cuStreamDestroy_v2(l->bursts);
+	if (l->module)
+		(void)api->cuModuleUnload(l->module);
+}
+
+/* ---- filling ------------------------------------------------------------ */
+
+struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
+{
+	struct syn_gpu_slice *slice = &l->slices[l->next % SYN_GPU_SLICES];
+
+	if (l->next > SYN_GPU_SLICES)
+		syn_gpu_slices_wait(l, l->next - SYN_GPU_SLICES);
+	slice->nr_jobs = 0;
+	slice->tells = false;
+	slice->staged = 0;
+	l->nr_copies = 0;
+	return slice;
+}
+
+void syn_gpu_slice_copy(struct syn_gpu_loader *l, CUdeviceptr dst,
+			CUdeviceptr src, size_t bytes)
+{
+	unsigned int last = l->nr_copies - 1;
+
+	if (l->nr_copies && l->srcs[last] + l->sizes[last] == src &&
+	    l->dsts[last] + l->sizes[last] == dst) {
+		l->sizes[last] += bytes;
+		return;
+	}
+	l->dsts[l->nr_copies] = dst;
+	l->srcs[l->nr_copies] = src;
+	l->sizes[l->nr_copies++] = bytes;
+}
+
+/* Bytes to copy along so that @src becomes a part of the last copy. */
+static size_t gap_before(const struct syn_gpu_loader *l,
+			 const struct syn_gpu_slice *slice, CUdeviceptr src,
+			 size_t bytes)
+{
+	unsigned int last = l->nr_copies - 1;
+	CUdeviceptr end;
+
+	if (!l->nr_copies)
+		return 0;
+	end = l->srcs[last] + l->sizes[last];
+	if (src <= end || src - end >= GAP_BYTES ||
+	    (src - end) * GAP_SHARE > l->sizes[last] ||
+	    slice->staged + (src - end) + bytes > l->slice_bytes)
+		return 0;
+	return src - end;
+}
+
+CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *l,
+				struct syn_gpu_slice *slice, CUdeviceptr src,
+				size_t bytes)
+{
+	size_t gap = gap_before(l, slice, src, bytes);
+	CUdeviceptr at = slice->staging + slice->staged;
+
+	syn_gpu_slice_copy(l, at, src - gap, gap + bytes);
+	slice->staged += gap + bytes;
+	return at + gap;
+}
+
+/* ---- sending off -------------------------------------------------------- */
+
+/* In a batch they may overtake each other, and cost less each. */
+static CUresult copies_enqueue(struct syn_gpu_loader *l, CUstream stream)
+{
+	CUmemcpyAttributes attributes = {
+		.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM,
+		.flags = CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE,
+	};
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result = CUDA_SUCCESS;
+	size_t first = 0;
+
+	if (api->batch && l->nr_copies > 1)
+		return api->batch(l->dsts, l->srcs, l->sizes, l->nr_copies,
+				  &attributes, &first, 1, stream);
+	for (unsigned int i = 0; i < l->nr_copies && !result; i++)
+		result = api->cuMemcpyAsync(l->dsts[i], l->srcs[i], l->sizes[i],
+					    stream);
+	return result;
+}
+
+static CUresult slice_enqueue(struct syn_gpu_loader *l,
+			      struct syn_gpu_slice *slice, CUfunction function,
+			      unsigned int blocks)
+{
+	CUstream copies = l->copies[l->next % SYN_GPU_COPIERS];
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result = CUDA_SUCCESS;
+
+	if (l->nr_copies) {
+		result = copies_enqueue(l, copies);
+		if (!result)
+			result = api->cuEventRecord(slice->copied, copies);
+		if (!result)
+			result = api->cuStreamWaitEvent(l->bursts,
+							slice->copied, 0);
+	}
+	if (!blocks || blocks > slice->nr_jobs)
+		blocks = slice->nr_jobs;
+	if (!result && blocks)
+		result = kernel_launch(l, slice, function, blocks);
+	if (!result)
+		result = api->cuEventRecord(slice->done, l->bursts);
+	return result;
+}
+
+/* ---- what has ended ----------------------------------------------------- */
+
+static void answer(const struct syn_gpu_answer *answer,
+		   const struct syn_gpu_told *told, int error)
+{
+	if (error) {
+		*answer->status = error;
+		return;
+	}
+	if (answer->raw_sum)
+		*answer->raw_sum = told->raw_sum;
+	if (answer->stored_sum)
+		*answer->stored_sum = told->stored_sum;
+	if (answer->error)
+		*answer->error = (uint16_t)told->error;
+	if (answer->error && told->error == SYN_GPU_NOT_FINITE)
+		*answer->status = -EDOM;
+}
+
+/* Slice @number has ended: tells what it answered, and the pages' statuses. */
+static void settle(struct syn_gpu_loader *l, uint64_t number)
+{
+	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_SLICES];
+
+	for (unsigned int i = 0; slice->tells && i < slice->nr_jobs; i++)
+		answer(&slice->answers[i], &slice->told[i], l->error);
+	l->ended = number;
+	while (l->rec_head != l->rec_tail) {
+		uint32_t i = l->rec_head % SYN_GPU_RECORDS;
+
+		if (l->records[i].slice > number)
+			return;
+		l->records[i].page->status = l->error	    ? l->error
+					     : l->failed[i] ? -EILSEQ
+							    : 0;
+		l->rec_head++;
+	}
+}
+
+/* Nothing that was begun will end well; nothing of it goes on, either. */
+static void give_up(struct syn_gpu_loader *l)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+
+	for (unsigned int i = 0; i < SYN_GPU_COPIERS; i++)
+		(void)api->cuStreamSynchronize(l->copies[i]);
+	(void)api->cuStreamSynchronize(l->bursts);
+	l->error = -EIO;
+	while (l->ended + 1 < l->next)
+		settle(l, l->ended + 1);
+}
+
+int syn_gpu_slice_submit(struct syn_gpu_loader *l, struct syn_gpu_slice *slice,
+			 CUfunction function, unsigned int blocks)
+{
+	CUresult result = CUDA_SUCCESS;
+
+	l->next++;
+	if (!l->error && syn_fault())
+		result = CUDA_ERROR_UNKNOWN;
+	else if (!l->error)
+		result = slice_enqueue(l, slice, function, blocks);
+	(void)syn_cuda_errno(l->gpu->api, result, "a slice");
+	if (result || l->error)
+		give_up(l);
+	return l->error;
+}
+
+void syn_gpu_slices_poll(struct syn_gpu_loader *l, uint64_t number)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+
+	while (l->ended < number && l->ended + 1 < l->next) {
+		uint64_t next = l->ended + 1;
+		CUresult result = api->cuEventQuery(
+			l->slices[next % SYN_GPU_SLICES].done);
+
+		if (result == CUDA_ERROR_NOT_READY)
+			return;
+		if (result) {
+			give_up(l);
+			return;
+		}
+		settle(l, next);
+	}
+}
+
+void syn_gpu_slices_wait(struct syn_gpu_loader *l, uint64_t number)
+{
+	const struct syn_cuda_api *api = l->gpu->api;
+	uint64_t until_ns = 0;
+
+	for (;;) {
+		uint64_t next;
+
+		syn_gpu_slices_poll(l, number);
+		if (l->ended >= number || l->ended + 1 >= l->next)
+			return;
+		next = l->ended + 1;
+		if (number - l->ended > SPIN_SLICES) {
+			next = number - SPIN_SLICES;
+		} else if (number + 1 == l->next) {
+			if (!until_ns)
+				until_ns = syn_now_ns() + SPIN_NS;
+			if (syn_now_ns() < until_ns) {
+				syn_cpu_relax();
+				continue;
+			}
+		}
+		(void)api->cuEventSynchronize(
+			l->slices[next % SYN_GPU_SLICES].done);
+	}
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slices: what one burst works on, and how it gets there.
+ *
+ * A slice is filled with jobs and the copies that they need, and submitted: the
+ * copies go to a stream, the burst to another, which waits for them, so that
+ * the copies of the next slice overlap the burst of this one.  Slices take
+ * turns at two streams for copies, since a batch of copies takes some time to
+ * begin; all bursts are of one stream, so that slices end in the order of their
+ * numbers.  A burst reads its jobs where the CPU wrote them: a copy of them
+ * would keep the engine from the next run for longer.  A slot of the staging
+ * ring is used again when its last slice has ended, which only the CPU waits
+ * for.
+ *
+ * Within kernels/cuda; a loader belongs to one thread at a time.
+ */
+#ifndef SYN_KERNELS_CUDA_SLICE_H
+#define SYN_KERNELS_CUDA_SLICE_H
+
+#include "kernels/cuda/gpu-internal.h"
+#include "kernels/cuda/job.h"
+#include "kernels/cuda/load.h"
+
+#define SYN_GPU_SLICES	8u    /* that may be under way */
+#define SYN_GPU_COPIERS 2u    /* streams for copies */
+#define SYN_GPU_JOBS	4096u /* of a slice, at most */
+#define SYN_GPU_RECORDS 8192u /* pages that may be under way; fits job.page */
+
+/**
+ * struct syn_gpu_answer - where to put what is told of a tile.
+ * @raw_sum:	NULL: nowhere, and so on.
+ * @stored_sum:	see there.
+ * @error:	see there.
+ * @status:	becomes -EDOM if the tile is not finite, -EIO if the GPU failed.
+ */
+struct syn_gpu_answer {
+	uint32_t *raw_sum;
+	uint32_t *stored_sum;
+	uint16_t *error;
+	int *status;
+};
+
+/**
+ * struct syn_gpu_slice - one slot of the ring.
+ * @copied:	the copies are there.
+ * @done:	the burst is.
+ * @nr_jobs:	jobs so far.
+ * @tells:	each job has an answer.
+ * @staged:	bytes of the slot that are used, or that go past it.
+ * @jobs:	pinned.
+ * @told:	pinned, written by the burst.
+ * @answers:	one for each job.
+ * @staging:	the slot.
+ */
+struct syn_gpu_slice {
+	CUevent copied;
+	CUevent done;
+	unsigned int nr_jobs;
+	bool tells;
+	uint64_t staged;
+	struct syn_gpu_job *jobs;
+	struct syn_gpu_told *told;
+	struct syn_gpu_answer *answers;
+	CUdeviceptr staging;
+};
+
+/**
+ * struct syn_gpu_record - a page that is under way.
+ * @page:	gets its status when ...
+ * @slice:	... this one has ended.
+ */
+struct syn_gpu_record {
+	struct syn_gpu_page *page;
+	uint64_t slice;
+};
+
+/**
+ * struct syn_gpu_loader - see load.h.
+ * @gpu:	whose.
+ * @module:	the kernels.
+ * @load:	decodes, spreads, sums.
+ * @encode:	encodes.
+ * @copies:	streams of the copy engine.
+ * @bursts:	stream of the kernels, of the lowest priority.
+ * @pinned:	jobs, what is told, and @failed.
+ * @pinned_at:	its address for the GPU.
+ * @device:	the ring.
+ * @failed:	a word for each record, set by a burst.
+ * @slices:	the slots.
+ * @slice_bytes: of a slot.
+ * @next:	number of the slice that is filled next, from 1.
+ * @ended:	number of the last that has ended.
+ * @error:	0, or the GPU failed.
+ * @records:	pages, a ring.
+ * @rec_head:	oldest.
+ * @rec_tail:	next.
+ * @nr_copies:	of the slice that is filled.
+ * @dsts:	of each copy.
+ * @srcs:	of each copy.
+ * @sizes:	of each copy.
+ */
+struct syn_gpu_loader {
+	struct syn_gpu *gpu;
+	CUmodule module;
+	CUfunction load;
+	CUfunction encode;
+	CUstream copies[SYN_GPU_COPIERS];
+	CUstream bursts;
+	void *pinned;
+	CUdeviceptr pinned_at;
+	CUdeviceptr device;
+	uint32_t *failed;
+	struct syn_gpu_slice slices[SYN_GPU_SLICES];
+	uint64_t slice_bytes;
+	uint64_t next;
+	uint64_t ended;
+	int error;
+	struct syn_gpu_record records[SYN_GPU_RECORDS];
+	uint64_t rec_head;
+	uint64_t rec_tail;
+	unsigned int nr_copies;
+	CUdeviceptr dsts[SYN_GPU_JOBS];
+	CUdeviceptr srcs[SYN_GPU_JOBS];
+	size_t sizes[SYN_GPU_JOBS];
+};
+
+/* What a kernel does with a tile of @c; @raw: with one that is not encoded. */
+uint32_t syn_gpu_kind_of(const struct syn_component *c, uint32_t codec,
+			 uint32_t raw);
+/* Whether kernels, which move 16 bytes at a time, can have tiles there. */
+bool syn_gpu_place_can_be(const struct syn_gpu_place *place,
+			  const struct syn_layout *layout);
+
+/* All of these: within the GPU's context. */
+
+int syn_gpu_slices_new(struct syn_gpu_loader *loader, uint64_t staging_bytes);
+/* Takes what is half made. */
+void syn_gpu_slices_free(struct syn_gpu_loader *loader);
+
+/* The slot of slice @loader->next, empty; waits for its last slice. */
+struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *loader);
+/* A copy of the slice that is filled; one that goes on where the last ended. */
+void syn_gpu_slice_copy(struct syn_gpu_loader *loader, CUdeviceptr dst,
+			CUdeviceptr src, size_t bytes);
+/*
+ * Into the slot: returns where it will be.  Bytes between two pages are copied
+ * along if that saves a copy.
+ */
+CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *loader,
+				struct syn_gpu_slice *slice, CUdeviceptr src,
+				size_t bytes);
+/*
+ * Sends it off; @loader->next is the following one.  @blocks: at most so many;
+ * 0: one for each job.  -EIO: the GPU failed, everything has ended.
+ */
+int syn_gpu_slice_submit(struct syn_gpu_loader *loader,
+			 struct syn_gpu_slice *slice, CUfunction function,
+			 unsigned int blocks);
+
+/* Settles the pages of slices that have ended, up to @number. */
+void syn_gpu_slices_poll(struct syn_gpu_loader *loader, uint64_t number);
+/* Returns when slice @number has ended, and is settled; soon after, that is. */
+void syn_gpu_slices_wait(struct syn_gpu_loader *loader, uint64_t number);
+
+/*
+ * A record for @page, which ends with the slice that is filled until told
+ * otherwise; the caller made sure that there is room.  Returns its word.
+ */
+static inline uint16_t syn_gpu_record_new(struct syn_gpu_loader *loader,
+					  struct syn_gpu_page *page)
+{
+	uint32_t i = loader->rec_tail++ % SYN_GPU_RECORDS;
+
+	loader->records[i] = (struct syn_gpu_record){ page, loader->next };
+	loader->failed[i] = 0;
+	return (uint16_t)i;
+}
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all kernels do with a tile: words summed on their way, rows moved.
+ *
+ * The sum is that of kernels/codec/sum.h: its terms are added in any order.
+ */
+#ifndef SYN_KERNELS_CUDA_TILE_CUH
+#define SYN_KERNELS_CUDA_TILE_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+#include "kernels/cuda/job.h"
+
+#define THREADS SYN_GPU_THREADS
+#define WARPS	(THREADS / 32)
+
+#define SUM_GOLDEN 0x9e3779b1u
+#define SUM_PRIME  0x85ebca77u
+#define SUM_SHIFT  15
+
+/* @position: (i + 1) * SUM_GOLDEN of word i. */
+static __device__ __forceinline__ uint32_t sum_word(uint32_t word,
+						    uint32_t position)
+{
+	uint32_t x = (word ^ position) * SUM_PRIME;
+
+	return x ^ (x >> SUM_SHIFT);
+}
+
+/* Four words, the first of which is word @i of its tile. */
+static __device__ __forceinline__ uint32_t sum_vector(uint4 v, uint32_t i)
+{
+	uint32_t position = (i + 1) * SUM_GOLDEN;
+
+	return sum_word(v.x, position) + sum_word(v.y, position + SUM_GOLDEN) +
+	       sum_word(v.z, position + 2 * SUM_GOLDEN) +
+	       sum_word(v.w, position + 3 * SUM_GOLDEN);
+}
+
+/*
+ * Read once: what is summed is what is used, also when the source is host
+ * memory that somebody writes to meanwhile.
+ */
+static __device__ __forceinline__ uint4 load_vector(const void *at)
+{
+	uint4 v;
+
+	asm volatile("ld.global.cs.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+		     : "l"(at));
+	return v;
+}
+
+/* Adds a warp's shares to *@total, in shared memory. */
+static __device__ __forceinline__ void sum_add(uint32_t *total, uint32_t share)
+{
+	share = __reduce_add_sync(0xffffffffu, share);
+	if (threadIdx.x % 32 == 0)
+		atomicAdd(total, share);
+}
+
+/* The part of a block in the sum of @bytes that stay where they are. */
+static __device__ uint32_t share_in_place(const char *src, uint32_t bytes)
+{
+	uint32_t sum = 0;
+
+	if (((uintptr_t)src | bytes) % 16) {
+		for (uint32_t i = threadIdx.x; i < bytes / 4; i += THREADS)
+			sum += sum_word(((const uint32_t *)src)[i],
+					(i + 1) * SUM_GOLDEN);
+		return sum;
+	}
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < bytes / 16; i += THREADS)
+		sum += sum_vector(load_vector(src + i * 16ull), i * 4);
+	return sum;
+}
+
+/*
+ * Moves the rows of a raw tile.  @from_token, @to_token: from a row to the
+ * next on either side.
+ */
+static __device__ uint32_t share_moved(const char *src, char *dst,
+				       uint32_t bytes, uint32_t from_token,
+				       uint32_t to_token)
+{
+	uint32_t vectors = bytes / SYN_GPU_ROWS / 16;
+	uint32_t sum = 0;
+
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < bytes / 16; i += THREADS) {
+		uint64_t row = i / vectors;
+		uint32_t at = i % vectors * 16;
+		uint4 v = load_vector(src + row * from_token + at);
+
+		*(uint4 *)(dst + row * to_token + at) = v;
+		sum += sum_vector(v, i * 4);
+	}
+	return sum;
+}
+
+static __device__ uint32_t share_raw(const struct syn_gpu_job *job)
+{
+	const char *src = (const char *)job->src;
+	uint32_t row = job->bytes / SYN_GPU_ROWS;
+	bool gather;
+
+	if ((job->kind & ~SYN_GPU_TELL) == SYN_GPU_SUM)
+		return share_in_place(src, job->bytes);
+	gather = (job->kind & ~SYN_GPU_TELL) == SYN_GPU_GATHER;
+	return share_moved(src, (char *)job->dst, job->bytes,
+			   gather ? job->token : row,
+			   gather ? row : job->token);
+}
+
+#endif
