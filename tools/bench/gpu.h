@@ -67,6 +67,8 @@ int syn_rig_wait(const struct syn_rig *rig, CUstream stream);
  * The baseline of every ratio: one copy of all pinned memory into HBM.  GB/s.
  */
 int syn_rig_copy_large(const struct syn_rig *rig, double *ret_rate);
+/* Copies from HBM to HBM.  GB/s, read and written. */
+int syn_rig_copy_device(const struct syn_rig *rig, double *ret_rate);
 
 /**
  * struct syn_region - neighbouring extents.
