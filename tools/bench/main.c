@@ -36,6 +36,7 @@ static const struct {
 	  syn_bench_gpu_fault },
 	{ "gpu-load", "pages loaded into HBM against one copy",
 	  syn_bench_gpu_load },
+	{ "gpu-codec", "codec h4 from HBM to HBM", syn_bench_gpu_codec },
 };
 
 /**
