@@ -34,7 +34,7 @@ while [[ $# -gt 0 ]]; do
 	shift
 done
 arguments=("$@")
-[[ $# -gt 0 ]] || arguments=(gpu-mem gpu-copy)
+[[ $# -gt 0 ]] || arguments=(gpu-{mem,copy,move,fault,load,codec,slow})
 
 command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
 options=(

@@ -50,6 +50,9 @@ int syn_bench_gpu_mem(struct syn_bench *bench);
 int syn_bench_gpu_copy(struct syn_bench *bench);
 int syn_bench_gpu_move(struct syn_bench *bench);
 int syn_bench_gpu_fault(struct syn_bench *bench);
+int syn_bench_gpu_load(struct syn_bench *bench);
+int syn_bench_gpu_codec(struct syn_bench *bench);
+int syn_bench_gpu_slow(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */
 int syn_bench_fail(const char *what, int error);

@@ -123,7 +123,7 @@ static void goal_print(FILE *out, const struct syn_figure *figure)
 
 void syn_figure_table(FILE *out, const struct syn_figures *figures)
 {
-	(void)fprintf(out, "%-34s %-6s %10s %10s %10s %10s %8s\n", "figure",
+	(void)fprintf(out, "%-44s %-6s %10s %10s %10s %10s %8s\n", "figure",
 		      "unit", "median", "min", "max", "target", "ratio");
 	for (unsigned int i = 0; i < figures->nr; i++) {
 		const struct syn_figure *figure = &figures->figure[i];
@@ -131,7 +131,7 @@ void syn_figure_table(FILE *out, const struct syn_figures *figures)
 
 		(void)snprintf(name, sizeof(name), "%s/%s", figure->group,
 			       figure->name);
-		(void)fprintf(out, "%-34s %-6s", name, figure->unit);
+		(void)fprintf(out, "%-44s %-6s", name, figure->unit);
 		value_print(out, syn_figure_median(figure));
 		value_print(out, syn_figure_min(figure));
 		value_print(out, syn_figure_max(figure));

@@ -16,7 +16,6 @@
 
 #define GATHER_BLOCKS  64u
 #define GATHER_THREADS 1024u
-#define DEVICE_REPEAT  20u
 
 /**
  * struct haul - pages to copy.
@@ -277,23 +276,6 @@ static int large_run(const struct syn_rig *rig, bool to_gpu, bool to_host,
 	return r;
 }
 
-/* GB/s read and written. */
-static int device_run(const struct syn_rig *rig, double *ret_rate)
-{
-	uint64_t begin_ns = syn_now_ns();
-	int r = 0;
-
-	for (unsigned int i = 0; i < DEVICE_REPEAT && !r; i++)
-		r = syn_rig_copy(rig, rig->engine, rig->plain,
-				 rig->plain + SYN_RIG_PINNED_BYTES,
-				 SYN_RIG_PINNED_BYTES);
-	if (!r)
-		r = syn_rig_wait(rig, rig->engine);
-	*ret_rate = 2.0 * DEVICE_REPEAT * (double)SYN_RIG_PINNED_BYTES /
-		    (double)(syn_now_ns() - begin_ns);
-	return r;
-}
-
 static void large_figure(struct syn_bench *bench, const char *name, double rate)
 {
 	syn_figure_add(&bench->figures, "gpu-copy", name, "GB/s", SYN_GOAL_NONE,
@@ -314,7 +296,7 @@ static int large_measure(struct syn_bench *bench, const struct syn_rig *rig)
 		if (!r)
 			r = large_run(rig, true, true, &both);
 		if (!r)
-			r = device_run(rig, &device);
+			r = syn_rig_copy_device(rig, &device);
 		if (r || !run)
 			continue;
 		large_figure(bench, "one copy to the GPU", one);

@@ -29,3 +29,18 @@ int syn_bench_gpu_fault(struct syn_bench *bench)
 {
 	return left_out();
 }
+
+int syn_bench_gpu_load(struct syn_bench *bench)
+{
+	return left_out();
+}
+
+int syn_bench_gpu_codec(struct syn_bench *bench)
+{
+	return left_out();
+}
+
+int syn_bench_gpu_slow(struct syn_bench *bench)
+{
+	return left_out();
+}

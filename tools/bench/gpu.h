@@ -67,6 +67,8 @@ int syn_rig_wait(const struct syn_rig *rig, CUstream stream);
  * The baseline of every ratio: one copy of all pinned memory into HBM.  GB/s.
  */
 int syn_rig_copy_large(const struct syn_rig *rig, double *ret_rate);
+/* Copies from HBM to HBM.  GB/s, read and written. */
+int syn_rig_copy_device(const struct syn_rig *rig, double *ret_rate);
 
 /**
  * struct syn_region - neighbouring extents.
@@ -133,5 +135,29 @@ const unsigned char *syn_stock_elements(const struct syn_stock *stock,
 					uint32_t pairs, uint32_t i);
 /* @ret is for pages of so many pairs, at most 32. */
 void syn_stock_layout(uint32_t pairs, struct syn_layout *ret);
+
+/**
+ * struct syn_blas - cuBLAS, loaded.
+ * @dl:		the library.
+ * @handle:	of the engine's stream.
+ * @gemm:	cublasGemmEx.
+ * @destroy:	cublasDestroy_v2.
+ */
+struct syn_blas {
+	void *dl;
+	void *handle;
+	int (*gemm)(void *handle, int op_a, int op_b, int m, int n, int k,
+		    const void *alpha, const void *a, int a_type, int lda,
+		    const void *b, int b_type, int ldb, const void *beta,
+		    void *c, int c_type, int ldc, int compute, int algorithm);
+	int (*destroy)(void *handle);
+};
+
+/* -ENOENT: there is none. */
+int syn_blas_open(const struct syn_rig *rig, struct syn_blas *ret);
+void syn_blas_close(struct syn_blas *blas);
+/* c = a b on the engine's stream; bf16, row after row, float inside. */
+int syn_blas_gemm(const struct syn_blas *blas, int m, int n, int k,
+		  CUdeviceptr a, CUdeviceptr b, CUdeviceptr c);
 
 #endif

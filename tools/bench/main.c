@@ -34,6 +34,11 @@ static const struct {
 	  syn_bench_gpu_move },
 	{ "gpu-fault", "pages of a client on a GPU, through the daemon",
 	  syn_bench_gpu_fault },
+	{ "gpu-load", "pages loaded into HBM against one copy",
+	  syn_bench_gpu_load },
+	{ "gpu-codec", "codec h4 from HBM to HBM", syn_bench_gpu_codec },
+	{ "gpu-slow", "an engine's work while pages are loaded",
+	  syn_bench_gpu_slow },
 };
 
 /**
@@ -53,7 +58,7 @@ static void help_print(void)
 		    "default.\n\nBenchmarks:\n",
 		    stdout);
 	for (unsigned int i = 0; i < syn_array_size(benches); i++)
-		(void)printf("  %-8s %s\n", benches[i].name, benches[i].what);
+		(void)printf("  %-9s %s\n", benches[i].name, benches[i].what);
 	(void)printf("\nOptions:\n"
 		     "  -d, --synapsed PATH  the daemon; default: beside this "
 		     "program\n"

@@ -67,7 +67,7 @@ class Pages:
 def line(name, unit, values):
     def text(value):
         return f'{value:10.{0 if value >= 100 else 1 if value >= 10 else 2}f}'
-    print(f'{"torch/" + name:<34} {unit:<6}'
+    print(f'{"torch/" + name:<44} {unit:<6}'
           f' {text(statistics.median(values))} {text(min(values))}'
           f' {text(max(values))} {"-":>10} {"-":>8}  -')
 
@@ -101,7 +101,7 @@ def main():
     def one_copy():
         target.copy_(pool[:PASS], non_blocking=True)
 
-    print(f'{"figure":<34} {"unit":<6} {"median":>10} {"min":>10} {"max":>10}'
+    print(f'{"figure":<44} {"unit":<6} {"median":>10} {"min":>10} {"max":>10}'
           f' {"target":>10} {"ratio":>8}')
     one_copy()
     line('one copy to the GPU', 'GB/s', [rate(one_copy) for _ in range(runs)])
