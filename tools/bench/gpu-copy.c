@@ -248,34 +248,6 @@ static void haul_close(struct haul *haul)
 
 /* ---- large copies ------------------------------------------------------- */
 
-/* Copies on @nr streams, begun together; all end in the time that counts. */
-static int large_run(const struct syn_rig *rig, bool to_gpu, bool to_host,
-		     double *ret_rate)
-{
-	const uint64_t half = SYN_RIG_PINNED_BYTES / 2;
-	uint64_t host = (uintptr_t)rig->pinned;
-	uint64_t begin_ns = syn_now_ns();
-	int r = 0;
-
-	/* Each direction has a half of what is pinned, and copies it twice. */
-	for (unsigned int i = 0; i < 2 && !r; i++) {
-		if (to_gpu)
-			r = syn_rig_copy(rig, rig->engine, rig->plain, host,
-					 half);
-		if (to_host && !r)
-			r = syn_rig_copy(rig, rig->other, host + half,
-					 rig->plain + SYN_RIG_PINNED_BYTES,
-					 half);
-	}
-	if (!r)
-		r = syn_rig_wait(rig, rig->engine);
-	if (!r)
-		r = syn_rig_wait(rig, rig->other);
-	*ret_rate = (double)(to_gpu + to_host) * 2 * (double)half /
-		    (double)(syn_now_ns() - begin_ns);
-	return r;
-}
-
 static void large_figure(struct syn_bench *bench, const char *name, double rate)
 {
 	syn_figure_add(&bench->figures, "gpu-copy", name, "GB/s", SYN_GOAL_NONE,
@@ -290,11 +262,11 @@ static int large_measure(struct syn_bench *bench, const struct syn_rig *rig)
 	for (unsigned int run = 0; run <= bench->runs && !r; run++) {
 		r = syn_rig_copy_large(rig, &one);
 		if (!r)
-			r = large_run(rig, true, false, &up);
+			r = syn_rig_copy_ways(rig, true, false, &up);
 		if (!r)
-			r = large_run(rig, false, true, &down);
+			r = syn_rig_copy_ways(rig, false, true, &down);
 		if (!r)
-			r = large_run(rig, true, true, &both);
+			r = syn_rig_copy_ways(rig, true, true, &both);
 		if (!r)
 			r = syn_rig_copy_device(rig, &device);
 		if (r || !run)

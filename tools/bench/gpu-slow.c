@@ -306,17 +306,18 @@ static void work_figures(struct syn_bench *bench, unsigned int work,
 
 /*
  * Alone before and after each, and what is beside is compared with the mean:
- * clocks fall as a GPU warms.  The first time alone does not count.
+ * clocks follow what a GPU does, and what it did.  For the same reason each
+ * run begins with another kind.
  */
 static int work_measure(struct syn_bench *bench, struct street *street,
-			unsigned int work, unsigned int steps)
+			unsigned int work, unsigned int steps, unsigned int run)
 {
 	double points[MOVE_NR], rate[MOVE_NR], alone_ns, after_ns, beside_ns;
 	int r = work_run(street, work, steps, &alone_ns);
 
-	if (!r)
-		r = work_run(street, work, steps, &alone_ns);
-	for (unsigned int kind = 0; kind < MOVE_NR && !r; kind++) {
+	for (unsigned int i = 0; i < MOVE_NR && !r; i++) {
+		unsigned int kind = (i + run) % MOVE_NR;
+
 		r = beside_run(street, work, steps, kind, &beside_ns,
 			       &rate[kind]);
 		if (!r)
@@ -327,23 +328,25 @@ static int work_measure(struct syn_bench *bench, struct street *street,
 			(beside_ns / ((alone_ns + after_ns) / 2) - 1) * 100;
 		slow_figure(bench, alone_names[work], "us", SYN_GOAL_NONE, 0,
 			    alone_ns / 1e3);
-		work_figures(bench, work, kind, points, rate);
 		alone_ns = after_ns;
 	}
+	for (unsigned int kind = 0; kind < MOVE_NR && !r; kind++)
+		work_figures(bench, work, kind, points, rate);
 	return r;
 }
 
 static int slow_measure(struct syn_bench *bench, struct street *street)
 {
-	unsigned int steps[WORK_NR];
-	unsigned int first = street->blas.dl ? 0 : WORK_COPY;
+	unsigned int work = street->blas.dl ? 0 : WORK_COPY;
 	int r = 0;
 
-	for (unsigned int work = first; work < WORK_NR && !r; work++)
-		r = work_calibrate(street, work, &steps[work]);
-	for (unsigned int run = 0; run < bench->runs && !r; run++)
-		for (unsigned int work = first; work < WORK_NR && !r; work++)
-			r = work_measure(bench, street, work, steps[work]);
+	for (; work < WORK_NR && !r; work++) {
+		unsigned int steps;
+
+		r = work_calibrate(street, work, &steps);
+		for (unsigned int run = 0; run < bench->runs && !r; run++)
+			r = work_measure(bench, street, work, steps, run);
+	}
 	return r;
 }
 

@@ -67,6 +67,9 @@ int syn_rig_wait(const struct syn_rig *rig, CUstream stream);
  * The baseline of every ratio: one copy of all pinned memory into HBM.  GB/s.
  */
 int syn_rig_copy_large(const struct syn_rig *rig, double *ret_rate);
+/* Large copies to the GPU, to the host, or both at once; sum of both, GB/s. */
+int syn_rig_copy_ways(const struct syn_rig *rig, bool to_gpu, bool to_host,
+		      double *ret_rate);
 /* Copies from HBM to HBM.  GB/s, read and written. */
 int syn_rig_copy_device(const struct syn_rig *rig, double *ret_rate);
 
