@@ -102,4 +102,11 @@ void syn_gpu_mem_free(struct syn_gpu *gpu, struct syn_gpu_mem *mem);
 int syn_gpu_reserve(struct syn_gpu *gpu, uint64_t bytes, uint64_t *ret_at);
 void syn_gpu_unreserve(struct syn_gpu *gpu, uint64_t at, uint64_t bytes);
 
+/*
+ * Lets the GPU read and write memory of this process where the CPU does; whole
+ * pages of the kernel's.  -EOPNOTSUPP: it would see it somewhere else.
+ */
+int syn_gpu_register(struct syn_gpu *gpu, void *at, uint64_t bytes);
+void syn_gpu_unregister(struct syn_gpu *gpu, void *at);
+
 #endif
