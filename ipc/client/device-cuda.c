@@ -133,6 +133,7 @@ static int handle_map(struct syn_gpu *gpu, const struct syn_msg_extent *msg,
 
 	if (r || msg->tier == SYN_TIER_HBM)
 		return r;
+	mem->gpu_only = true;
 	r = syn_gpu_mem_map(gpu, mem, 0);
 	if (r)
 		syn_gpu_mem_free(gpu, mem);

@@ -71,6 +71,8 @@ int syn_gpu_uuid_parse(const char *text, uint8_t ret[SYN_GPU_UUID_BYTES]);
  * @at:		where it is mapped, for the GPU and, in the host tier, for the
  *		CPU at the same address; 0: it is not.
  * @reserved:	@at was reserved for it alone.
+ * @gpu_only:	set before it is mapped: not for the CPU, which takes three
+ *		times as long.
  */
 struct syn_gpu_mem {
 	uint64_t handle;
@@ -78,6 +80,7 @@ struct syn_gpu_mem {
 	uint64_t bytes;
 	uint64_t at;
 	bool reserved;
+	bool gpu_only;
 };
 
 /*

@@ -152,12 +152,12 @@ static int mem_access(const struct syn_gpu *gpu, const struct syn_gpu_mem *mem)
 		{ .location = { .type = CU_MEM_LOCATION_TYPE_HOST_NUMA },
 		  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE },
 	};
+	const bool both = mem->tier == SYN_TIER_HOST && !mem->gpu_only;
 
-	return syn_cuda_errno(
-		gpu->api,
-		gpu->api->cuMemSetAccess(mem->at, mem->bytes, access,
-					 mem->tier == SYN_TIER_HOST ? 2 : 1),
-		"cuMemSetAccess");
+	return syn_cuda_errno(gpu->api,
+			      gpu->api->cuMemSetAccess(mem->at, mem->bytes,
+						       access, both ? 2 : 1),
+			      "cuMemSetAccess");
 }
 
 static int mem_map_entered(const struct syn_gpu *gpu, struct syn_gpu_mem *mem,

@@ -55,7 +55,7 @@ static int client_open(struct client *t, bool h4)
 	attach.path = daemon_of_test.socket;
 	geometry.tokens = TOKENS;
 	geometry.layers_per_page = LAYERS;
-	geometry.raw_head = 1;
+	geometry.raw_head = h4;
 	geometry.nr_components = 2;
 	geometry.components = own;
 	if (syn_layout_init(&t->layout, TOKENS, LAYERS, 2, own, 1, 0))
