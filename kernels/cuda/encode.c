@@ -40,6 +40,7 @@ static int ask(struct asking *a, const struct syn_gpu_job *job,
 		return r;
 	if (!a->slice) {
 		a->slice = syn_gpu_slice_open(a->l);
+		a->slice->near = true;
 		a->slice->tells = true;
 	}
 	slice = a->slice;

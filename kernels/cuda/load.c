@@ -37,6 +37,7 @@ enum way { WAY_STAGE, WAY_DIRECT, WAY_PULL };
  * @l:		whose.
  * @slice:	that is filled; NULL: none.
  * @blocks:	as of syn_gpu_slice_submit().
+ * @near:	as of struct syn_gpu_slice.
  * @page:	that is added.
  * @record:	its word.
  * @way:	of the page.
@@ -47,6 +48,7 @@ struct loading {
 	struct syn_gpu_loader *l;
 	struct syn_gpu_slice *slice;
 	unsigned int blocks;
+	bool near;
 	struct syn_gpu_page *page;
 	uint16_t record;
 	enum way way;
@@ -196,7 +198,7 @@ static int slice_send(struct loading *ld)
 /* Makes sure that a tile of @bytes has room. */
 static int slice_room(struct loading *ld, uint32_t bytes)
 {
-	unsigned int jobs = ld->way == WAY_PULL ? PULL_JOBS : SYN_GPU_JOBS;
+	unsigned int jobs = ld->blocks ? PULL_JOBS : SYN_GPU_JOBS;
 	struct syn_gpu_loader *l = ld->l;
 	uint64_t most = ld->way == WAY_STAGE  ? l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
@@ -209,8 +211,10 @@ static int slice_room(struct loading *ld, uint32_t bytes)
 		if (r)
 			return r;
 	}
-	if (!ld->slice)
+	if (!ld->slice) {
 		ld->slice = syn_gpu_slice_open(l);
+		ld->slice->near = ld->near;
+	}
 	return l->error;
 }
 
@@ -318,14 +322,13 @@ static int page_add(struct loading *ld, struct syn_gpu_page *page, bool pull)
 	return r;
 }
 
-/*
- * @pull: bursts take tiles from where they are, by @blocks; otherwise what
- * slice is theirs.
- */
+/* @pull: bursts take tiles from where they are, by @blocks; 0: from HBM. */
 static int pages_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 		       unsigned int nr, bool pull, unsigned int blocks)
 {
-	struct loading ld = { .l = l, .blocks = blocks };
+	struct loading ld = { .l = l,
+			      .blocks = blocks,
+			      .near = pull && !blocks };
 	int r = l->error;
 
 	for (unsigned int i = 0; i < nr; i++)
