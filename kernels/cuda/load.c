@@ -21,8 +21,15 @@
  * busy, and few, as they sit on their multiprocessors for long.
  */
 #define PULL_RUN_BYTES (32u << 10)
-#define PULL_BLOCKS    128u
-#define PULL_JOBS      1024u /* of a slice: the first is soon filled */
+
+/*
+ * So little is pulled as well, for what it takes until it is there: a burst by
+ * itself is sooner done than a copy and a burst that waits for it.
+ */
+#define PULL_LITTLE_BYTES (256u << 10)
+
+#define PULL_BLOCKS 128u
+#define PULL_JOBS   1024u /* of a slice: the first is soon filled */
 
 /**
  * enum way - how a page's tiles get to their place.
@@ -165,8 +172,7 @@ static bool page_can_be_pulled(const struct syn_gpu_page *page)
 	       syn_gpu_place_can_be(&page->place, layout);
 }
 
-static bool pages_are_scattered(const struct syn_gpu_page *pages,
-				unsigned int nr)
+static bool pages_are_pulled(const struct syn_gpu_page *pages, unsigned int nr)
 {
 	uint64_t bytes = 0;
 	unsigned int runs = 0;
@@ -180,7 +186,7 @@ static bool pages_are_scattered(const struct syn_gpu_page *pages,
 		if (!page_can_be_pulled(&pages[i]))
 			return false;
 	}
-	return runs && bytes / runs < PULL_RUN_BYTES;
+	return bytes <= PULL_LITTLE_BYTES || bytes / runs < PULL_RUN_BYTES;
 }
 
 /* ---- tiles -------------------------------------------------------------- */
@@ -395,7 +401,7 @@ int syn_gpu_load_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 	for (unsigned int i = 0; i < nr; i++)
 		if (!page_can_be(l, &pages[i]))
 			return -EINVAL;
-	pull = pages_are_scattered(pages, nr);
+	pull = pages_are_pulled(pages, nr);
 	r = syn_gpu_enter(l->gpu, &scope);
 	if (r)
 		return r;
