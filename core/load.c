@@ -64,7 +64,7 @@ static void batch_unhold(struct syn_mm *mm, const struct fault_batch *b)
 
 static int batch_room(struct syn_session *s, const struct fault_batch *b)
 {
-	uint32_t out = (uint32_t)__builtin_popcountll(s->loans_out);
+	uint32_t out = syn_mm_loans(s);
 	uint32_t w;
 
 	for (w = 0; w < s->nr_windows; w++)
@@ -414,6 +414,11 @@ int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
 	for (i = 0; i < nr; i++)
 		loaded_one(session, vec[i].loan, vec[i].status);
 	return 0;
+}
+
+unsigned int syn_mm_loans(const struct syn_session *session)
+{
+	return (unsigned int)__builtin_popcountll(session->loans_out);
 }
 
 void syn_load_void(struct syn_session *session)

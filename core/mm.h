@@ -227,6 +227,8 @@ int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 		 uint32_t nr, struct syn_vec_fault *ret, uint64_t *ret_hint_ns);
 int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
 		  uint32_t nr);
+/* Loans that @session has not ended. */
+unsigned int syn_mm_loans(const struct syn_session *session);
 int syn_mm_release(struct syn_session *session, const uint64_t *handles,
 		   uint32_t nr);
 int syn_mm_report(struct syn_session *session, const struct syn_vec_share *vec,

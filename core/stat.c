@@ -64,7 +64,7 @@ void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 		.uid = session->cfg.uid,
 		.domain = session->cfg.domain,
 		.nr_leases = session->nr_leases,
-		.nr_loans = (uint32_t)__builtin_popcountll(session->loans_out),
+		.nr_loans = syn_mm_loans(session),
 		.state = session->ended ? SYN_CLIENT_QUARANTINE
 					: SYN_CLIENT_LIVE,
 		.attached_ns = now_ns - session->cfg.now_ns,

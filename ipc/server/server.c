@@ -27,7 +27,9 @@
 #include "ipc/server/state.h"
 #include "ipc/server/tenant.h"
 
-#define SERVER_SPIN_NS	 20000u /* a quiet ring is polled for so long */
+#define SERVER_SPIN_NS 20000u /* a quiet ring is polled for so long */
+/* Who was lent pages says soon that they are loaded: about a small one's time. */
+#define SERVER_LOAN_NS	 100000u
 #define SERVER_LOOK_NS	 10000u /* epoll is looked at that often */
 #define SERVER_CLOCK	 8u	/* turns between two looks at the clock */
 #define SERVER_QUIET	 16u	/* idle turns before work in the background */
@@ -480,15 +482,23 @@ static unsigned int rings_pass(struct syn_server *server, uint64_t now_ns)
 	return taken;
 }
 
+/* How long a ring that had a request is polled for the next one. */
+static uint64_t ring_spin_ns(const struct syn_server *server,
+			     const struct syn_peer *peer)
+{
+	if (!server->spin)
+		return 0;
+	return syn_mm_loans(peer->session) ? SERVER_LOAN_NS : SERVER_SPIN_NS;
+}
+
 static void rings_sleep(struct syn_server *server, uint64_t now_ns)
 {
-	const uint64_t spin_ns = server->spin ? SERVER_SPIN_NS : 0;
 	struct syn_peer *peer;
 	struct syn_peer *tmp;
 	bool stuck;
 
 	syn_list_for_each_safe (peer, tmp, &server->active, active) {
-		if (peer->worked_ns + spin_ns > now_ns)
+		if (peer->worked_ns + ring_spin_ns(server, peer) > now_ns)
 			continue;
 		if (syn_request_look(peer)) {
 			syn_peer_end(peer, -EPROTO, RINGS_BROKEN);

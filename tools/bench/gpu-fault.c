@@ -7,6 +7,7 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "kernels/codec/sum.h"
 #include "tools/bench/gpu.h"
 
 #define HBM_MIB	      2048u
@@ -154,6 +155,74 @@ static int fault_run(struct syn_bench *bench, struct faults *f, bool asleep)
 	return 0;
 }
 
+#define BARE_PAGES (SYN_GPU_GRANULE / SMALL_BYTES)
+#define BARE_TILES 2u
+
+/* The same page by the loader alone, without a daemon. */
+static int bare_once(struct syn_gpu_loader *loader,
+		     const struct syn_region *from, const struct syn_region *to,
+		     uint32_t i, const uint32_t *sums, double *ret_us)
+{
+	struct syn_gpu_page page = {
+		.src = from->at + i % BARE_PAGES * SMALL_BYTES,
+		.bytes = SMALL_BYTES,
+		.codec = SYN_CODEC_RAW16,
+		.nr_tiles = BARE_TILES,
+		.sums = sums + i % BARE_PAGES * BARE_TILES,
+		.place = { .base = to->at },
+	};
+	uint64_t begin_ns = syn_now_ns();
+	uint64_t ticket;
+	int r = syn_gpu_load_begin(loader, &page, 1, &ticket);
+
+	if (!r)
+		r = syn_gpu_load_wait(loader, ticket);
+	*ret_us = (double)(syn_now_ns() - begin_ns) / 1e3;
+	return r ? r : page.status;
+}
+
+static int bare_loads(struct syn_bench *bench, struct syn_rig *rig,
+		      const struct syn_region *from,
+		      const struct syn_region *to)
+{
+	static uint32_t sums[BARE_PAGES * BARE_TILES];
+	static double us[SMALL_RUNS];
+	struct syn_gpu_loader *loader;
+	int r = syn_gpu_loader_open(rig->gpu, 0, &loader);
+
+	if (r)
+		return r;
+	memset((void *)(uintptr_t)from->at, 0x5a, SYN_GPU_GRANULE);
+	syn_sum_tiles((void *)(uintptr_t)from->at, SYN_GPU_GRANULE,
+		      SMALL_BYTES / BARE_TILES, sums);
+	for (unsigned int run = 0; run < bench->runs && !r; run++) {
+		for (uint32_t i = 0; i < SMALL_RUNS && !r; i++)
+			r = bare_once(loader, from, to, i, sums, &us[i]);
+		qsort(us, SMALL_RUNS, sizeof(us[0]), by_size);
+		syn_figure_add(&bench->figures, "gpu-fault",
+			       "64 KiB loaded, no daemon", "us", SYN_GOAL_NONE,
+			       0, us[SMALL_RUNS / 2]);
+	}
+	syn_gpu_loader_close(loader);
+	return r;
+}
+
+static int bare_run(struct syn_bench *bench, struct syn_rig *rig)
+{
+	struct syn_region from, to;
+	int r = syn_region_open(rig, SYN_TIER_HOST, SYN_GPU_GRANULE, 1, &from);
+
+	if (r)
+		return r;
+	r = syn_region_open(rig, SYN_TIER_HBM, SYN_GPU_GRANULE, 1, &to);
+	if (!r) {
+		r = bare_loads(bench, rig, &from, &to);
+		syn_region_close(&to);
+	}
+	syn_region_close(&from);
+	return r;
+}
+
 static int small_run(struct syn_bench *bench, struct syn_rig *rig,
 		     const struct syn_daemon *daemon)
 {
@@ -242,7 +311,9 @@ int syn_bench_gpu_fault(struct syn_bench *bench)
 		r = syn_daemon_start(bench, &opts, &daemon);
 	if (r)
 		goto close_rig;
-	r = small_run(bench, &rig, &daemon);
+	r = bare_run(bench, &rig);
+	if (!r)
+		r = small_run(bench, &rig, &daemon);
 	if (!r)
 		r = large_run(bench, &rig, &daemon, SYN_CODEC_RAW16);
 	if (!r)
