@@ -108,7 +108,7 @@ static int registered_new(struct dev_cuda *cuda, struct cuda_mem *mem)
 			  flags);
 	if (r)
 		return r;
-	r = syn_gpu_pin(cuda->gpu, mem->host.addr, mem->bytes);
+	r = syn_gpu_register(cuda->gpu, mem->host.addr, mem->bytes);
 	if (r)
 		syn_hostmem_deinit(&mem->host);
 	mem->at = (uintptr_t)mem->host.addr;
@@ -138,7 +138,7 @@ static int host_new(struct dev_cuda *cuda, struct cuda_mem *mem)
 static void mem_release(struct dev_cuda *cuda, struct cuda_mem *mem)
 {
 	if (mem->registered) {
-		syn_gpu_unpin(cuda->gpu, mem->host.addr);
+		syn_gpu_unregister(cuda->gpu, mem->host.addr);
 		syn_hostmem_deinit(&mem->host);
 		return;
 	}

@@ -3,9 +3,10 @@
  * The CUDA device: HBM and host memory behind handles of the driver, copy
  * engines that move, workers that sum and encode.
  *
- * Who calls core/dev.h makes no CUDA call and waits for the driver only in
- * mem_new, hardly ever for a host extent as large as the last.  No kernel is launched.  A GPU that failed
- * once is lost: every later copy and mem_new is -EIO.
+ * Two threads make all CUDA calls, and launch no kernel.  Who calls core/dev.h
+ * waits for the driver only in mem_new, and hardly ever for a host extent as
+ * large as the last.  A GPU that failed once is lost: every later copy and
+ * mem_new is -EIO.
  *
  * Copies go from either tier to the other or within the host tier; only those
  * that end in the host tier encode.
@@ -25,7 +26,7 @@ struct syn_dev;
  * struct syn_dev_cuda_config - how to open a GPU.
  * @uuid:	"GPU-..."; NULL: the first.
  * @workers:	threads that sum and encode, at most SYN_WORKERS_MAX; 0: one for
- *		each CPU of the node this process may use.
+ *		each CPU of the node this process may use, but one.
  * @node:	NUMA node of the threads.  -1: that of the GPU.
  * @host_nodes:	nodes of host extents, one bit each, the nearest with room
  *		first.  0: the one nearest to @node.

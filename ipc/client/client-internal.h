@@ -152,6 +152,7 @@ struct syn_window {
  * @timeline:	shared: timelines, ours.
  * @window:	by id.
  * @retry_ns:	hint of the last refusal; needs no lock.
+ * @nr_loading:	loads that were begun and not ended; needs no lock.
  * @lock:	guards all that follows.
  * @turn:	waiting threads that are not the reaper.
  * @nr_waiting:	how many.
@@ -215,6 +216,7 @@ struct syn_client {
 	struct syn_timeline *timeline;
 	struct syn_window window[SYN_WINDOWS_MAX];
 	uint64_t retry_ns;
+	uint32_t nr_loading;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turn;

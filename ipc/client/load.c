@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bringing pages in: fault, copy and verify in this process, report. */
+#include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
@@ -7,8 +8,8 @@
 /* Somebody else fills a page: about the time that a copy takes. */
 #define LOAD_BUSY_NS 50000u
 
-/* While the pages of one chunk are copied, the next are asked for. */
-#define LOAD_CHUNKS	 2u
+/* While the pages of some chunks are copied, the next are asked for. */
+#define LOAD_CHUNKS	 4u
 #define LOAD_CHUNK_PAGES (SYN_LOANS_MAX / LOAD_CHUNKS)
 
 /**
@@ -398,7 +399,8 @@ static int load_run(struct syn_loading *load, const uint64_t *pages,
 			return 0;
 		/* Two that hold half of what they need must not wait so. */
 		syn_pin_drop(c, pages, nr);
-	} while (r == SYN_E_BACKPRESSURE &&
+		/* Who could end the others may be who waits here. */
+	} while (r == SYN_E_BACKPRESSURE && !syn_load_relaxed(&c->nr_loading) &&
 		 syn_backoff(c, load->hint_ns, deadline_ns));
 	return r;
 }
@@ -458,6 +460,7 @@ int syn_load_begin(struct syn_client *client, const uint64_t *pages,
 		load_free(load);
 		return r;
 	}
+	(void)syn_fetch_add_seq_cst(&client->nr_loading, 1u);
 	*ret = load;
 	return 0;
 }
@@ -482,6 +485,7 @@ int syn_load_end(struct syn_loading *load)
 	SYN_KEEP_ERRNO;
 	int r = load_end_all(load);
 
+	(void)syn_fetch_sub_release(&load->client->nr_loading, 1u);
 	if (!r && load->nr_lost)
 		r = SYN_E_LOST;
 	if (r)

@@ -21,6 +21,17 @@
  */
 #define SUM_STREAM_BYTES (64u << 10)
 
+/*
+ * Bytes that were not in the cache, of small pages: the hardware's own
+ * prefetching stops at the end of each page.
+ */
+#define SUM_AHEAD_BYTES 4096u
+
+static inline void sum_ahead(const unsigned char *at)
+{
+	__builtin_prefetch(at + SUM_AHEAD_BYTES);
+}
+
 static uint32_t sum_mix(uint32_t word, size_t i)
 {
 	uint32_t x = (word ^ ((uint32_t)(i + 1) * SUM_GOLDEN)) * SUM_PRIME;
@@ -106,6 +117,7 @@ __attribute__((target("avx2"))) static uint32_t sum_tile_avx2(const void *src,
 	size_t at;
 
 	for (at = 0; at + 64 <= bytes; at += 64) {
+		sum_ahead(from + at);
 		a = mix_avx2(a, _mm256_loadu_si256((const void *)(from + at)),
 			     pos);
 		pos = _mm256_add_epi32(pos, step);
@@ -182,6 +194,8 @@ sum_tile_avx512(const void *src, size_t bytes)
 	size_t at;
 
 	for (at = 0; at + 128 <= bytes; at += 128) {
+		sum_ahead(from + at);
+		sum_ahead(from + at + 64);
 		a = mix_avx512(a, _mm512_loadu_si512(from + at), pos);
 		pos = _mm512_add_epi32(pos, step);
 		b = mix_avx512(b, _mm512_loadu_si512(from + at + 64), pos);

@@ -239,33 +239,6 @@ void syn_gpu_pinned_free(struct syn_gpu *gpu, void *addr)
 	syn_gpu_leave(&scope);
 }
 
-int syn_gpu_pin(struct syn_gpu *gpu, void *addr, uint64_t bytes)
-{
-	const struct syn_cuda_api *api = gpu->api;
-	struct syn_gpu_scope scope;
-	int r;
-
-	if (syn_fault())
-		return -ENOMEM;
-	r = syn_gpu_enter(gpu, &scope);
-	if (r)
-		return r;
-	r = syn_cuda_errno(api, api->cuMemHostRegister_v2(addr, bytes, 0),
-			   "cuMemHostRegister");
-	syn_gpu_leave(&scope);
-	return r;
-}
-
-void syn_gpu_unpin(struct syn_gpu *gpu, void *addr)
-{
-	struct syn_gpu_scope scope;
-
-	if (syn_gpu_enter(gpu, &scope))
-		return;
-	(void)gpu->api->cuMemHostUnregister(addr);
-	syn_gpu_leave(&scope);
-}
-
 int syn_gpu_room(struct syn_gpu *gpu, uint64_t *ret_bytes)
 {
 	const struct syn_cuda_api *api = gpu->api;

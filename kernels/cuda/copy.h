@@ -52,9 +52,6 @@ int syn_gpu_zero(struct syn_gpu_copier *copier, uint64_t at, uint64_t bytes);
 /* Host memory that copy engines reach. */
 int syn_gpu_pinned_new(struct syn_gpu *gpu, uint64_t bytes, void **ret);
 void syn_gpu_pinned_free(struct syn_gpu *gpu, void *addr);
-/* The same of memory that exists: whole pages. */
-int syn_gpu_pin(struct syn_gpu *gpu, void *addr, uint64_t bytes);
-void syn_gpu_unpin(struct syn_gpu *gpu, void *addr);
 
 /* Of the GPU's memory, now. */
 int syn_gpu_room(struct syn_gpu *gpu, uint64_t *ret_bytes);

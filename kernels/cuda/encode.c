@@ -40,6 +40,7 @@ static int ask(struct asking *a, const struct syn_gpu_job *job,
 		return r;
 	if (!a->slice) {
 		a->slice = syn_gpu_slice_open(a->l);
+		a->slice->near = true;
 		a->slice->tells = true;
 	}
 	slice = a->slice;
@@ -87,6 +88,81 @@ int syn_gpu_sum(struct syn_gpu_loader *l, uint64_t at, uint64_t bytes,
 	return r ? r : status;
 }
 
+/* ---- moving ------------------------------------------------------------- */
+
+static uint64_t tile_at(const struct syn_gpu_place *place,
+			const struct syn_layout *l, uint32_t tile)
+{
+	uint32_t i = tile % l->nr_components;
+	uint32_t head = tile / l->nr_components % l->heads;
+	uint32_t block = tile / l->nr_components / l->heads % l->blocks;
+	uint32_t layer = tile / l->nr_components / l->heads / l->blocks;
+
+	return place->base + layer * place->layer + block * place->block +
+	       head * place->head + i * place->component;
+}
+
+static int page_move(struct asking *a, const struct syn_gpu_spread *page,
+		     bool out, int *status)
+{
+	const struct syn_layout *l = page->layout;
+	uint32_t bytes = syn_tile_raw_bytes(&l->component[0]);
+	const struct syn_gpu_answer answer = { .status = status };
+	int r = 0;
+
+	for (uint32_t t = 0; t < syn_layout_tiles(l) && !r; t++) {
+		uint64_t there = tile_at(&page->place, l, t);
+		uint64_t here = page->slot + (uint64_t)t * bytes;
+
+		r = ask(a,
+			&(struct syn_gpu_job){
+				.src = out ? here : there,
+				.dst = out ? there : here,
+				.bytes = bytes,
+				.token = (uint32_t)page->place.token,
+				.kind = out ? SYN_GPU_SPREAD | SYN_GPU_TELL
+					    : SYN_GPU_GATHER,
+			},
+			&answer);
+	}
+	return r;
+}
+
+static int pages_move(struct syn_gpu_loader *l,
+		      const struct syn_gpu_spread *pages, unsigned int nr,
+		      bool out)
+{
+	struct asking a = { .l = l, .function = out ? l->load : l->encode };
+	struct syn_gpu_scope scope;
+	int status = 0;
+	int r;
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (pages[i].slot % 16 ||
+		    !syn_gpu_place_can_be(&pages[i].place, pages[i].layout))
+			return -EINVAL;
+	r = syn_gpu_enter(l->gpu, &scope);
+	if (r)
+		return r;
+	for (unsigned int i = 0; i < nr && !r; i++)
+		r = page_move(&a, &pages[i], out, &status);
+	r = asked(&a, r);
+	syn_gpu_leave(&scope);
+	return r ? r : status;
+}
+
+int syn_gpu_spread(struct syn_gpu_loader *l, const struct syn_gpu_spread *pages,
+		   unsigned int nr)
+{
+	return pages_move(l, pages, nr, true);
+}
+
+int syn_gpu_gather(struct syn_gpu_loader *l, const struct syn_gpu_spread *pages,
+		   unsigned int nr)
+{
+	return pages_move(l, pages, nr, false);
+}
+
 /* ---- encoding ----------------------------------------------------------- */
 
 static int page_ask(struct asking *a, struct syn_gpu_encoding *page)
@@ -100,14 +176,10 @@ static int page_ask(struct asking *a, struct syn_gpu_encoding *page)
 	page->status = 0;
 	for (uint32_t t = 0; t < nr && !r; t++) {
 		uint32_t i = t % l->nr_components;
-		uint32_t head = t / l->nr_components % l->heads;
-		uint32_t block = t / l->nr_components / l->heads % l->blocks;
 		uint32_t layer = t / l->nr_components / l->heads / l->blocks;
 		const struct syn_component *c = &l->component[i];
 		struct syn_gpu_job job = {
-			.src = place->base + layer * place->layer +
-			       block * place->block + head * place->head +
-			       i * place->component,
+			.src = tile_at(place, l, t),
 			.dst = dst,
 			.bytes = syn_tile_raw_bytes(c),
 			.token = (uint32_t)place->token,

@@ -71,6 +71,8 @@ int syn_gpu_uuid_parse(const char *text, uint8_t ret[SYN_GPU_UUID_BYTES]);
  * @at:		where it is mapped, for the GPU and, in the host tier, for the
  *		CPU at the same address; 0: it is not.
  * @reserved:	@at was reserved for it alone.
+ * @gpu_only:	set before it is mapped: not for the CPU, which takes three
+ *		times as long.
  */
 struct syn_gpu_mem {
 	uint64_t handle;
@@ -78,6 +80,7 @@ struct syn_gpu_mem {
 	uint64_t bytes;
 	uint64_t at;
 	bool reserved;
+	bool gpu_only;
 };
 
 /*
@@ -101,5 +104,12 @@ void syn_gpu_mem_free(struct syn_gpu *gpu, struct syn_gpu_mem *mem);
 /* Addresses without memory; @bytes and the result are whole granules. */
 int syn_gpu_reserve(struct syn_gpu *gpu, uint64_t bytes, uint64_t *ret_at);
 void syn_gpu_unreserve(struct syn_gpu *gpu, uint64_t at, uint64_t bytes);
+
+/*
+ * Lets the GPU read and write memory of this process where the CPU does; whole
+ * pages of the kernel's.  -EOPNOTSUPP: it would see it somewhere else.
+ */
+int syn_gpu_register(struct syn_gpu *gpu, void *at, uint64_t bytes);
+void syn_gpu_unregister(struct syn_gpu *gpu, void *at);
 
 #endif

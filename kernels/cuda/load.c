@@ -21,8 +21,15 @@
  * busy, and few, as they sit on their multiprocessors for long.
  */
 #define PULL_RUN_BYTES (32u << 10)
-#define PULL_BLOCKS    128u
-#define PULL_JOBS      1024u /* of a slice: the first is soon filled */
+
+/*
+ * So little is pulled as well, for what it takes until it is there: a burst by
+ * itself is sooner done than a copy and a burst that waits for it.
+ */
+#define PULL_LITTLE_BYTES (256u << 10)
+
+#define PULL_BLOCKS 128u
+#define PULL_JOBS   1024u /* of a slice: the first is soon filled */
 
 /**
  * enum way - how a page's tiles get to their place.
@@ -37,6 +44,7 @@ enum way { WAY_STAGE, WAY_DIRECT, WAY_PULL };
  * @l:		whose.
  * @slice:	that is filled; NULL: none.
  * @blocks:	as of syn_gpu_slice_submit().
+ * @near:	as of struct syn_gpu_slice.
  * @page:	that is added.
  * @record:	its word.
  * @way:	of the page.
@@ -47,6 +55,7 @@ struct loading {
 	struct syn_gpu_loader *l;
 	struct syn_gpu_slice *slice;
 	unsigned int blocks;
+	bool near;
 	struct syn_gpu_page *page;
 	uint16_t record;
 	enum way way;
@@ -163,8 +172,7 @@ static bool page_can_be_pulled(const struct syn_gpu_page *page)
 	       syn_gpu_place_can_be(&page->place, layout);
 }
 
-static bool pages_are_scattered(const struct syn_gpu_page *pages,
-				unsigned int nr)
+static bool pages_are_pulled(const struct syn_gpu_page *pages, unsigned int nr)
 {
 	uint64_t bytes = 0;
 	unsigned int runs = 0;
@@ -178,7 +186,7 @@ static bool pages_are_scattered(const struct syn_gpu_page *pages,
 		if (!page_can_be_pulled(&pages[i]))
 			return false;
 	}
-	return runs && bytes / runs < PULL_RUN_BYTES;
+	return bytes <= PULL_LITTLE_BYTES || bytes / runs < PULL_RUN_BYTES;
 }
 
 /* ---- tiles -------------------------------------------------------------- */
@@ -196,7 +204,7 @@ static int slice_send(struct loading *ld)
 /* Makes sure that a tile of @bytes has room. */
 static int slice_room(struct loading *ld, uint32_t bytes)
 {
-	unsigned int jobs = ld->way == WAY_PULL ? PULL_JOBS : SYN_GPU_JOBS;
+	unsigned int jobs = ld->blocks ? PULL_JOBS : SYN_GPU_JOBS;
 	struct syn_gpu_loader *l = ld->l;
 	uint64_t most = ld->way == WAY_STAGE  ? l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
@@ -209,8 +217,10 @@ static int slice_room(struct loading *ld, uint32_t bytes)
 		if (r)
 			return r;
 	}
-	if (!ld->slice)
+	if (!ld->slice) {
 		ld->slice = syn_gpu_slice_open(l);
+		ld->slice->near = ld->near;
+	}
 	return l->error;
 }
 
@@ -318,14 +328,13 @@ static int page_add(struct loading *ld, struct syn_gpu_page *page, bool pull)
 	return r;
 }
 
-/*
- * @pull: bursts take tiles from where they are, by @blocks; otherwise what
- * slice is theirs.
- */
+/* @pull: bursts take tiles from where they are, by @blocks; 0: from HBM. */
 static int pages_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 		       unsigned int nr, bool pull, unsigned int blocks)
 {
-	struct loading ld = { .l = l, .blocks = blocks };
+	struct loading ld = { .l = l,
+			      .blocks = blocks,
+			      .near = pull && !blocks };
 	int r = l->error;
 
 	for (unsigned int i = 0; i < nr; i++)
@@ -392,7 +401,7 @@ int syn_gpu_load_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 	for (unsigned int i = 0; i < nr; i++)
 		if (!page_can_be(l, &pages[i]))
 			return -EINVAL;
-	pull = pages_are_scattered(pages, nr);
+	pull = pages_are_pulled(pages, nr);
 	r = syn_gpu_enter(l->gpu, &scope);
 	if (r)
 		return r;

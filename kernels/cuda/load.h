@@ -135,6 +135,24 @@ struct syn_gpu_encoding {
 int syn_gpu_encode(struct syn_gpu_loader *loader,
 		   struct syn_gpu_encoding *pages, unsigned int nr);
 
+/**
+ * struct syn_gpu_spread - a page in HBM, in a slot and elsewhere.
+ * @layout:	its tiles.
+ * @place:	where they are, or go.
+ * @slot:	where they are canonical, a multiple of 16.
+ */
+struct syn_gpu_spread {
+	const struct syn_layout *layout;
+	struct syn_gpu_place place;
+	uint64_t slot;
+};
+
+/* From slots to places, and the other way.  Both wait. */
+int syn_gpu_spread(struct syn_gpu_loader *loader,
+		   const struct syn_gpu_spread *pages, unsigned int nr);
+int syn_gpu_gather(struct syn_gpu_loader *loader,
+		   const struct syn_gpu_spread *pages, unsigned int nr);
+
 /* Sums of what lies in HBM, for a page that is sealed.  Waits. */
 int syn_gpu_sum(struct syn_gpu_loader *loader, uint64_t at, uint64_t bytes,
 		uint64_t tile_bytes, uint32_t *ret_sums);

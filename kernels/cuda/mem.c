@@ -152,12 +152,12 @@ static int mem_access(const struct syn_gpu *gpu, const struct syn_gpu_mem *mem)
 		{ .location = { .type = CU_MEM_LOCATION_TYPE_HOST_NUMA },
 		  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE },
 	};
+	const bool both = mem->tier == SYN_TIER_HOST && !mem->gpu_only;
 
-	return syn_cuda_errno(
-		gpu->api,
-		gpu->api->cuMemSetAccess(mem->at, mem->bytes, access,
-					 mem->tier == SYN_TIER_HOST ? 2 : 1),
-		"cuMemSetAccess");
+	return syn_cuda_errno(gpu->api,
+			      gpu->api->cuMemSetAccess(mem->at, mem->bytes,
+						       access, both ? 2 : 1),
+			      "cuMemSetAccess");
 }
 
 static int mem_map_entered(const struct syn_gpu *gpu, struct syn_gpu_mem *mem,
@@ -224,5 +224,51 @@ void syn_gpu_mem_free(struct syn_gpu *gpu, struct syn_gpu_mem *mem)
 	if (syn_gpu_enter(gpu, &scope))
 		return;
 	(void)gpu->api->cuMemRelease(mem->handle);
+	syn_gpu_leave(&scope);
+}
+
+/* ---- memory of this process --------------------------------------------- */
+
+static int register_entered(const struct syn_gpu *gpu, void *at, uint64_t bytes)
+{
+	const struct syn_cuda_api *api = gpu->api;
+	CUdeviceptr seen = 0;
+	CUresult result;
+
+	result = api->cuMemHostRegister_v2(
+		at, bytes,
+		CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
+	if (result)
+		return syn_cuda_errno(api, result, "cuMemHostRegister");
+	result = api->cuMemHostGetDevicePointer_v2(&seen, at, 0);
+	if (!result && seen == (CUdeviceptr)(uintptr_t)at)
+		return 0;
+	(void)api->cuMemHostUnregister(at);
+	return result ? syn_cuda_errno(api, result, "cuMemHostGetDevicePointer")
+		      : -EOPNOTSUPP;
+}
+
+int syn_gpu_register(struct syn_gpu *gpu, void *at, uint64_t bytes)
+{
+	struct syn_gpu_scope scope;
+	int r;
+
+	if (syn_fault())
+		return -ENOMEM;
+	r = syn_gpu_enter(gpu, &scope);
+	if (r)
+		return r;
+	r = register_entered(gpu, at, bytes);
+	syn_gpu_leave(&scope);
+	return r;
+}
+
+void syn_gpu_unregister(struct syn_gpu *gpu, void *at)
+{
+	struct syn_gpu_scope scope;
+
+	if (syn_gpu_enter(gpu, &scope))
+		return;
+	(void)gpu->api->cuMemHostUnregister(at);
 	syn_gpu_leave(&scope);
 }

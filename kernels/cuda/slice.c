@@ -15,9 +15,11 @@
 #define SPIN_SLICES 2u
 #define SPIN_NS	    1000000u
 
-/* Bytes between two pieces are copied along below both of these. */
-#define GAP_BYTES 4096u
-#define GAP_SHARE 4u
+/* Rows further apart than this are copies of their own. */
+#define GAP_BYTES (64u << 10)
+
+/* Fewer rows than this are better off in a batch. */
+#define ROWS_MIN 4u
 
 /* The kernels, see kernels.cu. */
 extern const uint64_t syn_gpu_image[];
@@ -94,8 +96,8 @@ static int memory_new(struct syn_gpu_loader *l)
 		return syn_cuda_errno(api, result, "cuMemHostAlloc");
 	if (syn_fault())
 		return -ENOMEM;
-	result =
-		api->cuMemAlloc_v2(&l->device, SYN_GPU_SLICES * l->slice_bytes);
+	result = api->cuMemAlloc_v2(&l->device,
+				    SYN_GPU_SLICES * (l->slice_bytes + jobs));
 	if (!result)
 		result = api->cuMemHostGetDevicePointer_v2(&l->pinned_at,
 							   l->pinned, 0);
@@ -111,24 +113,28 @@ static int memory_new(struct syn_gpu_loader *l)
 			return -ENOMEM;
 		slice->jobs = (void *)at;
 		slice->told = (void *)(at + jobs);
-		slice->staging = l->device + i * l->slice_bytes;
+		slice->staging = l->device + i * (l->slice_bytes + jobs);
+		slice->jobs_at = slice->staging + l->slice_bytes;
 		at += jobs + told;
 	}
 	l->failed = (void *)at;
 	return 0;
 }
 
-/* What @nr jobs of @slice are for the kernels; they end at once with none. */
+static CUdeviceptr pinned_at(const struct syn_gpu_loader *l, const void *at)
+{
+	return l->pinned_at + (uintptr_t)at - (uintptr_t)l->pinned;
+}
+
+/* Without jobs the blocks end at once. */
 static CUresult kernel_launch(struct syn_gpu_loader *l,
 			      struct syn_gpu_slice *slice, CUfunction function,
 			      unsigned int blocks)
 {
 	CUdeviceptr jobs =
-		l->pinned_at + (uintptr_t)slice->jobs - (uintptr_t)l->pinned;
-	CUdeviceptr told =
-		l->pinned_at + (uintptr_t)slice->told - (uintptr_t)l->pinned;
-	CUdeviceptr failed =
-		l->pinned_at + (uintptr_t)l->failed - (uintptr_t)l->pinned;
+		slice->near ? slice->jobs_at : pinned_at(l, slice->jobs);
+	CUdeviceptr told = pinned_at(l, slice->told);
+	CUdeviceptr failed = pinned_at(l, l->failed);
 	void *args[] = { &jobs, &slice->nr_jobs, &failed, &told };
 
 	return l->gpu->api->cuLaunchKernel(function, blocks, 1, 1,
@@ -204,61 +210,86 @@ struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
 	if (l->next > SYN_GPU_SLICES)
 		syn_gpu_slices_wait(l, l->next - SYN_GPU_SLICES);
 	slice->nr_jobs = 0;
+	slice->near = false;
 	slice->tells = false;
 	slice->staged = 0;
 	l->nr_copies = 0;
 	return slice;
 }
 
+/* Whether @bytes at @src become a part of @copy, which ends where they go. */
+static bool copy_goes_on(struct syn_gpu_copy *copy, CUdeviceptr src,
+			 size_t bytes)
+{
+	CUdeviceptr row = copy->src + copy->rows * copy->pitch;
+	CUdeviceptr end = row + copy->last;
+
+	if (src == end) {
+		copy->last += bytes;
+		return true;
+	}
+	if (src < end || src - end > GAP_BYTES)
+		return false;
+	if (!copy->rows) {
+		copy->width = copy->last;
+		copy->pitch = src - row;
+	} else if (copy->last != copy->width || src - row != copy->pitch) {
+		return false;
+	}
+	copy->rows++;
+	copy->last = bytes;
+	return true;
+}
+
 void syn_gpu_slice_copy(struct syn_gpu_loader *l, CUdeviceptr dst,
 			CUdeviceptr src, size_t bytes)
 {
-	unsigned int last = l->nr_copies - 1;
+	struct syn_gpu_copy *last = &l->pieces[l->nr_copies - 1];
 
-	if (l->nr_copies && l->srcs[last] + l->sizes[last] == src &&
-	    l->dsts[last] + l->sizes[last] == dst) {
-		l->sizes[last] += bytes;
+	if (l->nr_copies &&
+	    dst == last->dst + last->rows * last->width + last->last &&
+	    copy_goes_on(last, src, bytes))
 		return;
-	}
-	l->dsts[l->nr_copies] = dst;
-	l->srcs[l->nr_copies] = src;
-	l->sizes[l->nr_copies++] = bytes;
-}
-
-/* Bytes to copy along so that @src becomes a part of the last copy. */
-static size_t gap_before(const struct syn_gpu_loader *l,
-			 const struct syn_gpu_slice *slice, CUdeviceptr src,
-			 size_t bytes)
-{
-	unsigned int last = l->nr_copies - 1;
-	CUdeviceptr end;
-
-	if (!l->nr_copies)
-		return 0;
-	end = l->srcs[last] + l->sizes[last];
-	if (src <= end || src - end >= GAP_BYTES ||
-	    (src - end) * GAP_SHARE > l->sizes[last] ||
-	    slice->staged + (src - end) + bytes > l->slice_bytes)
-		return 0;
-	return src - end;
+	l->pieces[l->nr_copies++] = (struct syn_gpu_copy){
+		.dst = dst,
+		.src = src,
+		.last = bytes,
+	};
 }
 
 CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *l,
 				struct syn_gpu_slice *slice, CUdeviceptr src,
 				size_t bytes)
 {
-	size_t gap = gap_before(l, slice, src, bytes);
 	CUdeviceptr at = slice->staging + slice->staged;
 
-	syn_gpu_slice_copy(l, at, src - gap, gap + bytes);
-	slice->staged += gap + bytes;
-	return at + gap;
+	syn_gpu_slice_copy(l, at, src, bytes);
+	slice->staged += bytes;
+	return at;
 }
 
 /* ---- sending off -------------------------------------------------------- */
 
+static CUresult rows_enqueue(struct syn_gpu_loader *l,
+			     const struct syn_gpu_copy *copy, CUstream stream)
+{
+	const CUDA_MEMCPY2D rows = {
+		.srcMemoryType = CU_MEMORYTYPE_UNIFIED,
+		.srcDevice = copy->src,
+		.srcPitch = copy->pitch,
+		.dstMemoryType = CU_MEMORYTYPE_UNIFIED,
+		.dstDevice = copy->dst,
+		.dstPitch = copy->width,
+		.WidthInBytes = copy->width,
+		.Height = copy->rows,
+	};
+
+	return l->gpu->api->cuMemcpy2DAsync_v2(&rows, stream);
+}
+
 /* In a batch they may overtake each other, and cost less each. */
-static CUresult copies_enqueue(struct syn_gpu_loader *l, CUstream stream)
+static CUresult runs_enqueue(struct syn_gpu_loader *l, unsigned int nr,
+			     CUstream stream)
 {
 	CUmemcpyAttributes attributes = {
 		.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM,
@@ -268,13 +299,50 @@ static CUresult copies_enqueue(struct syn_gpu_loader *l, CUstream stream)
 	CUresult result = CUDA_SUCCESS;
 	size_t first = 0;
 
-	if (api->batch && l->nr_copies > 1)
-		return api->batch(l->dsts, l->srcs, l->sizes, l->nr_copies,
-				  &attributes, &first, 1, stream);
-	for (unsigned int i = 0; i < l->nr_copies && !result; i++)
+	if (api->batch && nr > 1)
+		return api->batch(l->dsts, l->srcs, l->sizes, nr, &attributes,
+				  &first, 1, stream);
+	for (unsigned int i = 0; i < nr && !result; i++)
 		result = api->cuMemcpyAsync(l->dsts[i], l->srcs[i], l->sizes[i],
 					    stream);
 	return result;
+}
+
+/* Adds @nr rows from @first on to the batch of @nr_runs. */
+static unsigned int rows_to_runs(struct syn_gpu_loader *l,
+				 const struct syn_gpu_copy *copy, size_t first,
+				 size_t nr, size_t bytes, unsigned int nr_runs)
+{
+	for (size_t i = first; i < first + nr; i++) {
+		l->dsts[nr_runs] = copy->dst + i * copy->width;
+		l->srcs[nr_runs] = copy->src + i * copy->pitch;
+		l->sizes[nr_runs++] = bytes;
+	}
+	return nr_runs;
+}
+
+static CUresult copies_enqueue(struct syn_gpu_loader *l, CUstream stream)
+{
+	CUresult result = CUDA_SUCCESS;
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < l->nr_copies && !result; i++) {
+		struct syn_gpu_copy *copy = &l->pieces[i];
+
+		if (copy->rows && copy->last == copy->width) {
+			copy->rows++;
+			copy->last = 0;
+		}
+		if (copy->rows >= ROWS_MIN)
+			result = rows_enqueue(l, copy, stream);
+		else
+			nr = rows_to_runs(l, copy, 0, copy->rows, copy->width,
+					  nr);
+		if (copy->last)
+			nr = rows_to_runs(l, copy, copy->rows, 1, copy->last,
+					  nr);
+	}
+	return result ? result : runs_enqueue(l, nr, stream);
 }
 
 static CUresult slice_enqueue(struct syn_gpu_loader *l,
@@ -285,6 +353,9 @@ static CUresult slice_enqueue(struct syn_gpu_loader *l,
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result = CUDA_SUCCESS;
 
+	if (slice->near)
+		syn_gpu_slice_copy(l, slice->jobs_at, (uintptr_t)slice->jobs,
+				   slice->nr_jobs * sizeof(*slice->jobs));
 	if (l->nr_copies) {
 		result = copies_enqueue(l, copies);
 		if (!result)

@@ -7,10 +7,10 @@
  * the copies of the next slice overlap the burst of this one.  Slices take
  * turns at two streams for copies, since a batch of copies takes some time to
  * begin; all bursts are of one stream, so that slices end in the order of their
- * numbers.  A burst reads its jobs where the CPU wrote them: a copy of them
- * would keep the engine from the next run for longer.  A slot of the staging
- * ring is used again when its last slice has ended, which only the CPU waits
- * for.
+ * numbers.  A burst reads its jobs where the CPU wrote them, if there is
+ * anything else to copy: a copy of them would keep the engine from the next run
+ * for longer.  A slot of the staging ring is used again when its last slice has
+ * ended, which only the CPU waits for.
  *
  * Within kernels/cuda; a loader belongs to one thread at a time.
  */
@@ -41,26 +41,48 @@ struct syn_gpu_answer {
 };
 
 /**
+ * struct syn_gpu_copy - bytes that one command copies.
+ * @dst:	where they go, one after the other.
+ * @src:	where the first are.
+ * @rows:	complete rows, @pitch apart at @src.
+ * @width:	bytes of each.
+ * @pitch:	see there.
+ * @last:	bytes that follow in another row, the only one if @rows is 0.
+ */
+struct syn_gpu_copy {
+	CUdeviceptr dst;
+	CUdeviceptr src;
+	size_t rows;
+	size_t width;
+	size_t pitch;
+	size_t last;
+};
+
+/**
  * struct syn_gpu_slice - one slot of the ring.
  * @copied:	the copies are there.
  * @done:	the burst is.
  * @nr_jobs:	jobs so far.
+ * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
  * @tells:	each job has an answer.
  * @staged:	bytes of the slot that are used, or that go past it.
  * @jobs:	pinned.
  * @told:	pinned, written by the burst.
  * @answers:	one for each job.
+ * @jobs_at:	where they are copied to.
  * @staging:	the slot.
  */
 struct syn_gpu_slice {
 	CUevent copied;
 	CUevent done;
 	unsigned int nr_jobs;
+	bool near;
 	bool tells;
 	uint64_t staged;
 	struct syn_gpu_job *jobs;
 	struct syn_gpu_told *told;
 	struct syn_gpu_answer *answers;
+	CUdeviceptr jobs_at;
 	CUdeviceptr staging;
 };
 
@@ -84,7 +106,7 @@ struct syn_gpu_record {
  * @bursts:	stream of the kernels, of the lowest priority.
  * @pinned:	jobs, what is told, and @failed.
  * @pinned_at:	its address for the GPU.
- * @device:	the ring.
+ * @device:	the ring, and jobs.
  * @failed:	a word for each record, set by a burst.
  * @slices:	the slots.
  * @slice_bytes: of a slot.
@@ -95,9 +117,10 @@ struct syn_gpu_record {
  * @rec_head:	oldest.
  * @rec_tail:	next.
  * @nr_copies:	of the slice that is filled.
- * @dsts:	of each copy.
- * @srcs:	of each copy.
- * @sizes:	of each copy.
+ * @pieces:	its copies.
+ * @dsts:	of a batch, of each copy.
+ * @srcs:	of a batch, of each copy.
+ * @sizes:	of a batch, of each copy.
  */
 struct syn_gpu_loader {
 	struct syn_gpu *gpu;
@@ -119,6 +142,7 @@ struct syn_gpu_loader {
 	uint64_t rec_head;
 	uint64_t rec_tail;
 	unsigned int nr_copies;
+	struct syn_gpu_copy pieces[SYN_GPU_JOBS];
 	CUdeviceptr dsts[SYN_GPU_JOBS];
 	CUdeviceptr srcs[SYN_GPU_JOBS];
 	size_t sizes[SYN_GPU_JOBS];
@@ -139,13 +163,13 @@ void syn_gpu_slices_free(struct syn_gpu_loader *loader);
 
 /* The slot of slice @loader->next, empty; waits for its last slice. */
 struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *loader);
-/* A copy of the slice that is filled; one that goes on where the last ended. */
+/*
+ * A copy of the slice that is filled.  It may go on where the last ended, also
+ * past a gap in @src, such as frames have that are larger than their pages.
+ */
 void syn_gpu_slice_copy(struct syn_gpu_loader *loader, CUdeviceptr dst,
 			CUdeviceptr src, size_t bytes);
-/*
- * Into the slot: returns where it will be.  Bytes between two pages are copied
- * along if that saves a copy.
- */
+/* Into the slot: returns where it will be. */
 CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *loader,
 				struct syn_gpu_slice *slice, CUdeviceptr src,
 				size_t bytes);

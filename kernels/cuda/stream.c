@@ -7,50 +7,6 @@
 #include "core/base/fault.h"
 #include "kernels/cuda/gpu-internal.h"
 
-static int register_entered(const struct syn_gpu *gpu, void *at, uint64_t bytes)
-{
-	const struct syn_cuda_api *api = gpu->api;
-	CUdeviceptr seen = 0;
-	CUresult result;
-
-	result = api->cuMemHostRegister_v2(
-		at, bytes,
-		CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
-	if (result)
-		return syn_cuda_errno(api, result, "cuMemHostRegister");
-	result = api->cuMemHostGetDevicePointer_v2(&seen, at, 0);
-	if (!result && seen == (CUdeviceptr)(uintptr_t)at)
-		return 0;
-	(void)api->cuMemHostUnregister(at);
-	return result ? syn_cuda_errno(api, result, "cuMemHostGetDevicePointer")
-		      : -EOPNOTSUPP;
-}
-
-int syn_gpu_register(struct syn_gpu *gpu, void *at, uint64_t bytes)
-{
-	struct syn_gpu_scope scope;
-	int r;
-
-	if (syn_fault())
-		return -ENOMEM;
-	r = syn_gpu_enter(gpu, &scope);
-	if (r)
-		return r;
-	r = register_entered(gpu, at, bytes);
-	syn_gpu_leave(&scope);
-	return r;
-}
-
-void syn_gpu_unregister(struct syn_gpu *gpu, void *at)
-{
-	struct syn_gpu_scope scope;
-
-	if (syn_gpu_enter(gpu, &scope))
-		return;
-	(void)gpu->api->cuMemHostUnregister(at);
-	syn_gpu_leave(&scope);
-}
-
 static int signal_entered(const struct syn_gpu *gpu, CUstream stream,
 			  CUdeviceptr word, uint64_t value)
 {

@@ -468,6 +468,61 @@ static void test_more_pages_than_records(void **state)
 	}
 }
 
+/* Neighbours that are of two extents each, on either side. */
+static void test_runs_across_extents(void **state)
+{
+	const uint64_t half = SYN_GPU_GRANULE;
+	struct syn_gpu_mem host[2], hbm[2];
+	uint64_t from, to;
+	uint32_t sums[4];
+
+	assert_int_equal(syn_gpu_reserve(bench.gpu, 2 * half, &from), 0);
+	assert_int_equal(syn_gpu_reserve(bench.gpu, 2 * half, &to), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		int node = syn_gpu_info(bench.gpu)->node;
+
+		assert_int_equal(syn_gpu_mem_new(bench.gpu, SYN_TIER_HOST,
+						 node >= 0 ? node : 0, half,
+						 &host[i]),
+				 0);
+		assert_int_equal(
+			syn_gpu_mem_map(bench.gpu, &host[i], from + i * half),
+			0);
+		assert_int_equal(syn_gpu_mem_new(bench.gpu, SYN_TIER_HBM, 0,
+						 half, &hbm[i]),
+				 0);
+		assert_int_equal(
+			syn_gpu_mem_map(bench.gpu, &hbm[i], to + i * half), 0);
+	}
+	for (uint64_t i = 0; i < 2 * half / 4; i++)
+		((uint32_t *)(uintptr_t)from)[i] = next_random();
+	for (unsigned int i = 0; i < 4; i++) {
+		sums[i] = syn_sum((void *)(uintptr_t)(from + i * half / 2),
+				  half / 2);
+		pages[i] = (struct syn_gpu_page){
+			.src = from + i * half / 2,
+			.bytes = half / 2,
+			.codec = SYN_CODEC_RAW16,
+			.nr_tiles = 1,
+			.sums = &sums[i],
+			.place.base = to + i * half / 2,
+			.status = 1,
+		};
+	}
+	(void)load_all(4);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(pages[i].status, 0);
+	bench_copy(bench.host.at, to, half);
+	bench_copy(bench.host.at + half, to + half, half);
+	assert_memory_equal(bench_host(0), (void *)(uintptr_t)from, 2 * half);
+	for (unsigned int i = 0; i < 2; i++) {
+		syn_gpu_mem_free(bench.gpu, &host[i]);
+		syn_gpu_mem_free(bench.gpu, &hbm[i]);
+	}
+	syn_gpu_unreserve(bench.gpu, from, 2 * half);
+	syn_gpu_unreserve(bench.gpu, to, 2 * half);
+}
+
 /* What cannot be is refused before anything is begun. */
 static void test_refused(void **state)
 {
@@ -576,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_tickets),
 		cmocka_unit_test(test_more_pages_than_records),
+		cmocka_unit_test(test_runs_across_extents),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_open_survives_every_failure),
 		cmocka_unit_test(test_failing_gpu),

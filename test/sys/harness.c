@@ -378,7 +378,8 @@ void raw_hello(struct syn_msg_hello *ret)
 		.version_min = SYN_ABI_VERSION_MIN,
 		.version_max = SYN_ABI_VERSION_MAX,
 		.kind = SYN_KIND_ENGINE,
-		.features = SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU,
+		.features = SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU |
+			    SYN_FEATURE_CUDA,
 		.sqe_size = sizeof(struct syn_sqe),
 		.cqe_size = sizeof(struct syn_cqe),
 		.loan_size = sizeof(struct syn_loan),

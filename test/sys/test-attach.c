@@ -131,6 +131,8 @@ static void test_fields(void **state)
 	REFUSE(-EOPNOTSUPP, hello.features = 0);
 	REFUSE(-EOPNOTSUPP, hello.features = SYN_FEATURE_HOST_CPU);
 	REFUSE(-EOPNOTSUPP, hello.features = SYN_FEATURE_RAW16);
+	REFUSE(-EOPNOTSUPP,
+	       hello.features = SYN_FEATURE_RAW16 | SYN_FEATURE_CUDA);
 	REFUSE(-EINVAL, hello.nr_pages = 0);
 	REFUSE(-EINVAL, hello.nr_pages = SYN_PAGES_MAX + 1);
 	REFUSE(-EINVAL, hello.nr_timelines = 0);

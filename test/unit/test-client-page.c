@@ -358,7 +358,7 @@ static void test_load_many(void **state)
 		pte_set(i, SYN_PTE_ABSENT, 0);
 	assert_int_equal(syn_load(client, pages, PEER_SLOTS, 0, addr), 0);
 	/* In chunks, so that some are asked for while others are copied. */
-	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 4);
+	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 8);
 	assert_loaded(pages, addr, PEER_SLOTS);
 	syn_unpin(client, 0, pages, PEER_SLOTS);
 }
@@ -380,13 +380,19 @@ static void test_load_that_is_ended_later(void **state)
 		assert_non_null(addr[i]);
 		assert_int_equal(SYN_PIN_COUNT(peer.pin[i]), 1);
 	}
-	/* The last two chunks are still out. */
-	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 2);
+	/* The last chunks are still out. */
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 4);
 	assert_int_equal(syn_pin(client, &pages[PEER_SLOTS - 1], 1, NULL),
 			 SYN_E_FAULT);
 	assert_int_equal(syn_load_order(load, NULL), 0);
+	/* It holds all loans: one that needs some is not made to wait. */
+	plan.refuse = 1;
+	pte_set(0, SYN_PTE_ABSENT, 0);
+	assert_int_equal(syn_load(client, pages, 1, SYN_FOREVER, NULL),
+			 SYN_E_BACKPRESSURE);
+	pte_set(0, SYN_PTE_RESIDENT, 0);
 	assert_int_equal(syn_load_end(load), 0);
-	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 4);
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 8);
 	assert_loaded(pages + 1, addr + 1, PEER_SLOTS - 1);
 	syn_unpin(client, 0, pages, PEER_SLOTS);
 }

@@ -9,17 +9,17 @@
 #include "core/base/fault.h"
 #include "tools/bench/gpu.h"
 
-#define HBM_MIB	      768u
-#define HOST_MIB      2048u
+#define HBM_MIB	      2048u
+#define HOST_MIB      4096u
 #define WRITE_NR      32u
 #define SMALL_BYTES   (64u << 10)
 #define SMALL_PAGES   2048u
 #define SMALL_SLOTS   128u
 #define SMALL_RUNS    400u
 #define LARGE_BYTES   (2u << 20)
-#define LARGE_PAGES   512u /* 1 GiB */
-#define LARGE_SLOTS   128u
-#define LARGE_AT_ONCE 64u
+#define LARGE_PAGES   1024u /* 2 GiB */
+#define LARGE_SLOTS   512u
+#define LARGE_AT_ONCE 256u
 /* A daemon that is not asked for so long sleeps. */
 #define ASLEEP_US 2000u
 

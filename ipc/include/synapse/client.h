@@ -281,6 +281,10 @@ SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
  * addresses.  What reads the pages must be ordered after the load, and nothing
  * may be made of it before syn_load_end() has said that every sum was right.
  * -ENOMEM besides what syn_load() answers.
+ *
+ * While loads of a client have not been ended, they may hold what others of it
+ * need: those, syn_load() too, then answer SYN_E_BACKPRESSURE at once.  At most
+ * SYN_LOANS_MAX absent pages are under way together.
  */
 SYN_API int syn_load_begin(struct syn_client *client, const uint64_t *pages,
 			   unsigned int nr, uint64_t timeout_ns,
