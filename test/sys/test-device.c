@@ -94,7 +94,8 @@ static void test_no_such_gpu(void **state)
 	const struct syn_component part = { .role = SYN_ROLE_OPAQUE,
 					    .dtype = SYN_DTYPE_U8,
 					    .heads = 1,
-					    .dim = 4096 };
+					    .dim = 4096,
+					    .codec = SYN_CODEC_RAW16 };
 	struct syn_attach_opts attach = SYN_OPTS(struct syn_attach_opts);
 	struct syn_window_opts share = SYN_OPTS(struct syn_window_opts);
 	struct syn_space_opts geometry = SYN_OPTS(struct syn_space_opts);
