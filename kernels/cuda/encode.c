@@ -6,16 +6,24 @@
 #include "core/base/fault.h"
 #include "kernels/cuda/slice.h"
 
+#define FIRST_JOBS 256u
+
 /**
  * struct asking - a call that is being filled in.
  * @l:		whose.
  * @function:	that answers.
+ * @jobs:	of a slice; it grows, so that the first burst begins soon.
  * @slice:	that is filled; NULL: none.
+ * @answer:	for the tiles that come next; NULL: a new one is needed.
+ * @next:	that one, but for its jobs.
  */
 struct asking {
 	struct syn_gpu_loader *l;
 	CUfunction function;
+	unsigned int jobs;
 	struct syn_gpu_slice *slice;
+	struct syn_gpu_answer *answer;
+	struct syn_gpu_answer next;
 };
 
 static int slice_send(struct asking *a)
@@ -25,27 +33,51 @@ static int slice_send(struct asking *a)
 	if (!slice)
 		return a->l->error;
 	a->slice = NULL;
+	a->answer = NULL;
 	return syn_gpu_slice_submit(a->l, slice, a->function, 0);
 }
 
-static int ask(struct asking *a, const struct syn_gpu_job *job,
-	       const struct syn_gpu_answer *answer)
+/* Of the following tiles; all of @next but its jobs. */
+static void ask_for(struct asking *a, const struct syn_gpu_answer *next)
 {
-	struct syn_gpu_slice *slice;
+	a->answer = NULL;
+	a->next = *next;
+}
+
+static void answer_new(struct asking *a)
+{
+	struct syn_gpu_slice *slice = a->slice;
+
+	a->answer = &slice->answers[slice->nr_answers++];
+	*a->answer = a->next;
+	a->answer->first = slice->nr_jobs;
+	a->answer->nr = 0;
+}
+
+static int ask(struct asking *a, const struct syn_gpu_job *job)
+{
 	int r = a->l->error;
 
-	if (a->slice && a->slice->nr_jobs == SYN_GPU_JOBS)
+	if (a->slice && a->slice->nr_jobs == a->jobs) {
+		a->jobs = syn_min(2 * a->jobs, SYN_GPU_JOBS);
 		r = slice_send(a);
+	}
 	if (r)
 		return r;
 	if (!a->slice) {
 		a->slice = syn_gpu_slice_open(a->l);
 		a->slice->near = true;
-		a->slice->tells = true;
 	}
-	slice = a->slice;
-	slice->jobs[slice->nr_jobs] = *job;
-	slice->answers[slice->nr_jobs++] = *answer;
+	if (!a->answer)
+		answer_new(a);
+	a->slice->jobs[a->slice->nr_jobs++] = *job;
+	a->answer->nr++;
+	if (a->next.raw_sums)
+		a->next.raw_sums++;
+	if (a->next.stored_sums) {
+		a->next.stored_sums++;
+		a->next.errors++;
+	}
 	return 0;
 }
 
@@ -61,7 +93,7 @@ static int asked(struct asking *a, int r)
 int syn_gpu_sum(struct syn_gpu_loader *l, uint64_t at, uint64_t bytes,
 		uint64_t tile_bytes, uint32_t *ret_sums)
 {
-	struct asking a = { .l = l, .function = l->load };
+	struct asking a = { .l = l, .function = l->load, .jobs = FIRST_JOBS };
 	struct syn_gpu_scope scope;
 	int status = 0;
 	int r;
@@ -72,17 +104,14 @@ int syn_gpu_sum(struct syn_gpu_loader *l, uint64_t at, uint64_t bytes,
 	r = syn_gpu_enter(l->gpu, &scope);
 	if (r)
 		return r;
+	ask_for(&a, &(struct syn_gpu_answer){ .raw_sums = ret_sums,
+					      .status = &status });
 	for (uint64_t i = 0; i < bytes / tile_bytes && !r; i++)
-		r = ask(&a,
-			&(struct syn_gpu_job){
-				.src = at + i * tile_bytes,
-				.bytes = (uint32_t)tile_bytes,
-				.kind = SYN_GPU_SUM | SYN_GPU_TELL,
-			},
-			&(struct syn_gpu_answer){
-				.raw_sum = &ret_sums[i],
-				.status = &status,
-			});
+		r = ask(&a, &(struct syn_gpu_job){
+				    .src = at + i * tile_bytes,
+				    .bytes = (uint32_t)tile_bytes,
+				    .kind = SYN_GPU_SUM | SYN_GPU_TELL,
+			    });
 	r = asked(&a, r);
 	syn_gpu_leave(&scope);
 	return r ? r : status;
@@ -90,41 +119,46 @@ int syn_gpu_sum(struct syn_gpu_loader *l, uint64_t at, uint64_t bytes,
 
 /* ---- moving ------------------------------------------------------------- */
 
-static uint64_t tile_at(const struct syn_gpu_place *place,
-			const struct syn_layout *l, uint32_t tile)
-{
-	uint32_t i = tile % l->nr_components;
-	uint32_t head = tile / l->nr_components % l->heads;
-	uint32_t block = tile / l->nr_components / l->heads % l->blocks;
-	uint32_t layer = tile / l->nr_components / l->heads / l->blocks;
-
-	return place->base + layer * place->layer + block * place->block +
-	       head * place->head + i * place->component;
-}
-
-static int page_move(struct asking *a, const struct syn_gpu_spread *page,
-		     bool out, int *status)
+/* The other place of a tile is in the slot, one after the other. */
+static int head_move(struct asking *a, const struct syn_gpu_spread *page,
+		     bool out, uint64_t there, uint64_t *here)
 {
 	const struct syn_layout *l = page->layout;
 	uint32_t bytes = syn_tile_raw_bytes(&l->component[0]);
-	const struct syn_gpu_answer answer = { .status = status };
 	int r = 0;
 
-	for (uint32_t t = 0; t < syn_layout_tiles(l) && !r; t++) {
-		uint64_t there = tile_at(&page->place, l, t);
-		uint64_t here = page->slot + (uint64_t)t * bytes;
-
-		r = ask(a,
-			&(struct syn_gpu_job){
-				.src = out ? here : there,
-				.dst = out ? there : here,
-				.bytes = bytes,
-				.token = (uint32_t)page->place.token,
-				.kind = out ? SYN_GPU_SPREAD | SYN_GPU_TELL
-					    : SYN_GPU_GATHER,
-			},
-			&answer);
+	for (uint32_t i = 0; i < l->nr_components && !r; i++) {
+		r = ask(a, &(struct syn_gpu_job){
+				   .src = out ? *here : there,
+				   .dst = out ? there : *here,
+				   .bytes = bytes,
+				   .token = (uint32_t)page->place.token,
+				   .kind = out ? SYN_GPU_SPREAD | SYN_GPU_TELL
+					       : SYN_GPU_GATHER,
+			   });
+		there += page->place.component;
+		*here += bytes;
 	}
+	return r;
+}
+
+static int page_move(struct asking *a, const struct syn_gpu_spread *page,
+		     bool out)
+{
+	const struct syn_gpu_place *place = &page->place;
+	const struct syn_layout *l = page->layout;
+	uint64_t here = page->slot;
+	int r = 0;
+
+	for (uint32_t layer = 0; layer < l->layers; layer++)
+		for (uint32_t block = 0; block < l->blocks; block++)
+			for (uint32_t head = 0; head < l->heads && !r; head++)
+				r = head_move(a, page, out,
+					      place->base +
+						      layer * place->layer +
+						      block * place->block +
+						      head * place->head,
+					      &here);
 	return r;
 }
 
@@ -132,7 +166,9 @@ static int pages_move(struct syn_gpu_loader *l,
 		      const struct syn_gpu_spread *pages, unsigned int nr,
 		      bool out)
 {
-	struct asking a = { .l = l, .function = out ? l->load : l->encode };
+	struct asking a = { .l = l,
+			    .function = out ? l->load : l->encode,
+			    .jobs = FIRST_JOBS };
 	struct syn_gpu_scope scope;
 	int status = 0;
 	int r;
@@ -144,8 +180,10 @@ static int pages_move(struct syn_gpu_loader *l,
 	r = syn_gpu_enter(l->gpu, &scope);
 	if (r)
 		return r;
+	/* Nobody asks for the sums. */
+	ask_for(&a, &(struct syn_gpu_answer){ .status = &status });
 	for (unsigned int i = 0; i < nr && !r; i++)
-		r = page_move(&a, &pages[i], out, &status);
+		r = page_move(&a, &pages[i], out);
 	r = asked(&a, r);
 	syn_gpu_leave(&scope);
 	return r ? r : status;
@@ -165,37 +203,58 @@ int syn_gpu_gather(struct syn_gpu_loader *l, const struct syn_gpu_spread *pages,
 
 /* ---- encoding ----------------------------------------------------------- */
 
+/*
+ * The components of one head.  @jobs: how they are, with the bytes that each
+ * takes at *@dst in place of a sum.
+ */
+static int head_ask(struct asking *a, const struct syn_gpu_encoding *page,
+		    const struct syn_gpu_job *jobs, uint64_t src, uint64_t *dst)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < page->layout->nr_components && !r; i++) {
+		struct syn_gpu_job job = jobs[i];
+
+		job.src = src + i * page->place.component;
+		job.dst = *dst;
+		*dst += job.sum;
+		r = ask(a, &job);
+	}
+	return r;
+}
+
 static int page_ask(struct asking *a, struct syn_gpu_encoding *page)
 {
 	const struct syn_layout *l = page->layout;
 	const struct syn_gpu_place *place = &page->place;
-	uint32_t nr = syn_layout_tiles(l);
 	uint64_t dst = page->dst;
 	int r = 0;
 
 	page->status = 0;
-	for (uint32_t t = 0; t < nr && !r; t++) {
-		uint32_t i = t % l->nr_components;
-		uint32_t layer = t / l->nr_components / l->heads / l->blocks;
-		const struct syn_component *c = &l->component[i];
-		struct syn_gpu_job job = {
-			.src = tile_at(place, l, t),
-			.dst = dst,
-			.bytes = syn_tile_raw_bytes(c),
-			.token = (uint32_t)place->token,
-			.kind = (uint16_t)syn_gpu_kind_of(
-				c, syn_layout_codec(l, layer, i),
-				SYN_GPU_GATHER),
-		};
-		struct syn_gpu_answer answer = {
-			.raw_sum = &page->raw_sums[t],
-			.stored_sum = &page->stored_sums[t],
-			.error = &page->errors[t],
-			.status = &page->status,
-		};
+	ask_for(a, &(struct syn_gpu_answer){ .raw_sums = page->raw_sums,
+					     .stored_sums = page->stored_sums,
+					     .errors = page->errors,
+					     .status = &page->status });
+	for (uint32_t layer = 0; layer < l->layers; layer++) {
+		uint64_t at = place->base + layer * place->layer;
+		struct syn_gpu_job jobs[SYN_COMPONENTS_MAX];
 
-		dst += syn_layout_tile_bytes(l, layer, i);
-		r = ask(a, &job, &answer);
+		for (uint32_t i = 0; i < l->nr_components; i++)
+			jobs[i] = (struct syn_gpu_job){
+				.bytes = syn_tile_raw_bytes(&l->component[i]),
+				.token = (uint32_t)place->token,
+				.sum = syn_layout_tile_bytes(l, layer, i),
+				.kind = (uint16_t)syn_gpu_kind_of(
+					&l->component[i],
+					syn_layout_codec(l, layer, i),
+					SYN_GPU_GATHER),
+			};
+		for (uint32_t block = 0; block < l->blocks; block++)
+			for (uint32_t head = 0; head < l->heads && !r; head++)
+				r = head_ask(a, page, jobs,
+					     at + block * place->block +
+						     head * place->head,
+					     &dst);
 	}
 	return r;
 }
@@ -203,7 +262,7 @@ static int page_ask(struct asking *a, struct syn_gpu_encoding *page)
 int syn_gpu_encode(struct syn_gpu_loader *l, struct syn_gpu_encoding *pages,
 		   unsigned int nr)
 {
-	struct asking a = { .l = l, .function = l->encode };
+	struct asking a = { .l = l, .function = l->encode, .jobs = FIRST_JOBS };
 	struct syn_gpu_scope scope;
 	int r;
 

@@ -73,9 +73,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 		__syncthreads();
 		if (threadIdx.x)
 			continue;
-		told[i].raw_sum = s.raw_sum;
-		told[i].stored_sum =
-			job.kind & SYN_GPU_H4 ? s.stored_sum : s.raw_sum;
-		told[i].error = error;
+		/* One write over the link. */
+		((uint4 *)told)[i] = make_uint4(
+			s.raw_sum,
+			job.kind & SYN_GPU_H4 ? s.stored_sum : s.raw_sum, error,
+			0);
 	}
 }

@@ -20,7 +20,7 @@
  * than this, on average, are read by blocks over the link: as many as keep it
  * busy, and few, as they sit on their multiprocessors for long.
  */
-#define PULL_RUN_BYTES (32u << 10)
+#define PULL_RUN_BYTES (48u << 10)
 
 /*
  * So little is pulled as well, for what it takes until it is there: a burst by
@@ -29,7 +29,10 @@
 #define PULL_LITTLE_BYTES (256u << 10)
 
 #define PULL_BLOCKS 128u
-#define PULL_JOBS   1024u /* of a slice: the first is soon filled */
+#define PULL_JOBS   2048u
+
+/* Of the first slice of bursts that wait for jobs only; then twice as many. */
+#define FIRST_JOBS 256u
 
 /**
  * enum way - how a page's tiles get to their place.
@@ -44,6 +47,8 @@ enum way { WAY_STAGE, WAY_DIRECT, WAY_PULL };
  * @l:		whose.
  * @slice:	that is filled; NULL: none.
  * @blocks:	as of syn_gpu_slice_submit().
+ * @jobs:	of a slice, at most.
+ * @most:	what @jobs grows to.
  * @near:	as of struct syn_gpu_slice.
  * @page:	that is added.
  * @record:	its word.
@@ -55,6 +60,8 @@ struct loading {
 	struct syn_gpu_loader *l;
 	struct syn_gpu_slice *slice;
 	unsigned int blocks;
+	unsigned int jobs;
+	unsigned int most;
 	bool near;
 	struct syn_gpu_page *page;
 	uint16_t record;
@@ -198,13 +205,13 @@ static int slice_send(struct loading *ld)
 	if (!slice)
 		return ld->l->error;
 	ld->slice = NULL;
+	ld->jobs = syn_min(2 * ld->jobs, ld->most);
 	return syn_gpu_slice_submit(ld->l, slice, ld->l->load, ld->blocks);
 }
 
 /* Makes sure that a tile of @bytes has room. */
 static int slice_room(struct loading *ld, uint32_t bytes)
 {
-	unsigned int jobs = ld->blocks ? PULL_JOBS : SYN_GPU_JOBS;
 	struct syn_gpu_loader *l = ld->l;
 	uint64_t most = ld->way == WAY_STAGE  ? l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
@@ -212,7 +219,8 @@ static int slice_room(struct loading *ld, uint32_t bytes)
 	int r;
 
 	if (ld->slice && ld->slice->nr_jobs &&
-	    (ld->slice->nr_jobs >= jobs || ld->slice->staged + bytes > most)) {
+	    (ld->slice->nr_jobs >= ld->jobs ||
+	     ld->slice->staged + bytes > most)) {
 		r = slice_send(ld);
 		if (r)
 			return r;
@@ -270,31 +278,53 @@ static int page_add_plain(struct loading *ld)
 	return r;
 }
 
+/**
+ * struct column - a component of a layer.
+ * @kind:	of its tiles.
+ * @bytes:	of each, stored.
+ */
+struct column {
+	uint32_t kind;
+	uint32_t bytes;
+};
+
+static void columns_of(const struct syn_gpu_page *page, uint32_t layer,
+		       struct column *ret)
+{
+	const struct syn_layout *layout = page->layout;
+
+	for (uint32_t i = 0; i < layout->nr_components; i++) {
+		const struct syn_component *c = &layout->component[i];
+		uint32_t codec = page->codec == SYN_CODEC_H4
+					 ? syn_layout_codec(layout, layer, i)
+					 : SYN_CODEC_RAW16;
+
+		ret[i].kind = syn_gpu_kind_of(c, codec, SYN_GPU_SPREAD);
+		ret[i].bytes = codec == SYN_CODEC_H4 ? syn_tile_h4_bytes(c)
+						     : syn_tile_raw_bytes(c);
+	}
+}
+
 static int page_add_layer(struct loading *ld, uint32_t layer)
 {
 	const struct syn_layout *layout = ld->page->layout;
 	const struct syn_gpu_place *place = &ld->page->place;
-	uint32_t kind[SYN_COMPONENTS_MAX], bytes[SYN_COMPONENTS_MAX];
+	const uint32_t nr = layout->nr_components;
+	struct column column[SYN_COMPONENTS_MAX];
 	int r = 0;
 
-	for (uint32_t i = 0; i < layout->nr_components; i++) {
-		const struct syn_component *c = &layout->component[i];
-		uint32_t codec = ld->page->codec == SYN_CODEC_H4
-					 ? syn_layout_codec(layout, layer, i)
-					 : SYN_CODEC_RAW16;
-
-		kind[i] = syn_gpu_kind_of(c, codec, SYN_GPU_SPREAD);
-		bytes[i] = codec == SYN_CODEC_H4 ? syn_tile_h4_bytes(c)
-						 : syn_tile_raw_bytes(c);
-	}
-	for (uint32_t k = 0; k < layout->blocks * layout->heads; k++) {
+	columns_of(ld->page, layer, column);
+	for (uint32_t block = 0; block < layout->blocks; block++) {
 		uint64_t at = place->base + layer * place->layer +
-			      k / layout->heads * place->block +
-			      k % layout->heads * place->head;
+			      block * place->block;
 
-		for (uint32_t i = 0; i < layout->nr_components && !r; i++)
-			r = tile_add(ld, kind[i], bytes[i],
-				     at + i * place->component, place->token);
+		for (uint32_t head = 0; head < layout->heads;
+		     head++, at += place->head)
+			for (uint32_t i = 0; i < nr && !r; i++)
+				r = tile_add(ld, column[i].kind,
+					     column[i].bytes,
+					     at + i * place->component,
+					     place->token);
 	}
 	return r;
 }
@@ -332,9 +362,13 @@ static int page_add(struct loading *ld, struct syn_gpu_page *page, bool pull)
 static int pages_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 		       unsigned int nr, bool pull, unsigned int blocks)
 {
-	struct loading ld = { .l = l,
-			      .blocks = blocks,
-			      .near = pull && !blocks };
+	struct loading ld = {
+		.l = l,
+		.blocks = blocks,
+		.jobs = pull ? FIRST_JOBS : SYN_GPU_JOBS,
+		.most = blocks ? PULL_JOBS : SYN_GPU_JOBS,
+		.near = pull && !blocks,
+	};
 	int r = l->error;
 
 	for (unsigned int i = 0; i < nr; i++)

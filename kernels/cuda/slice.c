@@ -211,7 +211,7 @@ struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
 		syn_gpu_slices_wait(l, l->next - SYN_GPU_SLICES);
 	slice->nr_jobs = 0;
 	slice->near = false;
-	slice->tells = false;
+	slice->nr_answers = 0;
 	slice->staged = 0;
 	l->nr_copies = 0;
 	return slice;
@@ -375,21 +375,27 @@ static CUresult slice_enqueue(struct syn_gpu_loader *l,
 
 /* ---- what has ended ----------------------------------------------------- */
 
-static void answer(const struct syn_gpu_answer *answer,
-		   const struct syn_gpu_told *told, int error)
+static void answer_one(const struct syn_gpu_answer *answer, unsigned int i,
+		       const struct syn_gpu_told *told)
 {
-	if (error) {
-		*answer->status = error;
+	if (answer->raw_sums)
+		answer->raw_sums[i] = told->raw_sum;
+	if (answer->stored_sums)
+		answer->stored_sums[i] = told->stored_sum;
+	if (!answer->errors)
 		return;
-	}
-	if (answer->raw_sum)
-		*answer->raw_sum = told->raw_sum;
-	if (answer->stored_sum)
-		*answer->stored_sum = told->stored_sum;
-	if (answer->error)
-		*answer->error = (uint16_t)told->error;
-	if (answer->error && told->error == SYN_GPU_NOT_FINITE)
+	answer->errors[i] = (uint16_t)told->error;
+	if (told->error == SYN_GPU_NOT_FINITE)
 		*answer->status = -EDOM;
+}
+
+static void answer(const struct syn_gpu_slice *slice,
+		   const struct syn_gpu_answer *answer, int error)
+{
+	if (error)
+		*answer->status = error;
+	for (unsigned int i = 0; i < answer->nr && !error; i++)
+		answer_one(answer, i, &slice->told[answer->first + i]);
 }
 
 /* Slice @number has ended: tells what it answered, and the pages' statuses. */
@@ -397,8 +403,8 @@ static void settle(struct syn_gpu_loader *l, uint64_t number)
 {
 	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_SLICES];
 
-	for (unsigned int i = 0; slice->tells && i < slice->nr_jobs; i++)
-		answer(&slice->answers[i], &slice->told[i], l->error);
+	for (unsigned int i = 0; i < slice->nr_answers; i++)
+		answer(slice, &slice->answers[i], l->error);
 	l->ended = number;
 	while (l->rec_head != l->rec_tail) {
 		uint32_t i = l->rec_head % SYN_GPU_RECORDS;

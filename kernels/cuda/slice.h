@@ -27,16 +27,20 @@
 #define SYN_GPU_RECORDS 8192u /* pages that may be under way; fits job.page */
 
 /**
- * struct syn_gpu_answer - where to put what is told of a tile.
- * @raw_sum:	NULL: nowhere, and so on.
- * @stored_sum:	see there.
- * @error:	see there.
- * @status:	becomes -EDOM if the tile is not finite, -EIO if the GPU failed.
+ * struct syn_gpu_answer - where to put what is told of some tiles.
+ * @first:	job of the first.
+ * @nr:		how many, one job after the other.
+ * @raw_sums:	of each; NULL: nowhere, and so on.
+ * @stored_sums: see there.
+ * @errors:	see there.
+ * @status:	becomes -EDOM if a tile is not finite, -EIO if the GPU failed.
  */
 struct syn_gpu_answer {
-	uint32_t *raw_sum;
-	uint32_t *stored_sum;
-	uint16_t *error;
+	unsigned int first;
+	unsigned int nr;
+	uint32_t *raw_sums;
+	uint32_t *stored_sums;
+	uint16_t *errors;
 	int *status;
 };
 
@@ -64,11 +68,11 @@ struct syn_gpu_copy {
  * @done:	the burst is.
  * @nr_jobs:	jobs so far.
  * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
- * @tells:	each job has an answer.
+ * @nr_answers:	answers so far.
  * @staged:	bytes of the slot that are used, or that go past it.
  * @jobs:	pinned.
  * @told:	pinned, written by the burst.
- * @answers:	one for each job.
+ * @answers:	each for some of the jobs.
  * @jobs_at:	where they are copied to.
  * @staging:	the slot.
  */
@@ -77,7 +81,7 @@ struct syn_gpu_slice {
 	CUevent done;
 	unsigned int nr_jobs;
 	bool near;
-	bool tells;
+	unsigned int nr_answers;
 	uint64_t staged;
 	struct syn_gpu_job *jobs;
 	struct syn_gpu_told *told;

@@ -78,6 +78,9 @@ static __device__ uint32_t share_in_place(const char *src, uint32_t bytes)
 	return sum;
 }
 
+/* Vectors that a thread reads before it writes any: over the link each waits. */
+#define MOVE_AHEAD 8u
+
 /*
  * Moves the rows of a raw tile.  @from_token, @to_token: from a row to the
  * next on either side.
@@ -87,16 +90,33 @@ static __device__ uint32_t share_moved(const char *src, char *dst,
 				       uint32_t to_token)
 {
 	uint32_t vectors = bytes / SYN_GPU_ROWS / 16;
+	uint32_t nr = bytes / 16;
 	uint32_t sum = 0;
 
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < bytes / 16; i += THREADS) {
-		uint64_t row = i / vectors;
-		uint32_t at = i % vectors * 16;
-		uint4 v = load_vector(src + row * from_token + at);
+	for (uint32_t first = threadIdx.x; first < nr;
+	     first += MOVE_AHEAD * THREADS) {
+		uint4 v[MOVE_AHEAD];
 
-		*(uint4 *)(dst + row * to_token + at) = v;
-		sum += sum_vector(v, i * 4);
+#pragma unroll
+		for (uint32_t k = 0; k < MOVE_AHEAD; k++) {
+			uint32_t i = first + k * THREADS;
+
+			if (i < nr)
+				v[k] = load_vector(src +
+						   (uint64_t)(i / vectors) *
+							   from_token +
+						   i % vectors * 16);
+		}
+#pragma unroll
+		for (uint32_t k = 0; k < MOVE_AHEAD; k++) {
+			uint32_t i = first + k * THREADS;
+
+			if (i >= nr)
+				break;
+			*(uint4 *)(dst + (uint64_t)(i / vectors) * to_token +
+				   i % vectors * 16) = v[k];
+			sum += sum_vector(v[k], i * 4);
+		}
 	}
 	return sum;
 }
