@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The CUDA device: scattered pages between HBM and host extents, sums included,
- * beside one large copy of pinned memory; how long extents take.
+ * beside one large copy of pinned memory.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -325,56 +325,11 @@ static int extents_make(struct yard *yard)
 	return r;
 }
 
-/* As a client, or a worker that comes back, would. */
-static int extents_import(struct yard *yard, double *ret_s)
-{
-	struct syn_gpu_mem view[HOST_EXTENTS];
-	uint64_t began_ns = syn_now_ns();
-	unsigned int nr = 0;
-	int r = 0;
-
-	for (; nr < HOST_EXTENTS && !r; nr += !r) {
-		r = syn_gpu_mem_import(yard->gpu, SYN_TIER_HOST,
-				       yard->host[nr].fd, HOST_BYTES,
-				       &view[nr]);
-		if (r)
-			break;
-		r = syn_gpu_mem_map(yard->gpu, &view[nr], 0);
-		if (r)
-			syn_gpu_mem_free(yard->gpu, &view[nr]);
-	}
-	*ret_s = seconds_since(began_ns);
-	while (nr)
-		syn_gpu_mem_free(yard->gpu, &view[--nr]);
-	return r;
-}
-
-static int extents_measure(struct syn_bench *bench, struct yard *yard)
-{
-	uint64_t began_ns = syn_now_ns();
-	double s;
-	int r = extents_make(yard);
-
-	s = seconds_since(began_ns);
-	if (r)
-		return r;
-	syn_figure_add(&bench->figures, "gpu-move",
-		       "8 GiB of host extents, 2 GiB of HBM made", "s",
-		       SYN_GOAL_AT_MOST, 1, s);
-	if (!yard->host[0].handle)
-		return 0;
-	r = extents_import(yard, &s);
-	syn_figure_add(&bench->figures, "gpu-move",
-		       "8 GiB of host extents imported", "s", SYN_GOAL_AT_MOST,
-		       0.1, s);
-	return r;
-}
-
 /* ---- all of it ---------------------------------------------------------- */
 
 static int gpu_run(struct syn_bench *bench, struct yard *yard)
 {
-	int r = extents_measure(bench, yard);
+	int r = extents_make(yard);
 
 	if (!r)
 		r = moves_measure(bench, yard);
