@@ -57,6 +57,9 @@ static int timelines_share_locked(struct syn_client *c)
 		syn_align_up((uintptr_t)(c->timeline + c->nr_timelines), page);
 	int r;
 
+	/* The GPU is opened with the first window. */
+	if (c->features & SYN_FEATURE_CUDA && c->device == syn_device_host())
+		return -ENODEV;
 	if (c->shares)
 		return 0;
 	r = c->device->ops->share(c->device, (void *)begin, end - begin);

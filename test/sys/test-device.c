@@ -102,6 +102,7 @@ static void test_no_such_gpu(void **state)
 	struct syn_client *client = NULL;
 	struct syn_window *window;
 	struct syn_space space;
+	uint32_t timeline;
 
 	(void)state;
 	attach.path = played.socket;
@@ -116,6 +117,10 @@ static void test_no_such_gpu(void **state)
 	geometry.components = &part;
 	assert_int_equal(syn_space_define(client, &geometry, &space), 0);
 	share.slots = 1;
+	/* Nor has it done what its streams were given. */
+	assert_int_equal(syn_timeline_new(client, &timeline), 0);
+	assert_int_equal(syn_timeline_signal(client, timeline, NULL, 1),
+			 -ENODEV);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(
 			syn_window_open(client, &space, &share, &window),

@@ -89,7 +89,8 @@ SYN_API int syn_attach(const struct syn_attach_opts *opts,
 
 /*
  * Gives every lease back and unmaps everything.  Pages sealed under a key
- * stay with the daemon.  No other call may be running.  Takes NULL, returns
+ * stay with the daemon.  Every load has been ended, and no other call may be
+ * running.  Takes NULL, returns
  * NULL.
  */
 SYN_API struct syn_client *syn_detach(struct syn_client *client);
@@ -389,7 +390,7 @@ SYN_API void syn_timeline_done(struct syn_client *client, uint32_t timeline,
  * The same said by a stream (a CUstream) of the GPU: all work up to @value has
  * finished once what was given to @stream so far has.  One timeline for one
  * stream.  -EBUSY: the stream is being captured; a graph would say the same
- * value at every replay.
+ * value at every replay.  -ENODEV: no window of the GPU is open yet.
  */
 SYN_API int syn_timeline_signal(struct syn_client *client, uint32_t timeline,
 				void *stream, uint64_t value);
