@@ -81,7 +81,8 @@ struct syn_attach_opts {
 
 /*
  * @opts may be NULL.  -ENOENT, -ECONNREFUSED: no daemon there.  -EPROTO: it
- * speaks another version.  -EACCES, -EUSERS, -EMFILE: refused; the reason is
+ * speaks another version.  -EACCES, -EUSERS, -EMFILE, -EOPNOTSUPP (its memory is
+ * a GPU's, and this build of the library has no CUDA): refused; the reason is
  * in @ret_reason, if that is not NULL (SYN_REASON_BYTES bytes).
  */
 SYN_API int syn_attach(const struct syn_attach_opts *opts,
