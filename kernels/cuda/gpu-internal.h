@@ -39,4 +39,7 @@ struct syn_gpu_scope {
 int syn_gpu_enter(const struct syn_gpu *gpu, struct syn_gpu_scope *ret);
 void syn_gpu_leave(struct syn_gpu_scope *scope);
 
+/* Within the context.  -EBUSY while the stream is captured. */
+int syn_gpu_stream_is_free(const struct syn_gpu *gpu, CUstream stream);
+
 #endif

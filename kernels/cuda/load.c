@@ -463,11 +463,14 @@ int syn_gpu_load_order(struct syn_gpu_loader *l, uint64_t ticket, void *stream)
 	r = syn_gpu_enter(l->gpu, &scope);
 	if (r)
 		return r;
-	r = syn_cuda_errno(
-		api,
-		api->cuStreamWaitEvent(
-			stream, l->slices[ticket % SYN_GPU_SLICES].done, 0),
-		"cuStreamWaitEvent");
+	r = syn_gpu_stream_is_free(l->gpu, stream);
+	if (!r)
+		r = syn_cuda_errno(
+			api,
+			api->cuStreamWaitEvent(
+				stream, l->slices[ticket % SYN_GPU_SLICES].done,
+				0),
+			"cuStreamWaitEvent");
 	syn_gpu_leave(&scope);
 	return r;
 }

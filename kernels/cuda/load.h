@@ -96,7 +96,10 @@ void syn_gpu_loader_close(struct syn_gpu_loader *loader);
 int syn_gpu_load_begin(struct syn_gpu_loader *loader,
 		       struct syn_gpu_page *pages, unsigned int nr,
 		       uint64_t *ret_ticket);
-/* Work given to @stream (a CUstream) from now on sees the pages of @ticket. */
+/*
+ * Work given to @stream (a CUstream) from now on sees the pages of @ticket.
+ * -EBUSY: it is being captured, and a graph would wait for them once and for all.
+ */
 int syn_gpu_load_order(struct syn_gpu_loader *loader, uint64_t ticket,
 		       void *stream);
 /* Whether all of @ticket is done; then each page's status is written. */

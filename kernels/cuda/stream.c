@@ -7,17 +7,25 @@
 #include "core/base/fault.h"
 #include "kernels/cuda/gpu-internal.h"
 
+int syn_gpu_stream_is_free(const struct syn_gpu *gpu, CUstream stream)
+{
+	CUstreamCaptureStatus status;
+	CUresult result = gpu->api->cuStreamIsCapturing(stream, &status);
+
+	if (result)
+		return syn_cuda_errno(gpu->api, result, "cuStreamIsCapturing");
+	return status == CU_STREAM_CAPTURE_STATUS_NONE ? 0 : -EBUSY;
+}
+
 static int signal_entered(const struct syn_gpu *gpu, CUstream stream,
 			  CUdeviceptr word, uint64_t value)
 {
 	const struct syn_cuda_api *api = gpu->api;
-	CUstreamCaptureStatus status;
-	CUresult result = api->cuStreamIsCapturing(stream, &status);
+	CUresult result;
+	int r = syn_gpu_stream_is_free(gpu, stream);
 
-	if (result)
-		return syn_cuda_errno(api, result, "cuStreamIsCapturing");
-	if (status != CU_STREAM_CAPTURE_STATUS_NONE)
-		return -EBUSY;
+	if (r)
+		return r;
 	/* By default the write comes after all that the work before it wrote. */
 	result = api->cuStreamWriteValue64_v2(stream, word, value,
 					      CU_STREAM_WRITE_VALUE_DEFAULT);

@@ -114,9 +114,11 @@ static int graph_capture(struct graph_test *t)
 		CALL(gpu_api()->cuMemcpyAsync(t->out + i * bytes,
 					      (uintptr_t)t->addr[i], bytes,
 					      t->stream));
-	/* A replay would say the same again. */
+	/* A replay would say and want the same again. */
 	if (syn_timeline_signal(t->e.client, t->e.timeline, t->stream, 1) !=
 	    -EBUSY)
+		return -EPROTO;
+	if (syn_gpu_stream_is_free(gpu_of_test(), t->stream) != -EBUSY)
 		return -EPROTO;
 	while (syn_load_acquire(&t->checks) < checks + 20 && !t->result)
 		(void)usleep(100);

@@ -294,6 +294,7 @@ SYN_API int syn_load_begin(struct syn_client *client, const uint64_t *pages,
 /*
  * Work given to @stream (a CUstream) from now on begins after the copies, which
  * are not waited for.  On a device that copies at once this does nothing.
+ * -EBUSY: the stream is being captured.
  */
 SYN_API int syn_load_order(struct syn_loading *load, void *stream);
 /*
