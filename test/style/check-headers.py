@@ -4,19 +4,19 @@
 
 import concurrent.futures
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import tree
 
-# Those that need cuda.h are left out where there is no toolkit.
 NVCC = shutil.which('nvcc')
 CUDA = [] if not NVCC else [
     '-isystem', os.path.join(os.path.dirname(os.path.dirname(NVCC)),
                              'include')]
-CUDA_HEADERS = {'kernels/cuda/api.h', 'kernels/cuda/gpu-internal.h',
-                'tools/bench/gpu.h'}
+HEADERS = [n for n in tree.c_files() if n.endswith('.h')]
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)[>"]', re.M)
 
 COMMON = ['-fsyntax-only', '-I.', '-Iipc/include', '-Wall', '-Wextra',
           '-Werror', '-Wno-unused-function', '-Wno-unused-parameter']
@@ -26,6 +26,12 @@ C = ['-x', 'c', '-std=gnu17', '-D_GNU_SOURCE', '-DSYN_HAVE_SDT=1',
 # An engine includes these with its own compiler and its own warnings.
 PUBLIC = [['-x', 'c++', '-std=c++17', '-pedantic', '-Wshadow'],
           ['-x', 'c', '-std=c11', '-pedantic', '-Wshadow', '-Wundef']]
+
+
+def needs_cuda(header):
+    """Whether it includes cuda.h, by itself or by others."""
+    return any(path == 'cuda.h' or path in HEADERS and needs_cuda(path)
+               for path in INCLUDE.findall(tree.read(header)))
 
 
 def compile_one(job):
@@ -40,8 +46,8 @@ def compile_one(job):
 
 
 def main():
-    headers = [n for n in tree.c_files() if n.endswith('.h')
-               and (CUDA or n not in CUDA_HEADERS)]
+    # Those that need the toolkit are left out where there is none.
+    headers = [n for n in HEADERS if CUDA or not needs_cuda(n)]
     compilers = [c for c in ('gcc', 'clang') if shutil.which(c)]
     jobs = [(c, C, h) for c in compilers for h in headers]
     public = [h for h in headers if h.startswith('ipc/include/')]
