@@ -7,6 +7,7 @@
 #include "kernels/codec/page.h"
 #include "kernels/codec/sum.h"
 #include "test/gpu/bench.h"
+#include "test/gpu/half.h"
 
 #define TILES	  SYN_TILES_MAX
 #define RAW_MAX	  (TILES * SYN_TILE_TOKENS * H4_DIM_MAX * 2)
@@ -67,13 +68,8 @@ static uint16_t put(uint16_t dtype, float x)
 {
 	uint32_t bits;
 
-	if (dtype == SYN_DTYPE_F16) {
-		_Float16 h = (_Float16)x;
-		uint16_t r;
-
-		memcpy(&r, &h, sizeof(r));
-		return r;
-	}
+	if (dtype == SYN_DTYPE_F16)
+		return half_of(x);
 	memcpy(&bits, &x, sizeof(bits));
 	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }

@@ -9,6 +9,7 @@
 #include "core/base/base.h"
 #include "kernels/codec/page.h"
 #include "test/gpu/engine-gpu.h"
+#include "test/gpu/half.h"
 #include "test/sys/harness.h"
 
 #define LAYERS	     3u
@@ -76,9 +77,8 @@ static void elements_fill(uint16_t *to, uint32_t nr, uint64_t seed)
 		int sum = (int)((x & 255) + (x >> 8 & 255) + (x >> 16 & 255) +
 				(x >> 24 & 255)) -
 			  510;
-		_Float16 e = (_Float16)((float)sum / 147.0f);
 
-		memcpy(&to[i], &e, sizeof(e));
+		to[i] = half_of((float)sum / 147.0f);
 	}
 }
 
