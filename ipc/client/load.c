@@ -8,9 +8,12 @@
 /* Somebody else fills a page: about the time that a copy takes. */
 #define LOAD_BUSY_NS 50000u
 
-/* While the pages of some chunks are copied, the next are asked for. */
-#define LOAD_CHUNKS	 4u
-#define LOAD_CHUNK_PAGES (SYN_LOANS_MAX / LOAD_CHUNKS)
+/*
+ * On a device that copies behind our back, the next pages are asked for while
+ * those of some chunks are copied.  Else all loans are one chunk: while this
+ * thread copies, nobody asks.
+ */
+#define LOAD_CHUNKS 4u
 
 /**
  * struct chunk - loans that are being executed.
@@ -21,14 +24,16 @@
  * @loan:	... its entry of @loaded ...
  * @extent:	... and the extent that it reads.
  * @ticket:	of all transfers.
+ *
+ * The arrays are the load's.
  */
 struct chunk {
 	unsigned int nr;
-	struct syn_vec_loaded loaded[LOAD_CHUNK_PAGES];
+	struct syn_vec_loaded *loaded;
 	unsigned int nr_moving;
-	struct syn_transfer moving[LOAD_CHUNK_PAGES];
-	uint32_t loan[LOAD_CHUNK_PAGES];
-	uint32_t extent[LOAD_CHUNK_PAGES];
+	struct syn_transfer *moving;
+	uint32_t *loan;
+	uint32_t *extent;
 	uint64_t ticket;
 };
 
@@ -36,8 +41,14 @@ struct chunk {
  * struct syn_loading - pages that are being brought in.
  * @client:	whose.
  * @page:	absent pages to ask for next.
- * @nr:		used entries of @page.
+ * @nr:		used entries of @page, ...
+ * @max:	... and how many are a chunk.
+ * @nr_chunks:	chunks that may be under way.
  * @chunk:	a ring of them.
+ * @loaded:	shared out among the chunks, as the three below.
+ * @moving:	see there.
+ * @loan:	see there.
+ * @extent:	see there.
  * @begun:	chunks begun, ...
  * @ended:	... and ended; free-running.
  * @nr_busy:	pages that somebody else is filling.
@@ -49,9 +60,15 @@ struct chunk {
  */
 struct syn_loading {
 	struct syn_client *client;
-	uint64_t page[LOAD_CHUNK_PAGES];
+	uint64_t page[SYN_LOANS_MAX];
 	unsigned int nr;
+	unsigned int max;
+	unsigned int nr_chunks;
 	struct chunk chunk[LOAD_CHUNKS];
+	struct syn_vec_loaded loaded[SYN_LOANS_MAX];
+	struct syn_transfer moving[SYN_LOANS_MAX];
+	uint32_t loan[SYN_LOANS_MAX];
+	uint32_t extent[SYN_LOANS_MAX];
 	unsigned int begun;
 	unsigned int ended;
 	unsigned int nr_busy;
@@ -189,7 +206,7 @@ static void chunk_wait(struct syn_loading *load, struct chunk *chunk)
 /* Ends every loan that was given, also those that could not be executed. */
 static int load_end_oldest(struct syn_loading *load)
 {
-	struct chunk *chunk = &load->chunk[load->ended++ % LOAD_CHUNKS];
+	struct chunk *chunk = &load->chunk[load->ended++ % load->nr_chunks];
 	struct syn_batch batch = {
 		.sqe = { .op = SYN_OP_LOADED },
 		.in = chunk->loaded,
@@ -223,10 +240,15 @@ static int load_end_all(struct syn_loading *load)
 static void load_begin(struct syn_loading *load,
 		       const struct syn_vec_fault *fault)
 {
-	struct chunk *chunk = &load->chunk[load->begun++ % LOAD_CHUNKS];
+	unsigned int at = load->begun++ % load->nr_chunks;
+	struct chunk *chunk = &load->chunk[at];
 
-	chunk->nr = 0;
-	chunk->nr_moving = 0;
+	*chunk = (struct chunk){
+		.loaded = load->loaded + at * load->max,
+		.moving = load->moving + at * load->max,
+		.loan = load->loan + at * load->max,
+		.extent = load->extent + at * load->max,
+	};
 	for (unsigned int i = 0; i < load->nr; i++) {
 		if (fault[i].res == SYN_E_BUSY)
 			load->nr_busy++;
@@ -241,7 +263,7 @@ static void load_begin(struct syn_loading *load,
 /* SYN_E_BACKPRESSURE: none of these pages was given a slot. */
 static int load_fault(struct syn_loading *load)
 {
-	struct syn_vec_fault fault[LOAD_CHUNK_PAGES];
+	struct syn_vec_fault fault[SYN_LOANS_MAX];
 	struct syn_batch batch = {
 		.sqe = { .op = SYN_OP_FAULT },
 		.in = load->page,
@@ -254,7 +276,7 @@ static int load_fault(struct syn_loading *load)
 
 	if (!load->nr)
 		return 0;
-	if (load->begun - load->ended == LOAD_CHUNKS)
+	if (load->begun - load->ended == load->nr_chunks)
 		r = load_end_oldest(load);
 	if (!r)
 		r = syn_batch_run(load->client, &batch);
@@ -281,7 +303,7 @@ static int load_want(struct syn_loading *load, uint64_t page, uint64_t pte)
 		return 0;
 	}
 	load->page[load->nr++] = page;
-	return load->nr == LOAD_CHUNK_PAGES ? load_fault(load) : 0;
+	return load->nr == load->max ? load_fault(load) : 0;
 }
 
 /* Every page is pinned, so that what is brought in stays. */
@@ -376,6 +398,17 @@ static void load_addresses(struct syn_client *c, const uint64_t *pages,
 				      : NULL;
 }
 
+/* The arrays are filled as they are used: this is on the way of every load. */
+static void load_init(struct syn_loading *load, struct syn_client *c)
+{
+	load->client = c;
+	load->nr_chunks = c->device->behind ? LOAD_CHUNKS : 1;
+	load->max = SYN_LOANS_MAX / load->nr_chunks;
+	load->begun = 0;
+	load->ended = 0;
+	load->hint_ns = 0;
+}
+
 /* Pins, and tries until the deadline; nothing is pinned after a failure. */
 static int load_run(struct syn_loading *load, const uint64_t *pages,
 		    unsigned int nr, uint64_t timeout_ns, bool leave,
@@ -409,10 +442,13 @@ int syn_load(struct syn_client *client, const uint64_t *pages, unsigned int nr,
 	     uint64_t timeout_ns, void **ret_addr)
 {
 	SYN_KEEP_ERRNO;
-	struct syn_loading load = { .client = client };
+	struct syn_loading load;
 	int r = syn_client_check(client);
 
-	return r ? r : load_run(&load, pages, nr, timeout_ns, false, ret_addr);
+	if (r)
+		return r;
+	load_init(&load, client);
+	return load_run(&load, pages, nr, timeout_ns, false, ret_addr);
 }
 
 /* ---- loads that the caller ends ----------------------------------------- */
@@ -424,7 +460,7 @@ static struct syn_loading *load_new(struct syn_client *c, const uint64_t *pages,
 
 	if (!load)
 		return NULL;
-	load->client = c;
+	load_init(load, c);
 	load->nr_pages = nr;
 	load->pages = syn_alloc(syn_max(nr, 1u), sizeof(*pages));
 	if (!load->pages) {
@@ -472,7 +508,7 @@ int syn_load_order(struct syn_loading *load, void *stream)
 	int r = 0;
 
 	for (unsigned int i = load->ended; i != load->begun && !r; i++) {
-		const struct chunk *chunk = &load->chunk[i % LOAD_CHUNKS];
+		const struct chunk *chunk = &load->chunk[i % load->nr_chunks];
 
 		if (chunk->nr_moving)
 			r = dev->ops->order(dev, chunk->ticket, stream);

@@ -357,8 +357,7 @@ static void test_load_many(void **state)
 	for (uint32_t i = 0; i < PEER_SLOTS; i++)
 		pte_set(i, SYN_PTE_ABSENT, 0);
 	assert_int_equal(syn_load(client, pages, PEER_SLOTS, 0, addr), 0);
-	/* In chunks, so that some are asked for while others are copied. */
-	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 8);
+	assert_int_equal(peer.nr_requests[SYN_OP_FAULT], 2);
 	assert_loaded(pages, addr, PEER_SLOTS);
 	syn_unpin(client, 0, pages, PEER_SLOTS);
 }
@@ -380,8 +379,8 @@ static void test_load_that_is_ended_later(void **state)
 		assert_non_null(addr[i]);
 		assert_int_equal(SYN_PIN_COUNT(peer.pin[i]), 1);
 	}
-	/* The last chunks are still out. */
-	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 4);
+	/* The last of them are still out. */
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 1);
 	assert_int_equal(syn_pin(client, &pages[PEER_SLOTS - 1], 1, NULL),
 			 SYN_E_FAULT);
 	assert_int_equal(syn_load_order(load, NULL), 0);
@@ -392,7 +391,7 @@ static void test_load_that_is_ended_later(void **state)
 			 SYN_E_BACKPRESSURE);
 	pte_set(0, SYN_PTE_RESIDENT, 0);
 	assert_int_equal(syn_load_end(load), 0);
-	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 8);
+	assert_int_equal(peer.nr_requests[SYN_OP_LOADED], 2);
 	assert_loaded(pages + 1, addr + 1, PEER_SLOTS - 1);
 	syn_unpin(client, 0, pages, PEER_SLOTS);
 }
