@@ -45,7 +45,6 @@
 	X(cuMemSetAccess)                                                      \
 	X(cuMemExportToShareableHandle)                                        \
 	X(cuMemImportFromShareableHandle)                                      \
-	X(cuMemGetAllocationGranularity)                                       \
 	X(cuMemAlloc_v2)                                                       \
 	X(cuMemFree_v2)                                                        \
 	X(cuMemHostAlloc)                                                      \
@@ -59,7 +58,6 @@
 	X(cuStreamCreateWithPriority)                                          \
 	X(cuStreamDestroy_v2)                                                  \
 	X(cuStreamSynchronize)                                                 \
-	X(cuStreamQuery)                                                       \
 	X(cuStreamWaitEvent)                                                   \
 	X(cuStreamIsCapturing)                                                 \
 	X(cuStreamWriteValue64_v2)                                             \
@@ -68,15 +66,10 @@
 	X(cuEventRecord)                                                       \
 	X(cuEventQuery)                                                        \
 	X(cuEventSynchronize)                                                  \
-	X(cuLaunchHostFunc)                                                    \
 	X(cuModuleLoadData)                                                    \
 	X(cuModuleUnload)                                                      \
 	X(cuModuleGetFunction)                                                 \
-	X(cuFuncSetAttribute)                                                  \
-	X(cuLaunchKernel)                                                      \
-	X(cuIpcGetMemHandle)                                                   \
-	X(cuIpcOpenMemHandle_v2)                                               \
-	X(cuIpcCloseMemHandle)
+	X(cuLaunchKernel)
 
 /**
  * struct syn_cuda_api - the driver's entry points, each under its own name.
