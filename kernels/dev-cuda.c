@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include <synapse/abi.h>
@@ -13,6 +12,7 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
+#include "core/base/thread.h"
 #include "kernels/dev-cuda-internal.h"
 
 #define MIB (1ull << 20)
@@ -118,23 +118,13 @@ static int thread_call(struct dev_cuda *cuda, struct cuda_thread *thread,
 	return request->r;
 }
 
-/* Signals are the control thread's business. */
 static int thread_start(struct dev_cuda *cuda, struct cuda_thread *thread,
 			const char *name, void *(*main)(void *arg))
 {
-	sigset_t all;
-	sigset_t old;
-	int r = EAGAIN;
+	int r = syn_thread_start(&thread->thread, name, main, cuda);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!syn_fault())
-		r = pthread_create(&thread->thread, NULL, main, cuda);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	thread->runs = !r;
-	if (!r)
-		(void)pthread_setname_np(thread->thread, name);
-	return -r;
+	return r;
 }
 
 static void thread_join(struct cuda_thread *thread)

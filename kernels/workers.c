@@ -3,13 +3,13 @@
 #include "kernels/workers.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/base/thread.h"
 #include "numa/topology.h"
 
 /**
@@ -188,32 +188,13 @@ int syn_workers_event_fd(const struct syn_workers *workers)
 
 static int worker_start(struct syn_workers *workers)
 {
-	pthread_t *thread = &workers->thread[workers->nr];
 	char name[16];
-	int r = EAGAIN;
+	int r;
 
-	if (!syn_fault())
-		r = pthread_create(thread, NULL, worker_main, workers);
-	if (r)
-		return -r;
 	(void)snprintf(name, sizeof(name), "syn-copy/%u", workers->nr);
-	(void)pthread_setname_np(*thread, name);
-	workers->nr++;
-	return 0;
-}
-
-/* Signals are the control thread's business. */
-static int workers_start(struct syn_workers *workers, unsigned int nr)
-{
-	sigset_t all;
-	sigset_t old;
-	int r = 0;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (r == 0 && workers->nr < nr)
-		r = worker_start(workers);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = syn_thread_start(&workers->thread[workers->nr], name, worker_main,
+			     workers);
+	workers->nr += !r;
 	return r;
 }
 
@@ -239,7 +220,10 @@ int syn_workers_open(struct syn_workers **ret, unsigned int nr,
 	syn_list_init(&workers->done);
 	workers->numa = numa;
 	workers->node = node;
-	r = workers_start(workers, syn_min(nr, SYN_WORKERS_MAX));
+	nr = syn_min(nr, SYN_WORKERS_MAX);
+	r = 0;
+	while (!r && workers->nr < nr)
+		r = worker_start(workers);
 	if (r) {
 		syn_workers_close(workers);
 		return r;

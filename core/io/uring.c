@@ -3,12 +3,12 @@
 #include "core/io/uring.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "core/base/thread.h"
 #include "core/dev.h"
 #include "core/io/uring-internal.h"
 
@@ -167,21 +167,12 @@ static const struct syn_disk_ops uring_ops = {
 	.event_fd = uring_event_fd,
 };
 
-/* Signals are the control thread's business; so is a file size limit's. */
 static int uring_start_thread(struct uring *u)
 {
-	sigset_t all;
-	sigset_t old;
-	int r = EAGAIN;
+	int r = syn_thread_start(&u->thread, "syn-disk", uring_main, u);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!syn_fault())
-		r = pthread_create(&u->thread, NULL, uring_main, u);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r)
-		return -r;
-	(void)pthread_setname_np(u->thread, "syn-disk");
+		return r;
 	(void)pthread_mutex_lock(&u->lock);
 	while (!u->started)
 		(void)pthread_cond_wait(&u->said, &u->lock);
