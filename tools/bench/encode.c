@@ -13,33 +13,10 @@
 #include "kernels/codec/page.h"
 #include "kernels/dev-host.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/page.h"
 
-#define ENCODE_PAGES	  128u /* queued at any time */
-#define ENCODE_PAGE_BYTES ((uint64_t)2 << 20)
-#define ENCODE_TILES	  64u
-#define ENCODE_RUN_NS	  1000000000u
-
-/* 2 MiB of keys and values: 4 layers, 8 heads of 128 halves, 128 tokens. */
-static const struct syn_layout layout = {
-	.layers = 4,
-	.blocks = 1,
-	.heads = 8,
-	.nr_components = 2,
-	.component = {
-		{ SYN_ROLE_K, SYN_DTYPE_F16, 8, 128, SYN_CODEC_H4, 0 },
-		{ SYN_ROLE_V, SYN_DTYPE_F16, 8, 128, SYN_CODEC_H4, 0 },
-	},
-};
-
-/**
- * struct side - what is told of a page beside its bytes.
- * @sums:	see struct syn_copy, as the two below.
- */
-struct side {
-	uint32_t sums[ENCODE_TILES];
-	uint32_t stored_sums[ENCODE_TILES];
-	uint16_t error[ENCODE_TILES];
-};
+#define ENCODE_PAGES  128u /* queued at any time */
+#define ENCODE_RUN_NS 1000000000u
 
 /**
  * struct works - a device whose queue never runs dry.
@@ -56,7 +33,7 @@ struct works {
 	struct syn_mem hbm;
 	struct syn_mem host;
 	uint64_t frame_bytes;
-	struct side *side;
+	struct syn_bench_side *side;
 };
 
 /**
@@ -104,13 +81,13 @@ static void pages_fill(unsigned char *to)
 {
 	uint32_t x = 1;
 
-	for (uint64_t i = 0; i < ENCODE_PAGE_BYTES; i += 2) {
+	for (uint64_t i = 0; i < SYN_BENCH_PAGE_BYTES; i += 2) {
 		x = x * 1664525u + 1013904223u;
 		to[i] = (unsigned char)(x >> 24);
 		to[i + 1] = (unsigned char)((x >> 16 & 0x83) | 0x38);
 	}
 	for (uint32_t i = 1; i < ENCODE_PAGES; i++)
-		memcpy(to + i * ENCODE_PAGE_BYTES, to, ENCODE_PAGE_BYTES);
+		memcpy(to + i * SYN_BENCH_PAGE_BYTES, to, SYN_BENCH_PAGE_BYTES);
 }
 
 static void works_close(struct works *works)
@@ -128,7 +105,8 @@ static int works_open(struct works *ret)
 {
 	const struct syn_dev_host_config config = { 0 };
 	struct works works = {
-		.frame_bytes = syn_align_up(syn_layout_bytes(&layout), 4096),
+		.frame_bytes =
+			syn_align_up(syn_layout_bytes(&syn_bench_layout), 4096),
 	};
 	unsigned int others = count_threads();
 	int r = -ENOMEM;
@@ -138,7 +116,7 @@ static int works_open(struct works *ret)
 		r = syn_dev_host_open(&works.dev, &config);
 	if (r == 0)
 		r = works.dev->ops->mem_new(works.dev, 1, SYN_TIER_HBM,
-					    ENCODE_PAGES * ENCODE_PAGE_BYTES,
+					    ENCODE_PAGES * SYN_BENCH_PAGE_BYTES,
 					    &works.hbm);
 	if (r == 0)
 		r = works.dev->ops->mem_new(works.dev, 2, SYN_TIER_HOST,
@@ -156,17 +134,17 @@ static int works_open(struct works *ret)
 
 static int page_submit(struct works *works, uint64_t page)
 {
-	struct side *side = &works->side[page];
+	struct syn_bench_side *side = &works->side[page];
 	const struct syn_copy copy = {
 		.cookie = page,
 		.src = &works->hbm,
 		.dst = &works->host,
-		.src_off = page * ENCODE_PAGE_BYTES,
+		.src_off = page * SYN_BENCH_PAGE_BYTES,
 		.dst_off = page * works->frame_bytes,
-		.bytes = ENCODE_PAGE_BYTES,
-		.tile_bytes = ENCODE_PAGE_BYTES / ENCODE_TILES,
+		.bytes = SYN_BENCH_PAGE_BYTES,
+		.tile_bytes = SYN_BENCH_PAGE_BYTES / SYN_BENCH_PAGE_TILES,
 		.sums = side->sums,
-		.encode = &layout,
+		.encode = &syn_bench_layout,
 		.stored_sums = side->stored_sums,
 		.error = side->error,
 	};
@@ -225,14 +203,14 @@ static int alone_run(struct works *works, uint64_t run_ns, struct pace *ret)
 	*ret = (struct pace){ 0 };
 	while (ret->ns < run_ns && r == 0) {
 		uint64_t page = ret->pages++ % ENCODE_PAGES;
-		struct side *side = &works->side[page];
+		struct syn_bench_side *side = &works->side[page];
 		const char *src = works->hbm.addr;
 		char *dst = works->host.addr;
 
 		r = syn_page_encode(dst + page * works->frame_bytes,
-				    src + page * ENCODE_PAGE_BYTES, &layout, 0,
-				    ENCODE_TILES, side->sums, side->stored_sums,
-				    side->error);
+				    src + page * SYN_BENCH_PAGE_BYTES,
+				    &syn_bench_layout, 0, SYN_BENCH_PAGE_TILES,
+				    side->sums, side->stored_sums, side->error);
 		ret->ns = syn_now_ns() - from_ns;
 	}
 	return r;
@@ -240,7 +218,7 @@ static int alone_run(struct works *works, uint64_t run_ns, struct pace *ret)
 
 static double pace_gbps(const struct pace *pace)
 {
-	return (double)(pace->pages * ENCODE_PAGE_BYTES) / (double)pace->ns;
+	return (double)(pace->pages * SYN_BENCH_PAGE_BYTES) / (double)pace->ns;
 }
 
 static int encode_run(struct syn_bench *bench, struct works *works)

@@ -6,8 +6,6 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include <synapse/codec.h>
-
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
@@ -16,6 +14,7 @@
 #include "kernels/cuda/gpu.h"
 #include "kernels/dev-cuda.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/page.h"
 
 #define MIB	     ((uint64_t)1 << 20)
 #define GIB	     ((uint64_t)1 << 30)
@@ -25,32 +24,9 @@
 #define HOST_BYTES   (256 * MIB)
 #define SET_BYTES    (2 * GIB) /* pages of a run, in either tier */
 #define QUEUE	     768u      /* copies under way */
-#define TILES	     64u
 #define LARGE_BYTES  GIB
 
 enum way { WAY_DOWN, WAY_UP, WAY_BOTH, WAY_ENCODE, WAY_NR };
-
-/* 2 MiB of keys and values: 4 layers, 8 heads of 128 halves, 128 tokens. */
-static const struct syn_layout layout = {
-	.layers = 4,
-	.blocks = 1,
-	.heads = 8,
-	.nr_components = 2,
-	.component = {
-		{ SYN_ROLE_K, SYN_DTYPE_F16, 8, 128, SYN_CODEC_H4, 0 },
-		{ SYN_ROLE_V, SYN_DTYPE_F16, 8, 128, SYN_CODEC_H4, 0 },
-	},
-};
-
-/**
- * struct side - what is told of a page beside its bytes.
- * @sums:	see struct syn_copy, as the two below.
- */
-struct side {
-	uint32_t sums[TILES];
-	uint32_t stored_sums[TILES];
-	uint16_t error[TILES];
-};
 
 /**
  * struct yard - the device and its extents.
@@ -71,7 +47,7 @@ struct yard {
 	struct syn_mem host[HOST_EXTENTS];
 	unsigned int nr_hbm;
 	unsigned int nr_host;
-	struct side *side;
+	struct syn_bench_side *side;
 	unsigned int free[QUEUE];
 	unsigned int nr_free;
 };
@@ -181,7 +157,7 @@ static struct syn_copy page_copy(struct yard *yard, enum way way,
 		.bytes = page_bytes,
 		.tile_bytes = syn_min(page_bytes, (uint64_t)32768),
 		.sums = yard->side[side].sums,
-		.encode = way == WAY_ENCODE ? &layout : NULL,
+		.encode = way == WAY_ENCODE ? &syn_bench_layout : NULL,
 		.stored_sums = yard->side[side].stored_sums,
 		.error = yard->side[side].error,
 	};
