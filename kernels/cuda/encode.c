@@ -6,8 +6,6 @@
 #include "core/base/fault.h"
 #include "kernels/cuda/slice.h"
 
-#define FIRST_JOBS 256u
-
 /**
  * struct asking - a call that is being filled in.
  * @l:		whose.
@@ -93,7 +91,9 @@ static int asked(struct asking *a, int r)
 int syn_gpu_sum(struct syn_gpu_loader *l, uint64_t at, uint64_t bytes,
 		uint64_t tile_bytes, uint32_t *ret_sums)
 {
-	struct asking a = { .l = l, .function = l->load, .jobs = FIRST_JOBS };
+	struct asking a = { .l = l,
+			    .function = l->load,
+			    .jobs = SYN_GPU_JOBS_FIRST };
 	struct syn_gpu_scope scope;
 	int status = 0;
 	int r;
@@ -168,7 +168,7 @@ static int pages_move(struct syn_gpu_loader *l,
 {
 	struct asking a = { .l = l,
 			    .function = out ? l->load : l->encode,
-			    .jobs = FIRST_JOBS };
+			    .jobs = SYN_GPU_JOBS_FIRST };
 	struct syn_gpu_scope scope;
 	int status = 0;
 	int r;
@@ -262,7 +262,9 @@ static int page_ask(struct asking *a, struct syn_gpu_encoding *page)
 int syn_gpu_encode(struct syn_gpu_loader *l, struct syn_gpu_encoding *pages,
 		   unsigned int nr)
 {
-	struct asking a = { .l = l, .function = l->encode, .jobs = FIRST_JOBS };
+	struct asking a = { .l = l,
+			    .function = l->encode,
+			    .jobs = SYN_GPU_JOBS_FIRST };
 	struct syn_gpu_scope scope;
 	int r;
 

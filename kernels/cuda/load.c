@@ -31,9 +31,6 @@
 #define PULL_BLOCKS 128u
 #define PULL_JOBS   2048u
 
-/* Of the first slice of bursts that wait for jobs only; then twice as many. */
-#define FIRST_JOBS 256u
-
 /**
  * enum way - how a page's tiles get to their place.
  * @WAY_STAGE:	copied into the ring, from where a burst takes them.
@@ -365,7 +362,7 @@ static int pages_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 	struct loading ld = {
 		.l = l,
 		.blocks = blocks,
-		.jobs = pull ? FIRST_JOBS : SYN_GPU_JOBS,
+		.jobs = pull ? SYN_GPU_JOBS_FIRST : SYN_GPU_JOBS,
 		.most = blocks ? PULL_JOBS : SYN_GPU_JOBS,
 		.near = pull && !blocks,
 	};

@@ -24,7 +24,9 @@
 #define SYN_GPU_SLICES	8u    /* that may be under way */
 #define SYN_GPU_COPIERS 2u    /* streams for copies */
 #define SYN_GPU_JOBS	4096u /* of a slice, at most */
-#define SYN_GPU_RECORDS 8192u /* pages that may be under way; fits job.page */
+/* Of the first slice of bursts that wait for jobs only; then twice as many. */
+#define SYN_GPU_JOBS_FIRST 256u
+#define SYN_GPU_RECORDS	   8192u /* pages that may be under way; fits job.page */
 
 /**
  * struct syn_gpu_answer - where to put what is told of some tiles.
