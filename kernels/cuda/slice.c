@@ -244,10 +244,10 @@ static bool copy_goes_on(struct syn_gpu_copy *copy, CUdeviceptr src,
 void syn_gpu_slice_copy(struct syn_gpu_loader *l, CUdeviceptr dst,
 			CUdeviceptr src, size_t bytes)
 {
-	struct syn_gpu_copy *last = &l->pieces[l->nr_copies - 1];
+	struct syn_gpu_copy *last =
+		l->nr_copies ? &l->pieces[l->nr_copies - 1] : NULL;
 
-	if (l->nr_copies &&
-	    dst == last->dst + last->rows * last->width + last->last &&
+	if (last && dst == last->dst + last->rows * last->width + last->last &&
 	    copy_goes_on(last, src, bytes))
 		return;
 	l->pieces[l->nr_copies++] = (struct syn_gpu_copy){
