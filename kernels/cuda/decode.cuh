@@ -2,11 +2,20 @@
 /*
  * Codec h4, decoding: Documentation/arithmetic.rst, a tile by a block.
  *
- * Eight lanes share a token; a lane has eight channels that lie together and,
- * where there are 128, those 64 further.  Two channels share a register, as
- * low + 65536 * high: sums and differences of such numbers are plain integer
- * ones, for as long as either part stays within 16 bits, and here they stay
- * below 2^14.
+ * The transform of a token is a product with a matrix of ones and minus ones,
+ * and tensor cores make it: 16 tokens a warp, in bytes, summed in 32 bits and so
+ * exact.  Of 128 channels, those 64 apart are added and subtracted before, four
+ * in a register, and the matrix is the one of 64.
+ *
+ * A level is odd, 2 v + 1, and v + 64 fits seven bits, which is what the product
+ * begins with.  Sums and differences have 128 too much.  As a row of the matrix
+ * adds up to zero, all of that shows in channels 0 and 64 only, and is taken
+ * away there.
+ *
+ * Lane l holds, as the instruction wants it, of token l / 4 of its eight and of
+ * the token 8 further: from the codes, channels 16 (l % 4) to 16 (l % 4) + 15
+ * of each 64, eight for each of two steps; of the result, eight channels that
+ * lie together of each 32, two for each of four products.
  */
 #ifndef SYN_KERNELS_CUDA_DECODE_CUH
 #define SYN_KERNELS_CUDA_DECODE_CUH
@@ -15,118 +24,258 @@
 #include "kernels/cuda/tile.cuh"
 
 #define STORED_MAX (2 * 128 + 256 + 64 * 128)
-#define PAIRS	   4 /* registers for eight channels */
-#define LUT_COPIES 8 /* so that lanes seldom meet in a bank */
+#define STEPS	   2 /* of a product over 64 channels, 32 in each */
+#define GROUPS	   2 /* of 32 channels that come out of it */
+#define PRODUCTS   4 /* for those, 8 in each */
 
-/* Level of a code, sign included. */
-static __device__ __forceinline__ int level_of(uint32_t code)
-{
-	const uint32_t low = 5 | 15 << 8 | 25 << 16 | 37u << 24;
-	const uint32_t high = 49 | 63 << 8 | 81 << 16 | 107u << 24;
-	uint32_t size = code & 8 ? code & 7 : 7 - (code & 7);
-	int level = (int)(__byte_perm(low, high, size) & 0xff);
+#define BYTES_127 0x7f7f7f7fu
+#define BYTES_128 0x80808080u
 
-	return code & 8 ? level : -level;
-}
+/* 1.5 * 2^23, a float whose last bits are a number that was added to its bits. */
+#define NUMBER_BITS 0x4b400000
+#define NUMBER_ZERO 12582912.0f
 
 /**
  * struct decode_shared - of a block that decodes.
- * @stored:	the tile.
- * @lut:	of a byte, two codes: the sum of their levels, the difference.
+ * @basis:	the matrix, by half, group, pair of products and lane: of either
+ *		product both steps, four rows and a column of each, a byte an
+ *		element, the signs of channels included.
+ * @stored:	the tile, and the one that comes next.
  * @sum:	of the tile.
  */
 struct decode_shared {
-	alignas(16) unsigned char stored[STORED_MAX];
-	uint32_t lut[256 * LUT_COPIES];
+	uint4 basis[2][GROUPS][PRODUCTS / 2][32];
+	alignas(16) unsigned char stored[2][STORED_MAX];
 	uint32_t sum;
 };
 
-static __device__ __forceinline__ void decode_lut(struct decode_shared *s)
-{
-	int a = level_of(threadIdx.x & 15);
-	int b = level_of(threadIdx.x >> 4);
-	uint32_t pair = (uint32_t)(a + b) + ((uint32_t)(a - b) << 16);
-	uint4 *to = (uint4 *)&s->lut[threadIdx.x * LUT_COPIES];
+/* ---- coming in ---------------------------------------------------------- */
 
+/* This thread's vectors of a tile; they come together. */
+template <uint32_t BYTES>
+static __device__ __forceinline__ void decode_begin(unsigned char *stored,
+						    const char *src)
+{
 #pragma unroll
-	for (int i = 0; i < LUT_COPIES / 4; i++)
-		to[i] = make_uint4(pair, pair, pair, pair);
+	for (uint32_t at = 0; at < BYTES; at += THREADS * 16) {
+		uint32_t i = at + threadIdx.x * 16;
+
+		if (i < BYTES)
+			vector_begin(stored + i, src + i);
+	}
 }
 
-/* Brings the tile in, and the share of this thread in its sum. */
+/* The share of this thread in the tile's sum, of what it began. */
 template <uint32_t BYTES>
-static __device__ __forceinline__ uint32_t decode_fetch(struct decode_shared *s,
-							const char *src)
+static __device__ __forceinline__ uint32_t
+decode_share(const unsigned char *stored)
 {
-	constexpr uint32_t vectors = BYTES / 16;
-	constexpr uint32_t rounds = (vectors + THREADS - 1) / THREADS;
-	uint4 v[rounds];
 	uint32_t sum = 0;
 
 #pragma unroll
-	for (uint32_t k = 0; k < rounds; k++)
-		if (k * THREADS + threadIdx.x < vectors)
-			v[k] = load_vector(src +
-					   (k * THREADS + threadIdx.x) * 16);
-#pragma unroll
-	for (uint32_t k = 0; k < rounds; k++) {
-		uint32_t i = k * THREADS + threadIdx.x;
+	for (uint32_t at = 0; at < BYTES; at += THREADS * 16) {
+		uint32_t i = at + threadIdx.x * 16;
 
-		if (i >= vectors)
-			continue;
-		((uint4 *)s->stored)[i] = v[k];
-		sum += sum_vector(v[k], i * 4);
+		if (i < BYTES)
+			sum += sum_vector(*(const uint4 *)(stored + i), i / 4);
 	}
 	return sum;
 }
 
+/* ---- levels ------------------------------------------------------------- */
+
 /*
- * The transform of a token; the pairs come with distance 1 done.  @sign: of
- * the lane in each of the stages between lanes, 1 or -1.
+ * v + 64 of the codes that are below 8 and of those that are not, a byte each
+ * and the first one lowest.
  */
-template <int HALVES>
-static __device__ __forceinline__ void int_transform(uint32_t w[HALVES][PAIRS],
-						     const int sign[3])
+static __device__ constexpr uint64_t levels_of(bool above)
 {
-#pragma unroll
-	for (int h = 0; h < HALVES; h++) {
-		uint32_t a = w[h][0] + w[h][1], b = w[h][0] - w[h][1];
-		uint32_t c = w[h][2] + w[h][3], d = w[h][2] - w[h][3];
+	const int level[] = { H4_LEVELS };
+	uint64_t r = 0;
 
-		w[h][0] = a + c;
-		w[h][1] = b + d;
-		w[h][2] = a - c;
-		w[h][3] = b - d;
-	}
-	if (HALVES == 2) {
-#pragma unroll
-		for (int p = 0; p < PAIRS; p++) {
-			uint32_t a = w[0][p], b = w[HALVES - 1][p];
+	for (int i = 0; i < 8; i++) {
+		int v = above ? level[i] / 2 : -1 - level[7 - i] / 2;
 
-			w[0][p] = a + b;
-			w[HALVES - 1][p] = a - b;
-		}
+		r |= (uint64_t)(v + 64) << 8 * i;
 	}
-#pragma unroll
-	for (int k = 0; k < 3; k++)
-#pragma unroll
-		for (int h = 0; h < HALVES; h++)
-#pragma unroll
-			for (int p = 0; p < PAIRS; p++)
-				w[h][p] = w[h][p] * (uint32_t)sign[k] +
-					  __shfl_xor_sync(0xffffffffu, w[h][p],
-							  1 << k);
+	return r;
+}
+
+/* As __byte_perm(), but a selector above 7 fills a byte with the sign of one. */
+static __device__ __forceinline__ uint32_t byte_select(uint32_t a, uint32_t b,
+						       uint32_t selectors)
+{
+	uint32_t r;
+
+	asm("prmt.b32 %0, %1, %2, %3;"
+	    : "=r"(r)
+	    : "r"(a), "r"(b), "r"(selectors));
+	return r;
+}
+
+/* v + 64 of four codes, the low 16 bits; @sizes: the codes modulo 8. */
+static __device__ __forceinline__ uint32_t four_levels(uint32_t codes,
+						       uint32_t sizes)
+{
+	constexpr uint64_t below = levels_of(false), above = levels_of(true);
+	uint32_t b = byte_select((uint32_t)below, below >> 32, sizes);
+	uint32_t a = byte_select((uint32_t)above, above >> 32, sizes);
+	/* The seven bits of a byte are set where the code is below 8. */
+	uint32_t is_below = byte_select(BYTES_127, BYTES_127, codes);
+
+	return (b & is_below) | (a & ~is_below);
+}
+
+/* ... of eight, the first four in @ret[0]. */
+static __device__ __forceinline__ void eight_levels(uint32_t codes,
+						    uint32_t ret[2])
+{
+	uint32_t sizes = codes & 0x77777777u;
+
+	ret[0] = four_levels(codes, sizes);
+	ret[1] = four_levels(codes >> 16, sizes >> 16);
+}
+
+/* ---- the transform ------------------------------------------------------ */
+
+/* Minus one times each byte of 1 or -1. */
+static __device__ __forceinline__ uint32_t negated(uint32_t b, bool negative)
+{
+	return negative ? b ^ 0xfefefefeu : b;
+}
+
+static __device__ __forceinline__ bool is_odd(uint32_t bits)
+{
+	return __popc(bits) & 1;
 }
 
 /*
- * A part of 16 bits, 0x8000 more than the number, becomes the number as fp32:
- * as the last bits of 2^23, from which what is too much is taken.  Exact.
+ * Element of row k and column n: -1 to the number of bits that both have.  Row
+ * k of a lane and step is channel 16 (lane % 4) + 8 step + k, with more to come
+ * by symmetry; its column of product p is lane / 4, channel 32 group + 2 p and
+ * so on.
  */
-static __device__ __forceinline__ float number_of(uint32_t pair, int high)
+static __device__ uint32_t basis_of(uint64_t signs, uint32_t lane,
+				    uint32_t step, uint32_t column)
 {
-	uint32_t bits = __byte_perm(pair, 0x4b000000u, high ? 0x7432 : 0x7410);
+	uint32_t rows = lane % 4 * 16 + step * 8;
+	uint32_t b = 0x01010101u;
 
-	return __fsub_rn(__uint_as_float(bits), 8388608.0f + 32768.0f);
+	if (column & 1)
+		b ^= 0xfe00fe00u;
+	if (column & 2)
+		b ^= 0xfefe0000u;
+	return negated(b, is_odd(rows & column) ^ (signs >> column & 1));
+}
+
+static __device__ void decode_prepare(struct decode_shared *s)
+{
+	for (uint32_t i = threadIdx.x; i < sizeof(s->basis) / 16;
+	     i += THREADS) {
+		const uint32_t lane = i % 32, pair = i / 32 % (PRODUCTS / 2);
+		const uint32_t group = i / 32 / (PRODUCTS / 2) % GROUPS;
+		const uint32_t half = i / 32 / (PRODUCTS / 2) / GROUPS;
+		const uint64_t signs = half ? H4_SIGNS_1 : H4_SIGNS_0;
+		const uint32_t column =
+			32 * group + 8 * (lane / 8) + 4 * pair + lane / 4 % 2;
+
+		s->basis[half][group][pair][lane] =
+			make_uint4(basis_of(signs, lane, 0, column),
+				   basis_of(signs, lane, 1, column),
+				   basis_of(signs, lane, 0, column + 2),
+				   basis_of(signs, lane, 1, column + 2));
+	}
+}
+
+/* What the sum for channel 0 or 64 begins with. */
+template <int HALVES> static __device__ constexpr int zero_of(int half)
+{
+	/* Of the bytes; less what is missing of twice v. */
+	int too_much = 64 * (HALVES == 2 ? 128 : 64) - (half ? 0 : 32 * HALVES);
+	bool negative = (half ? H4_SIGNS_1 : H4_SIGNS_0) & 1;
+
+	return NUMBER_BITS + (negative ? too_much : -too_much);
+}
+
+/*
+ * 16 tokens by 8 columns, of 32 rows of the matrix, added to @c: in @a and @b
+ * what the lane has of either.
+ */
+static __device__ __forceinline__ void product(int ret[4], const uint32_t a[4],
+					       uint32_t b0, uint32_t b1,
+					       const int c[4])
+{
+	asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
+	    "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+	    "{%10, %11, %12, %13};"
+	    : "=r"(ret[0]), "=r"(ret[1]), "=r"(ret[2]), "=r"(ret[3])
+	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1),
+	      "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+
+/* ---- tokens ------------------------------------------------------------- */
+
+/*
+ * What the product takes of a lane's two tokens, as the instruction has it: by
+ * half and step, the first four channels of either, then the next four.
+ */
+template <int HALVES>
+static __device__ __forceinline__ void
+tokens_levels(const unsigned char *codes, uint32_t ret[HALVES][STEPS][4])
+{
+	constexpr uint32_t row = HALVES * 32;
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		uint32_t u[2][STEPS][2];
+
+#pragma unroll
+		for (int h = 0; h < HALVES; h++) {
+			uint2 c =
+				*(const uint2 *)(codes + 8 * i * row + h * 32);
+
+			eight_levels(c.x, u[h][0]);
+			eight_levels(c.y, u[h][1]);
+		}
+#pragma unroll
+		for (int k = 0; k < STEPS * 2; k++) {
+			uint32_t step = k / 2, q = k % 2;
+
+			if (HALVES == 1) {
+				ret[0][step][2 * q + i] = u[0][step][q];
+				continue;
+			}
+			ret[0][step][2 * q + i] = u[0][step][q] + u[1][step][q];
+			ret[HALVES - 1][step][2 * q + i] =
+				u[0][step][q] + BYTES_128 - u[1][step][q];
+		}
+	}
+}
+
+/* The transform of two tokens: eight channels of a half and group. */
+template <int HALVES>
+static __device__ __forceinline__ void
+tokens_transform(const struct decode_shared *s, int half, int group,
+		 const uint32_t levels[STEPS][4], int ret[PRODUCTS][4])
+{
+#pragma unroll
+	for (int p = 0; p < PRODUCTS; p++) {
+		uint4 of = s->basis[half][group][p / 2][threadIdx.x % 32];
+		uint32_t b[STEPS] = { p % 2 ? of.z : of.x,
+				      p % 2 ? of.w : of.y };
+
+		int first[4] = { NUMBER_BITS, NUMBER_BITS, NUMBER_BITS,
+				 NUMBER_BITS };
+
+		if (group == 0 && p == 0 && threadIdx.x % 4 == 0)
+			first[0] = first[2] = zero_of<HALVES>(half);
+			/* Bit 2 is in the last four rows, and in columns from 4. */
+#pragma unroll
+		for (int step = 0; step < STEPS; step++)
+			product(ret[p], levels[step], b[step],
+				negated(b[step], p >= PRODUCTS / 2),
+				step ? ret[p] : first);
+	}
 }
 
 template <bool F16>
@@ -135,12 +284,10 @@ static __device__ __forceinline__ uint32_t elements_of(float a, float b)
 	uint32_t r;
 
 	if (F16) {
-		const __half2 most = __float2half2_rn(H4_F16_MAX);
-		__half2 h = __floats2half2_rn(a, b);
-
-		/* Only what became infinite is beyond: as if brought before. */
-		h = __hmax2(__hmin2(h, most), __hneg2(most));
-		memcpy(&r, &h, sizeof(r));
+		/* What is too large becomes the largest. */
+		asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;"
+		    : "=r"(r)
+		    : "f"(b), "f"(a));
 	} else {
 		__nv_bfloat162 h = __floats2bfloat162_rn(a, b);
 
@@ -149,7 +296,7 @@ static __device__ __forceinline__ uint32_t elements_of(float a, float b)
 	return r;
 }
 
-/* The means of pair @p of eight channels. */
+/* The means of the columns of product @p. */
 static __device__ __forceinline__ float2 mean_of(uint4 mean, int p)
 {
 	uint32_t bits = p == 0	 ? mean.x
@@ -162,120 +309,126 @@ static __device__ __forceinline__ float2 mean_of(uint4 mean, int p)
 	return __half22float2(h);
 }
 
-/* The signs of eight channels, a mask for each pair. */
-static __device__ __forceinline__ void sign_masks(uint32_t signs,
-						  uint32_t ret[PAIRS])
+/* @scale: twice that of the token, as a transform is half of it. */
+template <bool KEYS, bool F16>
+static __device__ __forceinline__ uint32_t elements_at(int a, int b,
+						       float scale, float2 mean)
 {
-#pragma unroll
-	for (int p = 0; p < PAIRS; p++)
-		ret[p] = (signs >> (2 * p) & 1 ? 0x0000ffffu : 0) |
-			 (signs >> (2 * p) & 2 ? 0xffff0000u : 0);
-}
+	float x = __fmul_rn(scale, __fsub_rn(__int_as_float(a), NUMBER_ZERO));
+	float y = __fmul_rn(scale, __fsub_rn(__int_as_float(b), NUMBER_ZERO));
 
-static __device__ __forceinline__ uint32_t sign_byte(int half, uint32_t lane)
-{
-	return (uint32_t)((half ? H4_SIGNS_1 : H4_SIGNS_0) >> (8 * lane)) &
-	       0xff;
+	if (KEYS) {
+		x = __fadd_rn(x, mean.x);
+		y = __fadd_rn(y, mean.y);
+	}
+	return elements_of<F16>(x, y);
 }
 
 template <int HALVES, bool KEYS, bool F16>
 static __device__ __forceinline__ void
-decode_rows(const struct decode_shared *s, char *dst, uint64_t token)
+decode_rows(const struct decode_shared *s, const unsigned char *stored,
+	    char *dst, uint64_t token)
 {
 	constexpr uint32_t DIM = HALVES * 64;
-	const unsigned char *scales = s->stored + (KEYS ? DIM * 2 : 0);
-	const unsigned char *codes = scales + 256;
-	const uint32_t lane = threadIdx.x & 7;
-	const uint32_t *lut = s->lut + lane % LUT_COPIES;
-	const int sign[3] = { lane & 1 ? -1 : 1, lane & 2 ? -1 : 1,
-			      lane & 4 ? -1 : 1 };
-	uint32_t mask[HALVES][PAIRS];
+	const uint32_t lane = threadIdx.x % 4;
+	const uint32_t first = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+	const __half *scales =
+		(const __half *)(stored + (KEYS ? DIM * 2 : 0)) + first;
+	const unsigned char *codes = stored + (KEYS ? DIM * 2 : 0) + 256 +
+				     first * DIM / 2 + lane * 8;
+	uint32_t levels[HALVES][STEPS][4];
+	float scale[2];
+
+	tokens_levels<HALVES>(codes, levels);
+	for (int i = 0; i < 2; i++)
+		scale[i] = __half2float(scales[8 * i]) * 2 * H4_SCALE_INV;
+	dst += first * token + lane * 16;
+#pragma unroll
+	for (int k = 0; k < HALVES * GROUPS; k++) {
+		const int half = k / GROUPS, group = k % GROUPS;
+		uint4 mean = make_uint4(0, 0, 0, 0);
+		int t[PRODUCTS][4];
+
+		if (KEYS)
+			mean = *(const uint4 *)(stored + k * 64 + lane * 16);
+		tokens_transform<HALVES>(s, half, group, levels[half], t);
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			uint32_t x[PRODUCTS];
 
 #pragma unroll
-	for (int h = 0; h < HALVES; h++)
-		sign_masks(sign_byte(h, lane), mask[h]);
-#pragma unroll 1
-	for (uint32_t t = threadIdx.x / 8; t < SYN_GPU_ROWS; t += THREADS / 8) {
-		float a = __half2float(((const __half *)scales)[t]) *
-			  H4_SCALE_INV;
-		uint32_t w[HALVES][PAIRS];
-
-#pragma unroll
-		for (int h = 0; h < HALVES; h++) {
-			uint32_t c = *(const uint32_t *)(codes + t * DIM / 2 +
-							 h * 32 + lane * 4);
-
-#pragma unroll
-			for (int p = 0; p < PAIRS; p++)
-				w[h][p] =
-					lut[(c >> (8 * p) & 0xff) * LUT_COPIES];
-		}
-		int_transform<HALVES>(w, sign);
-#pragma unroll
-		for (int h = 0; h < HALVES; h++) {
-			uint32_t x[PAIRS];
-			uint4 mean = make_uint4(0, 0, 0, 0);
-
-			if (KEYS)
-				mean = ((const uint4 *)s->stored)[h * 8 + lane];
-#pragma unroll
-			for (int p = 0; p < PAIRS; p++) {
-				/* ~(n + 0x7fff) is 0x8000 - n. */
-				uint32_t m = mask[h][p];
-				uint32_t n = (w[h][p] + 0x80008000u -
-					      (m & 0x00010001u)) ^
-					     m;
-				float v0 = __fmul_rn(a, number_of(n, 0));
-				float v1 = __fmul_rn(a, number_of(n, 1));
-
-				if (KEYS) {
-					float2 of = mean_of(mean, p);
-
-					v0 = __fadd_rn(v0, of.x);
-					v1 = __fadd_rn(v1, of.y);
-				}
-				x[p] = elements_of<F16>(v0, v1);
-			}
-			*(uint4 *)(dst + t * token + h * 128 + lane * 16) =
+			for (int p = 0; p < PRODUCTS; p++)
+				x[p] = elements_at<KEYS, F16>(
+					t[p][2 * i], t[p][2 * i + 1], scale[i],
+					mean_of(mean, p));
+			*(uint4 *)(dst + 8 * i * token + k * 64) =
 				make_uint4(x[0], x[1], x[2], x[3]);
 		}
 	}
 }
 
-/* Decodes; returns this thread's share in the sum of what was stored. */
+/* A tile is on its way while the one before is decoded. */
 template <int HALVES, bool KEYS, bool F16>
-static __device__ __forceinline__ uint32_t
-decode_tile(struct decode_shared *s, const struct syn_gpu_job *job)
+static __device__ __forceinline__ void
+decode_tiles(struct decode_shared *s, const struct syn_gpu_job *job,
+	     const struct syn_gpu_report *report)
 {
 	constexpr uint32_t DIM = HALVES * 64;
-	uint32_t share = decode_fetch<(KEYS ? DIM * 2 : 0) + 256 + DIM * 64>(
-		s, (const char *)job->src);
+	constexpr uint32_t BYTES = (KEYS ? DIM * 2 : 0) + 256 + DIM * 64;
+	const char *src = (const char *)job->src;
+	char *dst = (char *)job->dst;
 
-	__syncthreads();
-	decode_rows<HALVES, KEYS, F16>(s, (char *)job->dst, job->token);
-	return share;
+	decode_begin<BYTES>(s->stored[0], src);
+	vectors_begun();
+#pragma unroll 1
+	for (uint32_t k = 0; k < job->nr; k++) {
+		const unsigned char *stored = s->stored[k % 2];
+		uint32_t want = sum_wanted(report, job, k);
+
+		src += job->src_step;
+		if (k + 1 < job->nr)
+			decode_begin<BYTES>(s->stored[(k + 1) % 2], src);
+		vectors_begun();
+		vectors_wait<1>();
+		__syncthreads();
+		sum_add(&s->sum, decode_share<BYTES>(stored));
+		decode_rows<HALVES, KEYS, F16>(s, stored, dst, job->token);
+		dst += job->dst_step;
+		/* The tile is not used any more. */
+		__syncthreads();
+		sum_check(report, job, k, want, &s->sum);
+	}
 }
 
-static __device__ __forceinline__ uint32_t
-decode_any(struct decode_shared *s, const struct syn_gpu_job *job)
+static __device__ __forceinline__ void
+decode_any(struct decode_shared *s, const struct syn_gpu_job *job,
+	   const struct syn_gpu_report *report)
 {
 	switch (job->kind & 7) {
 	case 0:
-		return decode_tile<1, false, false>(s, job);
+		decode_tiles<1, false, false>(s, job, report);
+		break;
 	case SYN_GPU_KEYS:
-		return decode_tile<1, true, false>(s, job);
+		decode_tiles<1, true, false>(s, job, report);
+		break;
 	case SYN_GPU_F16:
-		return decode_tile<1, false, true>(s, job);
+		decode_tiles<1, false, true>(s, job, report);
+		break;
 	case SYN_GPU_F16 | SYN_GPU_KEYS:
-		return decode_tile<1, true, true>(s, job);
+		decode_tiles<1, true, true>(s, job, report);
+		break;
 	case SYN_GPU_DIM128:
-		return decode_tile<2, false, false>(s, job);
+		decode_tiles<2, false, false>(s, job, report);
+		break;
 	case SYN_GPU_DIM128 | SYN_GPU_KEYS:
-		return decode_tile<2, true, false>(s, job);
+		decode_tiles<2, true, false>(s, job, report);
+		break;
 	case SYN_GPU_DIM128 | SYN_GPU_F16:
-		return decode_tile<2, false, true>(s, job);
+		decode_tiles<2, false, true>(s, job, report);
+		break;
 	default:
-		return decode_tile<2, true, true>(s, job);
+		decode_tiles<2, true, true>(s, job, report);
+		break;
 	}
 }
 

@@ -36,6 +36,7 @@
  * @square:	of each token.
  * @raw_sum:	of the tile.
  * @stored_sum:	of what becomes of it.
+ * @job:	that is done; registers are short.
  */
 struct encode_shared {
 	alignas(16) unsigned char raw[TOKENS * ROW_BYTES(128)];
@@ -50,7 +51,19 @@ struct encode_shared {
 	int square[TOKENS];
 	uint32_t raw_sum;
 	uint32_t stored_sum;
+	alignas(16) struct syn_gpu_job job;
 };
+
+/* Level of a code, sign included. */
+static __device__ __forceinline__ int level_of(uint32_t code)
+{
+	const uint32_t low = 5 | 15 << 8 | 25 << 16 | 37u << 24;
+	const uint32_t high = 49 | 63 << 8 | 81 << 16 | 107u << 24;
+	uint32_t size = code & 8 ? code & 7 : 7 - (code & 7);
+	int level = (int)(__byte_perm(low, high, size) & 0xff);
+
+	return code & 8 ? level : -level;
+}
 
 static __device__ __forceinline__ uint32_t code_of(int whole)
 {
@@ -95,60 +108,54 @@ static __device__ __forceinline__ void elements_of_bits(uint32_t bits,
 		     : __uint_as_float(bits & 0xffff0000u);
 }
 
+/* Brings the tile in, and the share of this thread in its sum. */
 template <uint32_t DIM>
 static __device__ __forceinline__ uint32_t encode_fetch(struct encode_shared *s,
 							const char *src,
 							uint64_t token)
 {
 	constexpr uint32_t row = DIM / 8; /* vectors */
-	constexpr uint32_t rounds = TOKENS * row / THREADS;
-	uint4 v[rounds];
+	unsigned char *to = s->raw + threadIdx.x / row * ROW_BYTES(DIM) +
+			    threadIdx.x % row * 16;
 	uint32_t sum = 0;
 
+	src += threadIdx.x / row * token + threadIdx.x % row * 16;
 #pragma unroll
-	for (uint32_t k = 0; k < rounds; k++) {
-		uint32_t i = k * THREADS + threadIdx.x;
-
-		v[k] = load_vector(src + i / row * token + i % row * 16);
+	for (uint32_t t = 0; t < TOKENS; t += THREADS / row) {
+		vector_begin(to + t * ROW_BYTES(DIM), src);
+		src += THREADS / row * token;
 	}
+	vectors_begun();
+	vectors_wait<0>();
 #pragma unroll
-	for (uint32_t k = 0; k < rounds; k++) {
-		uint32_t i = k * THREADS + threadIdx.x;
-
-		*(uint4 *)(s->raw + i / row * ROW_BYTES(DIM) + i % row * 16) =
-			v[k];
-		sum += sum_vector(v[k], i * 4);
-	}
+	for (uint32_t t = 0; t < TOKENS; t += THREADS / row)
+		sum += sum_vector(*(const uint4 *)(to + t * ROW_BYTES(DIM)),
+				  (t * row + threadIdx.x) * 4);
 	return sum;
 }
 
-/* One after the other, as the definition has it: a thread two channels. */
+/* One after the other, as the definition has it: a thread a channel. */
 template <uint32_t DIM, bool F16>
 static __device__ __forceinline__ void encode_mean(struct encode_shared *s)
 {
-	const unsigned char *at = s->raw + threadIdx.x * 4;
-	float a = 0, b = 0;
-	__half2 mean;
-	uint32_t sign;
+	const unsigned char *at = s->raw + threadIdx.x * 2;
+	float sum = 0;
+	__half mean;
 
-	if (threadIdx.x >= DIM / 2)
+	if (threadIdx.x >= DIM)
 		return;
 #pragma unroll 16
-	for (uint32_t t = 0; t < TOKENS; t++) {
-		float x[2];
-
-		elements_of_bits<F16>(
-			*(const uint32_t *)(at + t * ROW_BYTES(DIM)), x);
-		a = __fadd_rn(a, x[0]);
-		b = __fadd_rn(b, x[1]);
-	}
-	mean = __floats2half2_rn(__fmul_rn(a, 0x1p-7f), __fmul_rn(b, 0x1p-7f));
-	((__half2 *)s->mean)[threadIdx.x] = mean;
-	sign = s->sign[threadIdx.x];
-	s->offset[2 * threadIdx.x] =
-		sign & 0x8000u ? __low2float(mean) : -__low2float(mean);
-	s->offset[2 * threadIdx.x + 1] =
-		sign & 0x80000000u ? __high2float(mean) : -__high2float(mean);
+	for (uint32_t t = 0; t < TOKENS; t++)
+		sum = __fadd_rn(
+			sum,
+			element_of<F16>(
+				*(const uint16_t *)(at + t * ROW_BYTES(DIM))));
+	mean = __float2half_rn(__fmul_rn(sum, 0x1p-7f));
+	s->mean[threadIdx.x] = mean;
+	s->offset[threadIdx.x] =
+		s->sign[threadIdx.x / 2] >> (threadIdx.x % 2 * 16) & 0x8000u
+			? __half2float(mean)
+			: -__half2float(mean);
 }
 
 /*
@@ -424,13 +431,14 @@ encode_store(const struct encode_shared *s, char *dst)
 
 template <int K, bool KEYS, bool F16>
 static __device__ __forceinline__ uint32_t
-encode_tile(struct encode_shared *s, const struct syn_gpu_job *job)
+encode_tile(struct encode_shared *s, const struct syn_gpu_job *job, uint32_t k)
 {
 	constexpr uint32_t DIM = K * 16;
+	const char *src = (const char *)job->src + k * job->src_step;
+	char *dst = (char *)job->dst + k * job->dst_step;
 	uint32_t error = 0;
 
-	sum_add(&s->raw_sum,
-		encode_fetch<DIM>(s, (const char *)job->src, job->token));
+	sum_add(&s->raw_sum, encode_fetch<DIM>(s, src, job->token));
 	__syncthreads();
 	if (KEYS) {
 		encode_mean<DIM, F16>(s);
@@ -443,32 +451,70 @@ encode_tile(struct encode_shared *s, const struct syn_gpu_job *job)
 	if (threadIdx.x < 32)
 		error = error_of(sum_of_tokens(s->unit),
 				 sum_of_tokens(s->power));
-	sum_add(&s->stored_sum, encode_store<DIM, KEYS>(s, (char *)job->dst));
+	sum_add(&s->stored_sum, encode_store<DIM, KEYS>(s, dst));
 	return error;
 }
 
 /* Returns the error, in the first thread. */
 static __device__ uint32_t encode_any(struct encode_shared *s,
-				      const struct syn_gpu_job *job)
+				      const struct syn_gpu_job *job, uint32_t k)
 {
 	switch (job->kind & 7) {
 	case 0:
-		return encode_tile<4, false, false>(s, job);
+		return encode_tile<4, false, false>(s, job, k);
 	case SYN_GPU_KEYS:
-		return encode_tile<4, true, false>(s, job);
+		return encode_tile<4, true, false>(s, job, k);
 	case SYN_GPU_F16:
-		return encode_tile<4, false, true>(s, job);
+		return encode_tile<4, false, true>(s, job, k);
 	case SYN_GPU_F16 | SYN_GPU_KEYS:
-		return encode_tile<4, true, true>(s, job);
+		return encode_tile<4, true, true>(s, job, k);
 	case SYN_GPU_DIM128:
-		return encode_tile<8, false, false>(s, job);
+		return encode_tile<8, false, false>(s, job, k);
 	case SYN_GPU_DIM128 | SYN_GPU_KEYS:
-		return encode_tile<8, true, false>(s, job);
+		return encode_tile<8, true, false>(s, job, k);
 	case SYN_GPU_DIM128 | SYN_GPU_F16:
-		return encode_tile<8, false, true>(s, job);
+		return encode_tile<8, false, true>(s, job, k);
 	default:
-		return encode_tile<8, true, true>(s, job);
+		return encode_tile<8, true, true>(s, job, k);
 	}
+}
+
+/* Tile @k of the job: encodes or gathers it, and tells. */
+static __device__ __forceinline__ void
+encode_one(struct encode_shared *s, uint32_t k,
+	   const struct syn_gpu_report *report)
+{
+	const struct syn_gpu_job *job = &s->job;
+	bool coded = job->kind & SYN_GPU_H4;
+	uint32_t error = 0;
+
+	if (threadIdx.x == 0)
+		s->raw_sum = s->stored_sum = 0;
+	__syncthreads();
+	if (coded)
+		error = encode_any(s, job, k);
+	else
+		sum_add(&s->raw_sum, share_raw(job, k));
+	__syncthreads();
+	if (threadIdx.x)
+		return;
+	/* One write over the link. */
+	((uint4 *)report->told)[job->tile + k * job->tile_step] = make_uint4(
+		s->raw_sum, coded ? s->stored_sum : s->raw_sum, error, 0);
+}
+
+/* All tiles of a job; @s is not used by anybody yet, or any more. */
+static __device__ __forceinline__ void
+encode_job(struct encode_shared *s, const struct syn_gpu_job *job,
+	   const struct syn_gpu_report *report)
+{
+	__syncthreads();
+	if (threadIdx.x < sizeof(*job) / sizeof(uint4))
+		((uint4 *)&s->job)[threadIdx.x] =
+			((const uint4 *)job)[threadIdx.x];
+	__syncthreads();
+	for (uint32_t k = 0; k < s->job.nr; k++)
+		encode_one(s, k, report);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the host tells the kernels: one job a tile, and what they answer.
+ * What the host tells the kernels: jobs, some tiles each, and what they answer.
  *
  * C and CUDA read the same bytes.  Every address is a device address; tiles
  * begin at multiples of 16, but for those that are only summed (4).
@@ -27,24 +27,34 @@
 #define SYN_GPU_ROWS 128u /* of a tile, tokens */
 
 /**
- * struct syn_gpu_job - one tile.
- * @src:	what is read.
- * @dst:	what is written.
- * @bytes:	of the tile, stored (decoding) or canonical.
+ * struct syn_gpu_job - tiles of one kind that lie at equal distances.
+ * @src:	what is read, of the first.
+ * @dst:	what is written, of the first.
+ * @src_step:	from a tile to the next at @src.
+ * @dst_step:	likewise.
+ * @bytes:	of a tile, stored (decoding) or canonical.
  * @token:	from a row to the next where rows are apart: at @dst, at @src
  *		for those that encode or gather.
- * @sum:	that must come out.
- * @page:	index of the word that is set if it does not.
+ * @tile:	number of the first within the slice, which says where its sum
+ *		is, and what is told of it.
+ * @tile_step:	from a number to the next.
+ * @nr:		how many.
+ * @page:	index of the word that is set if a sum does not fit.
  * @kind:	SYN_GPU_*.
  */
 struct syn_gpu_job {
 	uint64_t src;
 	uint64_t dst;
+	uint64_t src_step;
+	uint64_t dst_step;
 	uint32_t bytes;
 	uint32_t token;
-	uint32_t sum;
+	uint32_t tile;
+	uint32_t tile_step;
+	uint32_t nr;
 	uint16_t page;
 	uint16_t kind;
+	uint32_t pad0[2];
 };
 
 /**
@@ -61,6 +71,20 @@ struct syn_gpu_told {
 };
 
 #define SYN_GPU_NOT_FINITE 0xffffffffu
+
+/**
+ * struct syn_gpu_report - where kernels say how it went.
+ * @sums:	that must come out, by the number of the tile.
+ * @failed:	words that are set for pages with a sum that does not fit.
+ * @told:	by the number of the tile.
+ *
+ * Pointers of the device, to pinned memory.
+ */
+struct syn_gpu_report {
+	const uint32_t *sums;
+	uint32_t *failed;
+	struct syn_gpu_told *told;
+};
 
 #define SYN_GPU_THREADS 256u /* of a block, in every kernel */
 

@@ -3,6 +3,7 @@
 #include "kernels/cuda/load.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
@@ -29,7 +30,7 @@
 #define PULL_LITTLE_BYTES (256u << 10)
 
 #define PULL_BLOCKS 128u
-#define PULL_JOBS   2048u
+#define PULL_TILES  2048u
 
 /**
  * enum way - how a page's tiles get to their place.
@@ -44,8 +45,9 @@ enum way { WAY_STAGE, WAY_DIRECT, WAY_PULL };
  * @l:		whose.
  * @slice:	that is filled; NULL: none.
  * @blocks:	as of syn_gpu_slice_submit().
- * @jobs:	of a slice, at most.
- * @most:	what @jobs grows to.
+ * @tiles:	of a slice, at most.
+ * @most:	what @tiles grows to.
+ * @strip:	tiles of a job, at most.
  * @near:	as of struct syn_gpu_slice.
  * @page:	that is added.
  * @record:	its word.
@@ -57,8 +59,9 @@ struct loading {
 	struct syn_gpu_loader *l;
 	struct syn_gpu_slice *slice;
 	unsigned int blocks;
-	unsigned int jobs;
+	unsigned int tiles;
 	unsigned int most;
+	unsigned int strip;
 	bool near;
 	struct syn_gpu_page *page;
 	uint16_t record;
@@ -114,14 +117,33 @@ bool syn_gpu_place_can_be(const struct syn_gpu_place *place,
 	return bits % 16 == 0 && place->token <= UINT32_MAX;
 }
 
-uint32_t syn_gpu_kind_of(const struct syn_component *c, uint32_t codec,
-			 uint32_t raw)
+static uint16_t kind_of(const struct syn_component *c, uint32_t codec,
+			uint16_t raw)
 {
 	if (codec != SYN_CODEC_H4)
 		return raw;
 	return SYN_GPU_H4 | (c->role == SYN_ROLE_K ? SYN_GPU_KEYS : 0) |
 	       (c->dtype == SYN_DTYPE_F16 ? SYN_GPU_F16 : 0) |
 	       (c->dim == 128 ? SYN_GPU_DIM128 : 0);
+}
+
+void syn_gpu_columns_of(const struct syn_layout *layout, uint32_t layer,
+			uint32_t codec, uint16_t raw,
+			struct syn_gpu_column *ret)
+{
+	for (uint32_t i = 0; i < layout->nr_components; i++) {
+		const struct syn_component *c = &layout->component[i];
+		bool coded = codec == SYN_CODEC_H4 &&
+			     syn_layout_codec(layout, layer, i) == SYN_CODEC_H4;
+
+		ret[i] = (struct syn_gpu_column){
+			.kind = kind_of(
+				c, coded ? SYN_CODEC_H4 : SYN_CODEC_RAW16, raw),
+			.raw = syn_tile_raw_bytes(c),
+			.stored = coded ? syn_tile_h4_bytes(c)
+					: syn_tile_raw_bytes(c),
+		};
+	}
 }
 
 /* ---- what can be -------------------------------------------------------- */
@@ -159,7 +181,9 @@ static bool page_can_be(const struct syn_gpu_loader *l,
 	return page_is_direct(page) ||
 	       (page->src % 16 == 0 &&
 		syn_gpu_place_can_be(&page->place, layout) &&
-		syn_tile_raw_bytes(&layout->component[0]) <= l->slice_bytes);
+		(uint64_t)layout->nr_components *
+				syn_tile_raw_bytes(&layout->component[0]) <=
+			l->slice_bytes);
 }
 
 /* ---- which way ---------------------------------------------------------- */
@@ -202,127 +226,155 @@ static int slice_send(struct loading *ld)
 	if (!slice)
 		return ld->l->error;
 	ld->slice = NULL;
-	ld->jobs = syn_min(2 * ld->jobs, ld->most);
+	ld->tiles = syn_min(2 * ld->tiles, ld->most);
 	return syn_gpu_slice_submit(ld->l, slice, ld->l->load, ld->blocks);
 }
 
-/* Makes sure that a tile of @bytes has room. */
-static int slice_room(struct loading *ld, uint32_t bytes)
+/* How many times @tiles, of @bytes altogether, the slice has room for. */
+static uint32_t slice_fits(const struct loading *ld, uint32_t tiles,
+			   uint64_t bytes)
 {
-	struct syn_gpu_loader *l = ld->l;
-	uint64_t most = ld->way == WAY_STAGE  ? l->slice_bytes
+	uint64_t most = ld->way == WAY_STAGE  ? ld->l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
 					      : DIRECT_BYTES;
+	uint64_t nr = (ld->tiles - ld->slice->nr_tiles) / tiles;
+
+	if (ld->slice->staged >= most)
+		return 0;
+	return (uint32_t)syn_min(nr, (most - ld->slice->staged) / bytes);
+}
+
+/*
+ * The same, once there is room: as many as a job may have, up to @want.  What
+ * has no room in an empty slice is alone in one.
+ */
+static int slice_room(struct loading *ld, uint32_t tiles, uint64_t bytes,
+		      uint32_t want, uint32_t *ret)
+{
 	int r;
 
-	if (ld->slice && ld->slice->nr_jobs &&
-	    (ld->slice->nr_jobs >= ld->jobs ||
-	     ld->slice->staged + bytes > most)) {
+	if (ld->slice && ld->slice->nr_tiles && !slice_fits(ld, tiles, bytes)) {
 		r = slice_send(ld);
 		if (r)
 			return r;
 	}
 	if (!ld->slice) {
-		ld->slice = syn_gpu_slice_open(l);
+		ld->slice = syn_gpu_slice_open(ld->l);
 		ld->slice->near = ld->near;
 	}
-	return l->error;
+	want = syn_min(want, ld->strip);
+	want = syn_min(want, slice_fits(ld, tiles, bytes));
+	*ret = syn_max(want, 1u);
+	return ld->l->error;
 }
 
-/* @token: from a row to the next at @dst. */
-static int tile_add(struct loading *ld, uint32_t kind, uint32_t bytes,
-		    uint64_t dst, uint64_t token)
+/* From where a burst takes @bytes that come next and go to @dst. */
+static uint64_t bytes_bring(struct loading *ld, uint64_t dst, uint64_t bytes)
 {
-	struct syn_gpu_slice *slice;
+	struct syn_gpu_slice *slice = ld->slice;
 	uint64_t src = ld->src;
-	int r = slice_room(ld, bytes);
 
-	if (r)
-		return r;
-	slice = ld->slice;
-	if (ld->way == WAY_STAGE) {
-		src = syn_gpu_slice_stage(ld->l, slice, src, bytes);
-	} else if (ld->way == WAY_DIRECT) {
-		syn_gpu_slice_copy(ld->l, dst, src, bytes);
-		slice->staged += bytes;
-		src = dst;
-	}
-	slice->jobs[slice->nr_jobs++] = (struct syn_gpu_job){
-		.src = src,
-		.dst = dst,
-		.bytes = bytes,
-		.token = (uint32_t)token,
-		.sum = ld->page->sums[ld->tile++],
-		.page = ld->record,
-		.kind = (uint16_t)kind,
-	};
 	ld->src += bytes;
-	return 0;
+	if (ld->way == WAY_STAGE)
+		return syn_gpu_slice_stage(ld->l, slice, src, bytes);
+	if (ld->way == WAY_PULL)
+		return src;
+	syn_gpu_slice_copy(ld->l, dst, src, bytes);
+	slice->staged += bytes;
+	return dst;
+}
+
+/* The sums of the @nr tiles that come next. */
+static void sums_add(struct loading *ld, uint32_t nr)
+{
+	memcpy(ld->slice->sums + ld->slice->nr_tiles, ld->page->sums + ld->tile,
+	       nr * sizeof(*ld->page->sums));
+	ld->tile += nr;
 }
 
 /* Tiles of equal size, to where they lie one after the other. */
 static int page_add_plain(struct loading *ld)
 {
 	const struct syn_gpu_page *page = ld->page;
-	uint32_t bytes = (uint32_t)(page->bytes / page->nr_tiles);
-	uint32_t kind = ld->way == WAY_PULL ? SYN_GPU_SPREAD : SYN_GPU_SUM;
-	int r = 0;
+	const uint64_t bytes = page->bytes / page->nr_tiles;
+	const struct syn_gpu_place steps = {
+		.head = bytes,
+		.token = bytes / SYN_GPU_ROWS,
+	};
+	const struct syn_gpu_column column = {
+		.kind = ld->way == WAY_PULL ? SYN_GPU_SPREAD : SYN_GPU_SUM,
+		.raw = (uint32_t)bytes,
+		.stored = (uint32_t)bytes,
+	};
+	const uint32_t most =
+		(uint32_t)syn_max(SYN_GPU_STRIP_BYTES / bytes, (uint64_t)1);
 
-	for (uint32_t i = 0; i < page->nr_tiles && !r; i++)
-		r = tile_add(ld, kind, bytes,
-			     page->place.base + (uint64_t)i * bytes,
-			     bytes / SYN_GPU_ROWS);
-	return r;
+	while (ld->tile < page->nr_tiles) {
+		uint64_t at = page->place.base + ld->tile * bytes;
+		struct syn_gpu_strip strip = {
+			.place = at,
+			.steps = &steps,
+			.columns = &column,
+			.nr_columns = 1,
+			.page = ld->record,
+		};
+		int r = slice_room(ld, 1, bytes,
+				   syn_min(most, page->nr_tiles - ld->tile),
+				   &strip.nr_heads);
+
+		if (r)
+			return r;
+		strip.stored = bytes_bring(ld, at, strip.nr_heads * bytes);
+		sums_add(ld, strip.nr_heads);
+		syn_gpu_slice_strip(ld->slice, &strip);
+	}
+	return 0;
 }
 
-/**
- * struct column - a component of a layer.
- * @kind:	of its tiles.
- * @bytes:	of each, stored.
- */
-struct column {
-	uint32_t kind;
-	uint32_t bytes;
-};
-
-static void columns_of(const struct syn_gpu_page *page, uint32_t layer,
-		       struct column *ret)
+/* The heads of a block, the first of which goes to @at. */
+static int page_add_block(struct loading *ld,
+			  const struct syn_gpu_column *columns, uint64_t at)
 {
-	const struct syn_layout *layout = page->layout;
+	const struct syn_layout *layout = ld->page->layout;
+	const struct syn_gpu_place *place = &ld->page->place;
+	const uint32_t nr = layout->nr_components;
+	struct syn_gpu_strip strip = {
+		.steps = place,
+		.columns = columns,
+		.nr_columns = nr,
+		.page = ld->record,
+	};
+	uint64_t bytes = 0;
 
-	for (uint32_t i = 0; i < layout->nr_components; i++) {
-		const struct syn_component *c = &layout->component[i];
-		uint32_t codec = page->codec == SYN_CODEC_H4
-					 ? syn_layout_codec(layout, layer, i)
-					 : SYN_CODEC_RAW16;
+	for (uint32_t i = 0; i < nr; i++)
+		bytes += columns[i].stored;
+	for (uint32_t head = 0; head < layout->heads; head += strip.nr_heads) {
+		int r = slice_room(ld, nr, bytes, layout->heads - head,
+				   &strip.nr_heads);
 
-		ret[i].kind = syn_gpu_kind_of(c, codec, SYN_GPU_SPREAD);
-		ret[i].bytes = codec == SYN_CODEC_H4 ? syn_tile_h4_bytes(c)
-						     : syn_tile_raw_bytes(c);
+		if (r)
+			return r;
+		strip.place = at + head * place->head;
+		strip.stored = bytes_bring(ld, 0, strip.nr_heads * bytes);
+		sums_add(ld, strip.nr_heads * nr);
+		syn_gpu_slice_strip(ld->slice, &strip);
 	}
+	return 0;
 }
 
 static int page_add_layer(struct loading *ld, uint32_t layer)
 {
 	const struct syn_layout *layout = ld->page->layout;
 	const struct syn_gpu_place *place = &ld->page->place;
-	const uint32_t nr = layout->nr_components;
-	struct column column[SYN_COMPONENTS_MAX];
+	struct syn_gpu_column columns[SYN_COMPONENTS_MAX];
 	int r = 0;
 
-	columns_of(ld->page, layer, column);
-	for (uint32_t block = 0; block < layout->blocks; block++) {
-		uint64_t at = place->base + layer * place->layer +
-			      block * place->block;
-
-		for (uint32_t head = 0; head < layout->heads;
-		     head++, at += place->head)
-			for (uint32_t i = 0; i < nr && !r; i++)
-				r = tile_add(ld, column[i].kind,
-					     column[i].bytes,
-					     at + i * place->component,
-					     place->token);
-	}
+	syn_gpu_columns_of(layout, layer, ld->page->codec, SYN_GPU_SPREAD,
+			   columns);
+	for (uint32_t block = 0; block < layout->blocks && !r; block++)
+		r = page_add_block(ld, columns,
+				   place->base + layer * place->layer +
+					   block * place->block);
 	return r;
 }
 
@@ -362,8 +414,9 @@ static int pages_begin(struct syn_gpu_loader *l, struct syn_gpu_page *pages,
 	struct loading ld = {
 		.l = l,
 		.blocks = blocks,
-		.jobs = pull ? SYN_GPU_JOBS_FIRST : SYN_GPU_JOBS,
-		.most = blocks ? PULL_JOBS : SYN_GPU_JOBS,
+		.tiles = pull ? SYN_GPU_TILES_FIRST : SYN_GPU_TILES,
+		.most = blocks ? PULL_TILES : SYN_GPU_TILES,
+		.strip = blocks ? 1 : SYN_GPU_STRIP,
 		.near = pull && !blocks,
 	};
 	int r = l->error;

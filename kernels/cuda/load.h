@@ -56,8 +56,8 @@ struct syn_gpu_place {
  * @codec:	SYN_CODEC_RAW16 or SYN_CODEC_H4.
  * @layout:	how its tiles lie; NULL: a raw page of equal tiles that go to
  *		@place.base as they are.
- * @nr_tiles:	tiles; all of one size if the page is raw, and with a layout no
- *		larger than an eighth of the staging ring.
+ * @nr_tiles:	tiles; all of one size if the page is raw, and with a layout
+ *		those of a head no larger than an eighth of the staging ring.
  * @sums:	of the stored tiles, one each.
  * @place:	where it goes.
  * @status:	answer: 0.  -EILSEQ: a sum does not match.  -EIO: the GPU failed.

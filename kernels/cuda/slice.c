@@ -78,47 +78,56 @@ static int events_new(struct syn_gpu_loader *l)
 	return syn_cuda_errno(api, result, "cuEventCreate");
 }
 
+/* Of a slice: jobs, and behind them the sums. */
+#define JOBS_BYTES (SYN_GPU_TILES * sizeof(struct syn_gpu_job))
+#define SUMS_BYTES (SYN_GPU_TILES * sizeof(uint32_t))
+#define TOLD_BYTES (SYN_GPU_TILES * sizeof(struct syn_gpu_told))
+
+static int slice_memory_new(struct syn_gpu_slice *slice, char *pinned,
+			    CUdeviceptr device, uint64_t staging_bytes)
+{
+	slice->answers = syn_alloc(SYN_GPU_TILES, sizeof(*slice->answers));
+	if (!slice->answers)
+		return -ENOMEM;
+	slice->jobs = (void *)pinned;
+	slice->sums = (void *)(pinned + JOBS_BYTES);
+	slice->told = (void *)(pinned + JOBS_BYTES + SUMS_BYTES);
+	slice->staging = device;
+	slice->jobs_at = device + staging_bytes;
+	slice->sums_at = slice->jobs_at + JOBS_BYTES;
+	return 0;
+}
+
 static int memory_new(struct syn_gpu_loader *l)
 {
-	const uint64_t jobs = SYN_GPU_JOBS * sizeof(struct syn_gpu_job);
-	const uint64_t told = SYN_GPU_JOBS * sizeof(struct syn_gpu_told);
+	const uint64_t pinned = JOBS_BYTES + SUMS_BYTES + TOLD_BYTES;
+	const uint64_t device = l->slice_bytes + JOBS_BYTES + SUMS_BYTES;
 	const uint64_t failed = SYN_GPU_RECORDS * sizeof(uint32_t);
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result;
-	char *at;
+	int r = 0;
 
 	if (syn_fault())
 		return -ENOMEM;
 	result = api->cuMemHostAlloc(&l->pinned,
-				     SYN_GPU_SLICES * (jobs + told) + failed,
+				     SYN_GPU_SLICES * pinned + failed,
 				     CU_MEMHOSTALLOC_DEVICEMAP);
 	if (result)
 		return syn_cuda_errno(api, result, "cuMemHostAlloc");
 	if (syn_fault())
 		return -ENOMEM;
-	result = api->cuMemAlloc_v2(&l->device,
-				    SYN_GPU_SLICES * (l->slice_bytes + jobs));
+	result = api->cuMemAlloc_v2(&l->device, SYN_GPU_SLICES * device);
 	if (!result)
 		result = api->cuMemHostGetDevicePointer_v2(&l->pinned_at,
 							   l->pinned, 0);
 	if (result)
 		return syn_cuda_errno(api, result, "cuMemAlloc");
-	at = l->pinned;
-	for (unsigned int i = 0; i < SYN_GPU_SLICES; i++) {
-		struct syn_gpu_slice *slice = &l->slices[i];
-
-		slice->answers =
-			syn_alloc(SYN_GPU_JOBS, sizeof(*slice->answers));
-		if (!slice->answers)
-			return -ENOMEM;
-		slice->jobs = (void *)at;
-		slice->told = (void *)(at + jobs);
-		slice->staging = l->device + i * (l->slice_bytes + jobs);
-		slice->jobs_at = slice->staging + l->slice_bytes;
-		at += jobs + told;
-	}
-	l->failed = (void *)at;
-	return 0;
+	for (unsigned int i = 0; i < SYN_GPU_SLICES && !r; i++)
+		r = slice_memory_new(&l->slices[i],
+				     (char *)l->pinned + i * pinned,
+				     l->device + i * device, l->slice_bytes);
+	l->failed = (void *)((char *)l->pinned + SYN_GPU_SLICES * pinned);
+	return r;
 }
 
 static CUdeviceptr pinned_at(const struct syn_gpu_loader *l, const void *at)
@@ -133,9 +142,14 @@ static CUresult kernel_launch(struct syn_gpu_loader *l,
 {
 	CUdeviceptr jobs =
 		slice->near ? slice->jobs_at : pinned_at(l, slice->jobs);
-	CUdeviceptr told = pinned_at(l, slice->told);
-	CUdeviceptr failed = pinned_at(l, l->failed);
-	void *args[] = { &jobs, &slice->nr_jobs, &failed, &told };
+	CUdeviceptr sums =
+		slice->near ? slice->sums_at : pinned_at(l, slice->sums);
+	struct syn_gpu_report report = {
+		.sums = (void *)(uintptr_t)sums,
+		.failed = (void *)(uintptr_t)pinned_at(l, l->failed),
+		.told = (void *)(uintptr_t)pinned_at(l, slice->told),
+	};
+	void *args[] = { &jobs, &slice->nr_jobs, &report };
 
 	return l->gpu->api->cuLaunchKernel(function, blocks, 1, 1,
 					   SYN_GPU_THREADS, 1, 1, 0, l->bursts,
@@ -210,6 +224,7 @@ struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
 	if (l->next > SYN_GPU_SLICES)
 		syn_gpu_slices_wait(l, l->next - SYN_GPU_SLICES);
 	slice->nr_jobs = 0;
+	slice->nr_tiles = 0;
 	slice->near = false;
 	slice->nr_answers = 0;
 	slice->staged = 0;
@@ -266,6 +281,45 @@ CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *l,
 	syn_gpu_slice_copy(l, at, src, bytes);
 	slice->staged += bytes;
 	return at;
+}
+
+static struct syn_gpu_job column_job(const struct syn_gpu_strip *strip,
+				     uint32_t column, uint64_t stored,
+				     uint64_t stored_step)
+{
+	const struct syn_gpu_column *c = &strip->columns[column];
+	const struct syn_gpu_place *steps = strip->steps;
+	uint64_t place = strip->place + column * steps->component;
+
+	return (struct syn_gpu_job){
+		.src = strip->in ? place : stored,
+		.dst = strip->in ? stored : place,
+		.src_step = strip->in ? steps->head : stored_step,
+		.dst_step = strip->in ? stored_step : steps->head,
+		.bytes = c->raw,
+		.token = (uint32_t)steps->token,
+		.nr = strip->nr_heads,
+		.tile_step = strip->nr_columns,
+		.page = strip->page,
+		.kind = c->kind,
+	};
+}
+
+void syn_gpu_slice_strip(struct syn_gpu_slice *slice,
+			 const struct syn_gpu_strip *strip)
+{
+	uint64_t stored = strip->stored, step = 0;
+
+	for (uint32_t i = 0; i < strip->nr_columns; i++)
+		step += strip->columns[i].stored;
+	for (uint32_t i = 0; i < strip->nr_columns; i++) {
+		struct syn_gpu_job *job = &slice->jobs[slice->nr_jobs++];
+
+		*job = column_job(strip, i, stored, step);
+		job->tile = slice->nr_tiles + i;
+		stored += strip->columns[i].stored;
+	}
+	slice->nr_tiles += strip->nr_columns * strip->nr_heads;
 }
 
 /* ---- sending off -------------------------------------------------------- */
@@ -353,9 +407,12 @@ static CUresult slice_enqueue(struct syn_gpu_loader *l,
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result = CUDA_SUCCESS;
 
-	if (slice->near)
+	if (slice->near) {
 		syn_gpu_slice_copy(l, slice->jobs_at, (uintptr_t)slice->jobs,
 				   slice->nr_jobs * sizeof(*slice->jobs));
+		syn_gpu_slice_copy(l, slice->sums_at, (uintptr_t)slice->sums,
+				   slice->nr_tiles * sizeof(*slice->sums));
+	}
 	if (l->nr_copies) {
 		result = copies_enqueue(l, copies);
 		if (!result)

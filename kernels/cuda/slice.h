@@ -23,15 +23,22 @@
 
 #define SYN_GPU_SLICES	8u    /* that may be under way */
 #define SYN_GPU_COPIERS 2u    /* streams for copies */
-#define SYN_GPU_JOBS	4096u /* of a slice, at most */
+#define SYN_GPU_TILES	8192u /* of a slice, at most, and as many jobs */
 /* Of the first slice of bursts that wait for jobs only; then twice as many. */
-#define SYN_GPU_JOBS_FIRST 256u
-#define SYN_GPU_RECORDS	   8192u /* pages that may be under way; fits job.page */
+#define SYN_GPU_TILES_FIRST 512u
+#define SYN_GPU_RECORDS	    8192u /* pages under way; fits job.page */
+
+/*
+ * A block takes so many tiles one after the other, each while the next is on
+ * its way: more take longer to be done, and fewer have less to overlap.
+ */
+#define SYN_GPU_STRIP	    8u
+#define SYN_GPU_STRIP_BYTES (256u << 10)
 
 /**
  * struct syn_gpu_answer - where to put what is told of some tiles.
- * @first:	job of the first.
- * @nr:		how many, one job after the other.
+ * @first:	number of the first in the slice.
+ * @nr:		how many.
  * @raw_sums:	of each; NULL: nowhere, and so on.
  * @stored_sums: see there.
  * @errors:	see there.
@@ -69,27 +76,67 @@ struct syn_gpu_copy {
  * @copied:	the copies are there.
  * @done:	the burst is.
  * @nr_jobs:	jobs so far.
+ * @nr_tiles:	their tiles.
  * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
  * @nr_answers:	answers so far.
  * @staged:	bytes of the slot that are used, or that go past it.
  * @jobs:	pinned.
+ * @sums:	pinned, that tiles must have.
  * @told:	pinned, written by the burst.
  * @answers:	each for some of the jobs.
- * @jobs_at:	where they are copied to.
+ * @jobs_at:	where jobs are copied to ...
+ * @sums_at:	... and sums.
  * @staging:	the slot.
  */
 struct syn_gpu_slice {
 	CUevent copied;
 	CUevent done;
 	unsigned int nr_jobs;
+	unsigned int nr_tiles;
 	bool near;
 	unsigned int nr_answers;
 	uint64_t staged;
 	struct syn_gpu_job *jobs;
+	uint32_t *sums;
 	struct syn_gpu_told *told;
 	struct syn_gpu_answer *answers;
 	CUdeviceptr jobs_at;
+	CUdeviceptr sums_at;
 	CUdeviceptr staging;
+};
+
+/**
+ * struct syn_gpu_column - tiles of a component in a layer.
+ * @kind:	what is done with them.
+ * @raw:	bytes of each, canonical.
+ * @stored:	bytes of each, stored.
+ */
+struct syn_gpu_column {
+	uint16_t kind;
+	uint32_t raw;
+	uint32_t stored;
+};
+
+/**
+ * struct syn_gpu_strip - some heads of a block, all columns of each.
+ * @stored:	where they lie one after the other, head by head.
+ * @place:	where the first one's first column is, or goes.
+ * @steps:	at @place: head, component and token count.
+ * @nr_heads:	heads.
+ * @columns:	of each.
+ * @nr_columns:	how many.
+ * @page:	word of the page.
+ * @in:		from @place to @stored, else the other way.
+ */
+struct syn_gpu_strip {
+	uint64_t stored;
+	uint64_t place;
+	const struct syn_gpu_place *steps;
+	uint32_t nr_heads;
+	const struct syn_gpu_column *columns;
+	uint32_t nr_columns;
+	uint16_t page;
+	bool in;
 };
 
 /**
@@ -148,15 +195,19 @@ struct syn_gpu_loader {
 	uint64_t rec_head;
 	uint64_t rec_tail;
 	unsigned int nr_copies;
-	struct syn_gpu_copy pieces[SYN_GPU_JOBS];
-	CUdeviceptr dsts[SYN_GPU_JOBS];
-	CUdeviceptr srcs[SYN_GPU_JOBS];
-	size_t sizes[SYN_GPU_JOBS];
+	struct syn_gpu_copy pieces[SYN_GPU_TILES];
+	CUdeviceptr dsts[SYN_GPU_TILES];
+	CUdeviceptr srcs[SYN_GPU_TILES];
+	size_t sizes[SYN_GPU_TILES];
 };
 
-/* What a kernel does with a tile of @c; @raw: with one that is not encoded. */
-uint32_t syn_gpu_kind_of(const struct syn_component *c, uint32_t codec,
-			 uint32_t raw);
+/*
+ * The columns of a layer.  @codec: of the page; @raw: what a kernel does with
+ * tiles that are not encoded.
+ */
+void syn_gpu_columns_of(const struct syn_layout *layout, uint32_t layer,
+			uint32_t codec, uint16_t raw,
+			struct syn_gpu_column *ret);
 /* Whether kernels, which move 16 bytes at a time, can have tiles there. */
 bool syn_gpu_place_can_be(const struct syn_gpu_place *place,
 			  const struct syn_layout *layout);
@@ -175,6 +226,10 @@ struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *loader);
  */
 void syn_gpu_slice_copy(struct syn_gpu_loader *loader, CUdeviceptr dst,
 			CUdeviceptr src, size_t bytes);
+/* A job for each column, of the tiles that come next. */
+void syn_gpu_slice_strip(struct syn_gpu_slice *slice,
+			 const struct syn_gpu_strip *strip);
+
 /* Into the slot: returns where it will be. */
 CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *loader,
 				struct syn_gpu_slice *slice, CUdeviceptr src,

@@ -53,6 +53,27 @@ static __device__ __forceinline__ uint4 load_vector(const void *at)
 	return v;
 }
 
+/* The same, to shared memory, while this thread goes on. */
+static __device__ __forceinline__ void vector_begin(void *to, const char *src)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+		     :
+		     : "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(src)
+		     : "memory");
+}
+
+/* What this thread began since the last time is a group. */
+static __device__ __forceinline__ void vectors_begun(void)
+{
+	asm volatile("cp.async.commit_group;" : : : "memory");
+}
+
+/* All groups of this thread are there but the last @LEFT. */
+template <int LEFT> static __device__ __forceinline__ void vectors_wait(void)
+{
+	asm volatile("cp.async.wait_group %0;" : : "n"(LEFT) : "memory");
+}
+
 /* Adds a warp's shares to *@total, in shared memory. */
 static __device__ __forceinline__ void sum_add(uint32_t *total, uint32_t share)
 {
@@ -121,18 +142,58 @@ static __device__ uint32_t share_moved(const char *src, char *dst,
 	return sum;
 }
 
-static __device__ uint32_t share_raw(const struct syn_gpu_job *job)
+/* Of tile @k, raw. */
+static __device__ uint32_t share_raw(const struct syn_gpu_job *job, uint32_t k)
 {
-	const char *src = (const char *)job->src;
+	const char *src = (const char *)job->src + k * job->src_step;
 	uint32_t row = job->bytes / SYN_GPU_ROWS;
 	bool gather;
 
 	if ((job->kind & ~SYN_GPU_TELL) == SYN_GPU_SUM)
 		return share_in_place(src, job->bytes);
 	gather = (job->kind & ~SYN_GPU_TELL) == SYN_GPU_GATHER;
-	return share_moved(src, (char *)job->dst, job->bytes,
-			   gather ? job->token : row,
+	return share_moved(src, (char *)job->dst + k * job->dst_step,
+			   job->bytes, gather ? job->token : row,
 			   gather ? row : job->token);
+}
+
+/* What the first thread asks for early, and compares with late. */
+static __device__ __forceinline__ uint32_t
+sum_wanted(const struct syn_gpu_report *report, const struct syn_gpu_job *job,
+	   uint32_t k)
+{
+	if (threadIdx.x || job->kind & SYN_GPU_TELL)
+		return 0;
+	return report->sums[job->tile + k * job->tile_step];
+}
+
+/* By the first thread, when all have added to *@total, which is 0 then. */
+static __device__ __forceinline__ void
+sum_check(const struct syn_gpu_report *report, const struct syn_gpu_job *job,
+	  uint32_t k, uint32_t want, uint32_t *total)
+{
+	if (threadIdx.x)
+		return;
+	if (job->kind & SYN_GPU_TELL)
+		report->told[job->tile + k * job->tile_step].raw_sum = *total;
+	else if (*total != want)
+		report->failed[job->page] = 1;
+	*total = 0;
+}
+
+/* Spreads or sums; *@total, in shared memory, is 0 before and after. */
+static __device__ void move_tiles(uint32_t *total,
+				  const struct syn_gpu_job *job,
+				  const struct syn_gpu_report *report)
+{
+	for (uint32_t k = 0; k < job->nr; k++) {
+		uint32_t want = sum_wanted(report, job, k);
+
+		sum_add(total, share_raw(job, k));
+		__syncthreads();
+		sum_check(report, job, k, want, total);
+		__syncthreads();
+	}
 }
 
 #endif
