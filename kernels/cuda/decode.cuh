@@ -168,6 +168,7 @@ static __device__ uint32_t basis_of(uint64_t signs, uint32_t lane,
 	return negated(b, is_odd(rows & column) ^ (signs >> column & 1));
 }
 
+/* Before the first tile, which waits for all threads. */
 static __device__ void decode_prepare(struct decode_shared *s)
 {
 	for (uint32_t i = threadIdx.x; i < sizeof(s->basis) / 16;

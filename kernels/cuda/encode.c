@@ -26,13 +26,11 @@ struct asking {
 
 static int slice_send(struct asking *a)
 {
-	struct syn_gpu_slice *slice = a->slice;
-
-	if (!slice)
+	if (!a->slice)
 		return a->l->error;
 	a->slice = NULL;
 	a->answer = NULL;
-	return syn_gpu_slice_submit(a->l, slice, a->function, 0);
+	return syn_gpu_slice_submit(a->l, a->function, 0);
 }
 
 /* Of the following tiles; all of @next but how many. */

@@ -27,18 +27,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 		     struct syn_gpu_report report)
 {
 	__shared__ struct decode_shared s;
+	bool prepared = false;
 
-	decode_prepare(&s);
 	if (threadIdx.x == 0)
 		s.sum = 0;
 	__syncthreads();
 	for (uint32_t i = blockIdx.x; i < nr; i += gridDim.x) {
 		const struct syn_gpu_job job = job_load(&jobs[i]);
 
-		if (job.kind & SYN_GPU_H4)
-			decode_any(&s, &job, &report);
-		else
+		if (!(job.kind & SYN_GPU_H4)) {
 			move_tiles(&s.sum, &job, &report);
+			continue;
+		}
+		if (!prepared)
+			decode_prepare(&s);
+		prepared = true;
+		decode_any(&s, &job, &report);
 	}
 }
 

@@ -55,9 +55,9 @@ static int streams_new(struct syn_gpu_loader *l)
 	for (unsigned int i = 0; i < SYN_GPU_COPIERS && !result; i++)
 		result = api->cuStreamCreateWithPriority(
 			&l->copies[i], CU_STREAM_NON_BLOCKING, least);
-	if (!result)
+	for (unsigned int i = 0; i < SYN_GPU_BURSTS && !result; i++)
 		result = api->cuStreamCreateWithPriority(
-			&l->bursts, CU_STREAM_NON_BLOCKING, least);
+			&l->bursts[i], CU_STREAM_NON_BLOCKING, least);
 	return syn_cuda_errno(api, result, "cuStreamCreateWithPriority");
 }
 
@@ -138,7 +138,7 @@ static CUdeviceptr pinned_at(const struct syn_gpu_loader *l, const void *at)
 /* Without jobs the blocks end at once. */
 static CUresult kernel_launch(struct syn_gpu_loader *l,
 			      struct syn_gpu_slice *slice, CUfunction function,
-			      unsigned int blocks)
+			      unsigned int blocks, CUstream stream)
 {
 	CUdeviceptr jobs =
 		slice->near ? slice->jobs_at : pinned_at(l, slice->jobs);
@@ -152,22 +152,24 @@ static CUresult kernel_launch(struct syn_gpu_loader *l,
 	void *args[] = { &jobs, &slice->nr_jobs, &report };
 
 	return l->gpu->api->cuLaunchKernel(function, blocks, 1, 1,
-					   SYN_GPU_THREADS, 1, 1, 0, l->bursts,
+					   SYN_GPU_THREADS, 1, 1, 0, stream,
 					   args, NULL);
 }
 
 /* Kernels may be loaded lazily: not while an engine captures a graph. */
 static int kernels_warm(struct syn_gpu_loader *l)
 {
+	struct syn_gpu_slice *slice = &l->slices[0];
+	CUstream stream = l->bursts[0];
 	CUresult result;
 
 	if (syn_fault())
 		return -EIO;
-	result = kernel_launch(l, &l->slices[0], l->load, 1);
+	result = kernel_launch(l, slice, l->load, 1, stream);
 	if (!result)
-		result = kernel_launch(l, &l->slices[0], l->encode, 1);
+		result = kernel_launch(l, slice, l->encode, 1, stream);
 	if (!result)
-		result = l->gpu->api->cuStreamSynchronize(l->bursts);
+		result = l->gpu->api->cuStreamSynchronize(stream);
 	return syn_cuda_errno(l->gpu->api, result, "the first burst");
 }
 
@@ -209,8 +211,9 @@ void syn_gpu_slices_free(struct syn_gpu_loader *l)
 	for (unsigned int i = 0; i < SYN_GPU_COPIERS; i++)
 		if (l->copies[i])
 			(void)api->cuStreamDestroy_v2(l->copies[i]);
-	if (l->bursts)
-		(void)api->cuStreamDestroy_v2(l->bursts);
+	for (unsigned int i = 0; i < SYN_GPU_BURSTS; i++)
+		if (l->bursts[i])
+			(void)api->cuStreamDestroy_v2(l->bursts[i]);
 	if (l->module)
 		(void)api->cuModuleUnload(l->module);
 }
@@ -399,13 +402,13 @@ static CUresult copies_enqueue(struct syn_gpu_loader *l, CUstream stream)
 	return result ? result : runs_enqueue(l, nr, stream);
 }
 
-static CUresult slice_enqueue(struct syn_gpu_loader *l,
-			      struct syn_gpu_slice *slice, CUfunction function,
-			      unsigned int blocks)
+/* What the burst needs, and @stream waits until it is there. */
+static CUresult slice_bring(struct syn_gpu_loader *l,
+			    struct syn_gpu_slice *slice, CUstream copies,
+			    CUstream stream)
 {
-	CUstream copies = l->copies[l->next % SYN_GPU_COPIERS];
 	const struct syn_cuda_api *api = l->gpu->api;
-	CUresult result = CUDA_SUCCESS;
+	CUresult result;
 
 	if (slice->near) {
 		syn_gpu_slice_copy(l, slice->jobs_at, (uintptr_t)slice->jobs,
@@ -413,20 +416,35 @@ static CUresult slice_enqueue(struct syn_gpu_loader *l,
 		syn_gpu_slice_copy(l, slice->sums_at, (uintptr_t)slice->sums,
 				   slice->nr_tiles * sizeof(*slice->sums));
 	}
-	if (l->nr_copies) {
-		result = copies_enqueue(l, copies);
-		if (!result)
-			result = api->cuEventRecord(slice->copied, copies);
-		if (!result)
-			result = api->cuStreamWaitEvent(l->bursts,
-							slice->copied, 0);
-	}
+	if (!l->nr_copies)
+		return CUDA_SUCCESS;
+	result = copies_enqueue(l, copies);
+	if (!result)
+		result = api->cuEventRecord(slice->copied, copies);
+	if (!result)
+		result = api->cuStreamWaitEvent(stream, slice->copied, 0);
+	return result;
+}
+
+/* Of slice @number. */
+static CUresult slice_enqueue(struct syn_gpu_loader *l, uint64_t number,
+			      CUfunction function, unsigned int blocks)
+{
+	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_SLICES];
+	CUevent before = l->slices[(number - 1) % SYN_GPU_SLICES].done;
+	CUstream stream = l->bursts[number % SYN_GPU_BURSTS];
+	const struct syn_cuda_api *api = l->gpu->api;
+	CUresult result = slice_bring(
+		l, slice, l->copies[number % SYN_GPU_COPIERS], stream);
+
 	if (!blocks || blocks > slice->nr_jobs)
 		blocks = slice->nr_jobs;
 	if (!result && blocks)
-		result = kernel_launch(l, slice, function, blocks);
+		result = kernel_launch(l, slice, function, blocks, stream);
+	if (!result && l->ended + 1 < number)
+		result = api->cuStreamWaitEvent(stream, before, 0);
 	if (!result)
-		result = api->cuEventRecord(slice->done, l->bursts);
+		result = api->cuEventRecord(slice->done, stream);
 	return result;
 }
 
@@ -482,22 +500,23 @@ static void give_up(struct syn_gpu_loader *l)
 
 	for (unsigned int i = 0; i < SYN_GPU_COPIERS; i++)
 		(void)api->cuStreamSynchronize(l->copies[i]);
-	(void)api->cuStreamSynchronize(l->bursts);
+	for (unsigned int i = 0; i < SYN_GPU_BURSTS; i++)
+		(void)api->cuStreamSynchronize(l->bursts[i]);
 	l->error = -EIO;
 	while (l->ended + 1 < l->next)
 		settle(l, l->ended + 1);
 }
 
-int syn_gpu_slice_submit(struct syn_gpu_loader *l, struct syn_gpu_slice *slice,
-			 CUfunction function, unsigned int blocks)
+int syn_gpu_slice_submit(struct syn_gpu_loader *l, CUfunction function,
+			 unsigned int blocks)
 {
+	uint64_t number = l->next++;
 	CUresult result = CUDA_SUCCESS;
 
-	l->next++;
 	if (!l->error && syn_fault())
 		result = CUDA_ERROR_UNKNOWN;
 	else if (!l->error)
-		result = slice_enqueue(l, slice, function, blocks);
+		result = slice_enqueue(l, number, function, blocks);
 	(void)syn_cuda_errno(l->gpu->api, result, "a slice");
 	if (result || l->error)
 		give_up(l);

@@ -23,6 +23,7 @@
 
 #define SYN_GPU_SLICES	8u    /* that may be under way */
 #define SYN_GPU_COPIERS 2u    /* streams for copies */
+#define SYN_GPU_BURSTS	4u    /* streams for bursts */
 #define SYN_GPU_TILES	8192u /* of a slice, at most, and as many jobs */
 /* Of the first slice of bursts that wait for jobs only; then twice as many. */
 #define SYN_GPU_TILES_FIRST 512u
@@ -74,7 +75,7 @@ struct syn_gpu_copy {
 /**
  * struct syn_gpu_slice - one slot of the ring.
  * @copied:	the copies are there.
- * @done:	the burst is.
+ * @done:	the burst is, and all slices before.
  * @nr_jobs:	jobs so far.
  * @nr_tiles:	their tiles.
  * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
@@ -156,7 +157,7 @@ struct syn_gpu_record {
  * @load:	decodes, spreads, sums.
  * @encode:	encodes.
  * @copies:	streams of the copy engine.
- * @bursts:	stream of the kernels, of the lowest priority.
+ * @bursts:	streams of the kernels, of the lowest priority.
  * @pinned:	jobs, what is told, and @failed.
  * @pinned_at:	its address for the GPU.
  * @device:	the ring, and jobs.
@@ -181,7 +182,7 @@ struct syn_gpu_loader {
 	CUfunction load;
 	CUfunction encode;
 	CUstream copies[SYN_GPU_COPIERS];
-	CUstream bursts;
+	CUstream bursts[SYN_GPU_BURSTS];
 	void *pinned;
 	CUdeviceptr pinned_at;
 	CUdeviceptr device;
@@ -235,11 +236,11 @@ CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *loader,
 				struct syn_gpu_slice *slice, CUdeviceptr src,
 				size_t bytes);
 /*
- * Sends it off; @loader->next is the following one.  @blocks: at most so many;
- * 0: one for each job.  -EIO: the GPU failed, everything has ended.
+ * Sends the one that is filled off; @loader->next is the following one.
+ * @blocks: at most so many; 0: one for each job.  -EIO: the GPU failed,
+ * everything has ended.
  */
-int syn_gpu_slice_submit(struct syn_gpu_loader *loader,
-			 struct syn_gpu_slice *slice, CUfunction function,
+int syn_gpu_slice_submit(struct syn_gpu_loader *loader, CUfunction function,
 			 unsigned int blocks);
 
 /* Settles the pages of slices that have ended, up to @number. */
