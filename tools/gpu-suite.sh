@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds and runs the tests that need a GPU, on a machine where only compiler,
 # meson, ninja, pkg-config and the CUDA Toolkit are installed:
-# gpu-suite.sh [--unit] [--no-tests] [--bench ARGUMENT...].
+# gpu-suite.sh [--unit] [--sanitizer] [--no-tests] [--bench ARGUMENT...].
 #
 # --unit	the unit tests, too
+# --sanitizer	suite gpu once more under compute-sanitizer's memcheck, but for
+#		the test that loses its GPU; calls that fail are not reported,
+#		as tests make some fail
 # --no-tests	builds only
 # --bench	then synapse-bench with what follows, by default its gpu
 #		benchmarks
@@ -15,10 +18,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 suites=(gpu)
+sanitizer=
 bench=
 while [[ $# -gt 0 ]]; do
 	case $1 in
 	--unit) suites+=(unit) ;;
+	--sanitizer) sanitizer=1 ;;
 	--no-tests) suites=() ;;
 	--bench)
 		bench=1
@@ -26,8 +31,8 @@ while [[ $# -gt 0 ]]; do
 		break
 		;;
 	*)
-		echo "usage: gpu-suite.sh [--unit] [--no-tests]" \
-			"[--bench ARGUMENT...]" >&2
+		echo "usage: gpu-suite.sh [--unit] [--sanitizer]" \
+			"[--no-tests] [--bench ARGUMENT...]" >&2
 		exit 2
 		;;
 	esac
@@ -62,6 +67,13 @@ for suite in ${suites[@]+"${suites[@]}"}; do
 	meson test -C "$build" --no-rebuild --print-errorlogs \
 		--setup "$setup" --suite "$suite" || status=1
 done
+if [[ -n $sanitizer ]]; then
+	memcheck=(compute-sanitizer --target-processes all
+		--report-api-errors no --error-exitcode 9)
+	SYN_TEST_WATCHDOG_S=600 SYN_TEST_MEMCHECK=1 meson test -C "$build" --no-rebuild \
+		--print-errorlogs --setup gpu --suite gpu \
+		--timeout-multiplier 2 --wrapper "${memcheck[*]}" || status=1
+fi
 if [[ -n $bench ]]; then
 	"$build/tools/bench/synapse-bench" "${arguments[@]}" || status=1
 fi
