@@ -4,7 +4,7 @@
 #
 #	build/gcc	gcc, warnings are errors: all suites
 #	build/asan	clang, AddressSanitizer and UBSan: unit, sys, bugs
-#	build/tsan	clang, ThreadSanitizer: unit and tsan
+#	build/tsan	clang, ThreadSanitizer, no CUDA: unit and tsan
 #
 # Then the demo and the seeded mutants.  --full adds valgrind, the emulated
 # machine, the repeated stress run with its long campaigns.  A build that fails
@@ -168,7 +168,8 @@ if CC=clang build asan "${sanitize[@]}" -Db_sanitize=address,undefined \
 	-Dc_args=-fno-sanitize-recover=all; then
 	run_tests asan all --suite unit --suite sys --suite bugs
 fi
-if CC=clang build tsan "${sanitize[@]}" -Db_sanitize=thread; then
+if CC=clang build tsan "${sanitize[@]}" -Db_sanitize=thread \
+	-Dcuda=disabled; then
 	run_tests tsan all --suite unit --suite tsan --no-suite no-tsan
 fi
 demo

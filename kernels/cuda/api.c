@@ -37,7 +37,8 @@ static int api_symbols(struct syn_cuda_api *api)
 		return -ENOSYS;
 	}
 	/* Its arguments changed with this version, and so did its name. */
-	*(void **)&api->batch = dlsym(api->dl, "cuMemcpyBatchAsync_v2");
+	if (!syn_fault())
+		*(void **)&api->batch = dlsym(api->dl, "cuMemcpyBatchAsync_v2");
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "core/base/base.h"
 #include "kernels/cuda/gpu-internal.h"
 #include "kernels/cuda/load.h"
+#include "test/gpu/driver.h"
 #include "test/test.h"
 
 /**
@@ -34,7 +35,7 @@ static struct bench bench;
 
 static inline void bench_open(uint64_t hbm_bytes, uint64_t host_bytes)
 {
-	int r = syn_gpu_open(&bench.gpu, NULL);
+	int r = driver_take() ? syn_gpu_open(&bench.gpu, NULL) : -EPROTO;
 	int node;
 
 	if (r == -ENODEV || r == -ENOSYS) {

@@ -21,6 +21,7 @@
 #include "core/base/log.h"
 #include "kernels/cuda/copy.h"
 #include "kernels/cuda/gpu-internal.h"
+#include "test/gpu/driver.h"
 #include "test/unit/dev-bench.h"
 
 #define GPU_BYTES (8u << 20) /* of an extent in the tests here */
@@ -548,7 +549,7 @@ int main(void)
 	if (in_child(probe_body, NULL) == TEST_SKIP)
 		return TEST_SKIP;
 	failed = run_processes();
-	if (own_open())
+	if (!driver_take() || own_open())
 		return 1;
 	failed += run_here();
 	registered = true;
