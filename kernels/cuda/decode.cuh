@@ -8,9 +8,9 @@
  * in a register, and the matrix is the one of 64.
  *
  * A level is odd, 2 v + 1, and v + 64 fits seven bits, which is what the product
- * begins with.  Sums and differences have 128 too much.  As a row of the matrix
- * adds up to zero, all of that shows in channels 0 and 64 only, and is taken
- * away there.
+ * begins with; sums and differences have 128 too much.  As all columns of the
+ * matrix but one add up to zero, that shows in channels 0 and 64 only, and is
+ * taken away there.
  *
  * Lane l holds, as the instruction wants it, of token l / 4 of its eight and of
  * the token 8 further: from the codes, channels 16 (l % 4) to 16 (l % 4) + 15
@@ -150,10 +150,9 @@ static __device__ __forceinline__ bool is_odd(uint32_t bits)
 }
 
 /*
- * Element of row k and column n: -1 to the number of bits that both have.  Row
- * k of a lane and step is channel 16 (lane % 4) + 8 step + k, with more to come
- * by symmetry; its column of product p is lane / 4, channel 32 group + 2 p and
- * so on.
+ * Elements of a column of the matrix, in the four rows from 16 (lane % 4) +
+ * 8 step on.  That of row k and column n is -1 to the number of bits that both
+ * have; so the next four rows are the same, but negated where n has bit 2.
  */
 static __device__ uint32_t basis_of(uint64_t signs, uint32_t lane,
 				    uint32_t step, uint32_t column)
@@ -191,7 +190,7 @@ static __device__ void decode_prepare(struct decode_shared *s)
 /* What the sum for channel 0 or 64 begins with. */
 template <int HALVES> static __device__ constexpr int zero_of(int half)
 {
-	/* Of the bytes; less what is missing of twice v. */
+	/* What bytes have too much, less the 1 of 2 v + 1. */
 	int too_much = 64 * (HALVES == 2 ? 128 : 64) - (half ? 0 : 32 * HALVES);
 	bool negative = (half ? H4_SIGNS_1 : H4_SIGNS_0) & 1;
 
@@ -264,17 +263,16 @@ tokens_transform(const struct decode_shared *s, int half, int group,
 		uint4 of = s->basis[half][group][p / 2][threadIdx.x % 32];
 		uint32_t b[STEPS] = { p % 2 ? of.z : of.x,
 				      p % 2 ? of.w : of.y };
-
+		const bool has_bit_2 = p >= PRODUCTS / 2;
 		int first[4] = { NUMBER_BITS, NUMBER_BITS, NUMBER_BITS,
 				 NUMBER_BITS };
 
 		if (group == 0 && p == 0 && threadIdx.x % 4 == 0)
 			first[0] = first[2] = zero_of<HALVES>(half);
-			/* Bit 2 is in the last four rows, and in columns from 4. */
 #pragma unroll
 		for (int step = 0; step < STEPS; step++)
 			product(ret[p], levels[step], b[step],
-				negated(b[step], p >= PRODUCTS / 2),
+				negated(b[step], has_bit_2),
 				step ? ret[p] : first);
 	}
 }
