@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Codec h4 with AVX2, and the FMA and fp16 conversions that come with it. */
+#include "kernels/codec/element.h"
 #include "kernels/codec/h4-form.h"
 
 #if defined(__x86_64__)
@@ -62,8 +63,8 @@ INLINE void elements_store(uint16_t *at, __m256 x, const struct h4_shape s)
 	__m256i bits, odd;
 
 	if (s.f16) {
-		x = _mm256_min_ps(x, _mm256_set1_ps(H4_F16_MAX));
-		x = _mm256_max_ps(x, _mm256_set1_ps(-H4_F16_MAX));
+		x = _mm256_min_ps(x, _mm256_set1_ps(SYN_F16_MAX));
+		x = _mm256_max_ps(x, _mm256_set1_ps(-SYN_F16_MAX));
 		_mm_storeu_si128((void *)at, _mm256_cvtps_ph(x, NEAR));
 		return;
 	}

@@ -5,6 +5,7 @@
  * A row is 128 elements: a token of 128 channels, or two of 64.  Comments
  * write c0 to c6 for the bits of an element's index in its row.
  */
+#include "kernels/codec/element.h"
 #include "kernels/codec/h4-form.h"
 
 #if defined(__x86_64__)
@@ -525,8 +526,8 @@ INLINE void elements_store(uint16_t *at, __m512 x, bool clamp,
 
 	if (s.f16) {
 		if (clamp) {
-			x = _mm512_min_ps(x, _mm512_set1_ps(H4_F16_MAX));
-			x = _mm512_max_ps(x, _mm512_set1_ps(-H4_F16_MAX));
+			x = _mm512_min_ps(x, _mm512_set1_ps(SYN_F16_MAX));
+			x = _mm512_max_ps(x, _mm512_set1_ps(-SYN_F16_MAX));
 		}
 		_mm256_storeu_si256(
 			(void *)at,

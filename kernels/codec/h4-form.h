@@ -36,13 +36,19 @@
 #define H4_SIGNS_0 0xe220a8397b1dcdafu
 #define H4_SIGNS_1 0x6e789e6aa1b965f4u
 
-#define H4_F16_MAX 65504.0f
-
 static inline bool syn_h4_negative(uint32_t channel)
 {
 	uint64_t bits = channel < 64 ? H4_SIGNS_0 : H4_SIGNS_1;
 
 	return bits >> (channel % 64) & 1;
+}
+
+/* Level of a code of four bits. */
+static inline int syn_h4_level(uint32_t code)
+{
+	static const int levels[] = { H4_LEVELS };
+
+	return code & 8 ? levels[code & 7] : -levels[7 - (code & 7)];
 }
 
 /*

@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "core/base/base.h"
+#include "kernels/codec/element.h"
 #include "kernels/codec/h4-form.h"
 
 #define TOKENS SYN_TILE_TOKENS
 #define LANES  16u
 
-static const int levels[] = { H4_LEVELS };
 static const int thresholds[] = { H4_THRESHOLDS };
 
 /**
@@ -39,91 +39,6 @@ static struct tile tile_parts(void *at, const struct syn_component *c)
 	}
 	tile.codes = tile.scale + TOKENS * 2;
 	return tile;
-}
-
-static float float_of(uint32_t bits)
-{
-	float x;
-
-	memcpy(&x, &bits, sizeof(x));
-	return x;
-}
-
-static uint32_t bits_of(float x)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &x, sizeof(bits));
-	return bits;
-}
-
-static float f16_load(const void *at)
-{
-	uint16_t h;
-	uint32_t sign, rest;
-
-	memcpy(&h, at, sizeof(h));
-	sign = (uint32_t)(h & 0x8000) << 16;
-	rest = h & 0x7fff;
-	if (rest >= 0x7c00)
-		return float_of(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-	/* The exponent is moved by a multiplication, also of a subnormal. */
-	return float_of(sign |
-			bits_of(float_of(rest << 13) * float_of(0x77800000)));
-}
-
-/* To the nearest, ties to even. */
-static void f16_store(void *at, float x)
-{
-	uint32_t sign = bits_of(x) >> 16 & 0x8000;
-	uint32_t rest = bits_of(x) & 0x7fffffff;
-	uint16_t h;
-
-	if (rest > 0x7f800000)
-		rest = 0x7e00;
-	else if (rest >= 0x477ff000) /* half a step above 65504 */
-		rest = 0x7c00;
-	else if (rest < 0x38800000) /* subnormal: units of 2^-24 */
-		rest = bits_of(float_of(rest) + 0.5f) - bits_of(0.5f);
-	else
-		rest = (rest - 0x38000000 + 0xfff + (rest >> 13 & 1)) >> 13;
-	h = (uint16_t)(sign | rest);
-	memcpy(at, &h, sizeof(h));
-}
-
-static float bf16_load(const void *at)
-{
-	uint16_t h;
-
-	memcpy(&h, at, sizeof(h));
-	return float_of((uint32_t)h << 16);
-}
-
-/* What is decoded is finite. */
-static void bf16_store(void *at, float x)
-{
-	uint32_t bits = bits_of(x);
-	uint16_t h = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-
-	memcpy(at, &h, sizeof(h));
-}
-
-static float element_load(const unsigned char *at, uint16_t dtype)
-{
-	return dtype == SYN_DTYPE_F16 ? f16_load(at) : bf16_load(at);
-}
-
-static void element_store(unsigned char *at, uint16_t dtype, float x)
-{
-	if (dtype != SYN_DTYPE_F16) {
-		bf16_store(at, x);
-		return;
-	}
-	if (x > H4_F16_MAX)
-		x = H4_F16_MAX;
-	if (x < -H4_F16_MAX)
-		x = -H4_F16_MAX;
-	f16_store(at, x);
 }
 
 /* The order in which 16 partial sums become one. */
@@ -167,11 +82,6 @@ static void int_transform(int *x, uint32_t dim)
 			x[i | half] = a - b;
 		}
 	}
-}
-
-static int level_of(unsigned int code)
-{
-	return code & 8 ? levels[code & 7] : -levels[7 - (code & 7)];
 }
 
 /* @at counts 32nds of a level. */
@@ -225,7 +135,7 @@ static void token_codes(struct token *t, uint32_t dim, unsigned char *ret_codes)
 	for (uint32_t i = 0; i < dim; i++) {
 		int at = (int)rintf(t->x[i] * gain);
 		unsigned int code = code_of(at);
-		int level = level_of(code);
+		int level = syn_h4_level(code);
 
 		t->dot += at * level;
 		t->square += level * level;
@@ -248,8 +158,8 @@ static void token_scale(struct token *t, uint32_t dim, bool keys,
 		t->scale = H4_SCALE * (t->power / dot);
 	else
 		t->scale = H4_SCALE / (float)dim * (dot / (float)t->square);
-	f16_store(ret_scale, t->scale);
-	t->scale = f16_load(ret_scale);
+	syn_f16_store(ret_scale, t->scale);
+	t->scale = syn_f16_load(ret_scale);
 }
 
 /* The square of what is lost: all of it where there is no scale. */
@@ -272,10 +182,10 @@ static void mean_encode(const struct tile *tile, const unsigned char *src,
 		if (!tile->mean)
 			continue;
 		for (uint32_t t = 0; t < TOKENS; t++)
-			sum += element_load(src + (t * c->dim + i) * 2,
-					    c->dtype);
-		f16_store(tile->mean + i * 2, sum * (1.0f / TOKENS));
-		ret_mean[i] = f16_load(tile->mean + i * 2);
+			sum += syn_element_load(src + (t * c->dim + i) * 2,
+						c->dtype);
+		syn_f16_store(tile->mean + i * 2, sum * (1.0f / TOKENS));
+		ret_mean[i] = syn_f16_load(tile->mean + i * 2);
 	}
 }
 
@@ -294,7 +204,7 @@ static int plain_encode(void *dst, const void *src,
 		struct token t;
 
 		for (uint32_t k = 0; k < dim; k++, from += 2)
-			t.x[k] = element_load(from, c->dtype) - mean[k];
+			t.x[k] = syn_element_load(from, c->dtype) - mean[k];
 		token_power(&t, dim);
 		if (!isfinite(t.power))
 			return -EDOM;
@@ -318,11 +228,11 @@ static void plain_decode(void *dst, const void *src,
 
 	for (uint32_t i = 0; i < TOKENS; i++) {
 		const unsigned char *codes = tile.codes + i * dim / 2;
-		float scale = f16_load(tile.scale + i * 2) * H4_SCALE_INV;
+		float scale = syn_f16_load(tile.scale + i * 2) * H4_SCALE_INV;
 		int x[H4_DIM_MAX];
 
 		for (uint32_t k = 0; k < dim; k++)
-			x[k] = level_of(codes[k / 2] >> (k % 2 * 4) & 15);
+			x[k] = syn_h4_level(codes[k / 2] >> (k % 2 * 4) & 15);
 		int_transform(x, dim);
 		for (uint32_t k = 0; k < dim; k++, to += 2) {
 			float value =
@@ -330,8 +240,8 @@ static void plain_decode(void *dst, const void *src,
 				(float)(syn_h4_negative(k) ? -x[k] : x[k]);
 
 			if (tile.mean)
-				value += f16_load(tile.mean + k * 2);
-			element_store(to, c->dtype, value);
+				value += syn_f16_load(tile.mean + k * 2);
+			syn_element_store(to, c->dtype, value);
 		}
 	}
 }

@@ -39,9 +39,9 @@ static double next_normal(void)
 static void put(uint16_t *at, uint16_t dtype, double x)
 {
 	if (dtype == SYN_DTYPE_F16)
-		f16_store(at, (float)x);
+		syn_f16_store(at, (float)x);
 	else
-		bf16_store(at, (float)x);
+		syn_bf16_store(at, (float)x);
 }
 
 /* What test and documentation call component @i of 8. */
@@ -352,8 +352,12 @@ static void test_golden(void **state)
 static void test_levels(void **state)
 {
 	for (unsigned int i = 0; i < syn_array_size(thresholds); i++) {
-		assert_int_equal(thresholds[i] * 2, levels[i] + levels[i + 1]);
-		assert_int_equal(levels[i] % 2, 1);
+		int level = syn_h4_level(8 + i);
+
+		assert_int_equal(thresholds[i] * 2,
+				 level + syn_h4_level(9 + i));
+		assert_int_equal(level % 2, 1);
+		assert_int_equal(syn_h4_level(7 - i), -level);
 	}
 	assert_int_equal(code_of(0), 8);
 	assert_int_equal(code_of(-1), 7);
@@ -378,8 +382,8 @@ static void loss_add(struct loss *loss, const struct syn_component *c)
 	assert_int_equal(syn_h4_encode(stored[0], tile, c, &error), 0);
 	syn_h4_decode(decoded[0], stored[0], c);
 	for (uint32_t i = 0; i < SYN_TILE_TOKENS * c->dim; i++) {
-		double x = f16_load(&tile[i]);
-		double lost = x - f16_load(&decoded[0][i]);
+		double x = syn_f16_load(&tile[i]);
+		double lost = x - syn_f16_load(&decoded[0][i]);
 
 		loss->lost += lost * lost;
 		loss->all += x * x;
@@ -539,9 +543,10 @@ static void test_scales_and_error(void **state)
 		for (uint32_t k = 0; k < SYN_TILE_TOKENS * c.dim; k++) {
 			bool keys = c.role == SYN_ROLE_K;
 			double mean =
-				keys ? f16_load(stored[0] + k % c.dim * 2) : 0;
-			double x = f16_load(&tile[k]) - mean;
-			double y = f16_load(&decoded[0][k]) - mean;
+				keys ? syn_f16_load(stored[0] + k % c.dim * 2)
+				     : 0;
+			double x = syn_f16_load(&tile[k]) - mean;
+			double y = syn_f16_load(&decoded[0][k]) - mean;
 
 			with_x += x * (x - y);
 			with_y += y * (x - y);
