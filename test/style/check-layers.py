@@ -25,6 +25,7 @@ LAYERS = {
     'ipc/include/': [ABI, CODEC],
     'core/base/': [ABI],
     'kernels/codec/': [ABI, CODEC, 'core/base/'],
+    'kernels/attend/': [ABI, CODEC, 'core/base/', 'kernels/codec/'],
     'numa/': [ABI, 'core/base/'],
     'ipc/': [ABI, 'core/base/'],
     DEV: [ABI, CODEC],
