@@ -78,7 +78,7 @@ struct syn_gpu_told {
  * @failed:	words that are set for pages with a sum that does not fit.
  * @told:	by the number of the tile.
  *
- * Pointers of the device, to pinned memory.
+ * All are device addresses.
  */
 struct syn_gpu_report {
 	const uint32_t *sums;
