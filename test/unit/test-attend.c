@@ -307,6 +307,40 @@ static void test_is_attention(void **state)
 	}
 }
 
+/* What decoding rounds to fp16 is all that differs. */
+static void test_equals_decoding_first(void **state)
+{
+	const uint32_t heads = HEADS * 4;
+
+	(void)state;
+	for (uint16_t dim = 64; dim <= DIM_MAX; dim *= 2) {
+		struct syn_attend_seq seq = seq_of(&answers[0]);
+		double off = 0, all = 0;
+
+		bench_make(SYN_DTYPE_F16, dim, 4, 0x1f1f, 90);
+		assert_int_equal(syn_attend(&bench.shape, &seq, 1), 0);
+		for (uint32_t i = 0; i < 2 * PARTS * HEADS; i++) {
+			const struct syn_component c = component(i % 2);
+			uint32_t p = i / 2 % PARTS, h = i / 2 / PARTS;
+
+			syn_h4_decode(bench.raw[i % 2][p][h],
+				      bench.stored[i % 2][p][h], &c);
+			bench.parts[p].k = tiles_at(0, p, false);
+			bench.parts[p].v = tiles_at(1, p, false);
+		}
+		seq = seq_of(&answers[1]);
+		assert_int_equal(syn_attend(&bench.shape, &seq, 1), 0);
+		for (uint32_t i = 0; i < heads * dim; i++) {
+			double x = answers[1].out[i];
+
+			off += (answers[0].out[i] - x) *
+			       (answers[0].out[i] - x);
+			all += x * x;
+		}
+		assert_true(off > 0 && sqrt(off / all) < 1e-3);
+	}
+}
+
 /* Where an engine has them: [token][head], keys and values by turns. */
 static void test_strides(void **state)
 {
@@ -431,6 +465,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_is_attention),
+		cmocka_unit_test(test_equals_decoding_first),
 		cmocka_unit_test(test_strides),
 		cmocka_unit_test(test_neighbours_do_not_matter),
 		cmocka_unit_test(test_no_tokens),
