@@ -2,12 +2,12 @@
 /* kernels/cuda: codec h4 on a GPU gives the bits that the CPU gives. */
 #include <math.h>
 
+#include "kernels/codec/element.h"
 #include "kernels/codec/h4-form.h"
 #include "kernels/codec/h4.h"
 #include "kernels/codec/page.h"
 #include "kernels/codec/sum.h"
 #include "test/gpu/bench.h"
-#include "test/gpu/half.h"
 
 #define TILES	  SYN_TILES_MAX
 #define RAW_MAX	  (TILES * SYN_TILE_TOKENS * H4_DIM_MAX * 2)
@@ -66,12 +66,13 @@ static uint64_t raw_bytes(const struct syn_layout *l)
 
 static uint16_t put(uint16_t dtype, float x)
 {
-	uint32_t bits;
+	uint16_t r;
 
 	if (dtype == SYN_DTYPE_F16)
-		return half_of(x);
-	memcpy(&bits, &x, sizeof(bits));
-	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+		syn_f16_store(&r, x);
+	else
+		syn_bf16_store(&r, x);
+	return r;
 }
 
 /* Any bits that are a number, and whose square fp32 has. */

@@ -7,9 +7,9 @@
 #include <stdio.h>
 
 #include "core/base/base.h"
+#include "kernels/codec/element.h"
 #include "kernels/codec/page.h"
 #include "test/gpu/engine-gpu.h"
-#include "test/gpu/half.h"
 #include "test/sys/harness.h"
 
 #define LAYERS	     3u
@@ -78,7 +78,7 @@ static void elements_fill(uint16_t *to, uint32_t nr, uint64_t seed)
 				(x >> 24 & 255)) -
 			  510;
 
-		to[i] = half_of((float)sum / 147.0f);
+		syn_f16_store(&to[i], (float)sum / 147.0f);
 	}
 }
 
