@@ -43,22 +43,6 @@ struct sum {
 
 /* ---- the rotation ------------------------------------------------------- */
 
-/* It is its own transpose: the same for queries and for sums of levels. */
-static void rotate(float *x, uint32_t dim)
-{
-	for (uint32_t half = dim / 2; half; half /= 2) {
-		for (uint32_t i = 0; i < dim; i++) {
-			float a = x[i], b;
-
-			if (i & half)
-				continue;
-			b = x[i | half];
-			x[i] = a + b;
-			x[i | half] = a - b;
-		}
-	}
-}
-
 static void signs(float *x, uint32_t dim)
 {
 	for (uint32_t i = 0; i < dim; i++)
@@ -73,7 +57,7 @@ static void query_load(const struct syn_attend_shape *shape,
 		ret->x[i] = syn_element_load(at + 2 * i, shape->dtype);
 	memcpy(ret->turned, ret->x, shape->dim * sizeof(*ret->x));
 	signs(ret->turned, shape->dim);
-	rotate(ret->turned, shape->dim);
+	syn_h4_transform(ret->turned, shape->dim);
 }
 
 /* ---- a part ------------------------------------------------------------- */
@@ -215,7 +199,7 @@ static void parts_merge(const struct syn_attend_shape *shape,
 	seq->lse[i] = max + logf(weight);
 	if (!seq->nr_parts)
 		return;
-	rotate(coded, shape->dim);
+	syn_h4_transform(coded, shape->dim);
 	signs(coded, shape->dim);
 	for (uint32_t k = 0; k < shape->dim; k++)
 		out[k] = (out[k] + coded[k]) / weight;

@@ -52,6 +52,12 @@ static inline int syn_h4_level(uint32_t code)
 }
 
 /*
+ * The transform of @dim numbers, its stages in the order of the definition.  It
+ * is its own transpose.
+ */
+void syn_h4_transform(float *x, uint32_t dim);
+
+/*
  * What is lost of a tile and what there is of it, to the error in units of
  * 2^-16.  -EDOM: one is not finite.
  */

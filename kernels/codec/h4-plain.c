@@ -50,8 +50,7 @@ static float lanes_fold(float *lane)
 	return lane[0];
 }
 
-/* The distances of butterflies, in the order that the definition gives. */
-static void float_transform(float *x, uint32_t dim)
+void syn_h4_transform(float *x, uint32_t dim)
 {
 	static const uint32_t halves[] = { 64, 32, 16, 4, 2, 1, 8 };
 
@@ -210,7 +209,7 @@ static int plain_encode(void *dst, const void *src,
 			return -EDOM;
 		for (uint32_t k = 0; k < dim; k++)
 			t.x[k] = syn_h4_negative(k) ? -t.x[k] : t.x[k];
-		float_transform(t.x, dim);
+		syn_h4_transform(t.x, dim);
 		token_codes(&t, dim, tile.codes + i * dim / 2);
 		token_scale(&t, dim, tile.mean, tile.scale + i * 2);
 		loss[i % LANES] += token_loss(&t, dim);
