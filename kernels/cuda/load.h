@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loading pages into HBM in the process that uses them: bytes by copy engine,
- * arithmetic in short bursts, on a stream of our own.
+ * arithmetic in short bursts, on streams of our own.
  *
  * Stored pages are read from host extents that are mapped for the GPU.  A raw
  * page is copied to where it belongs; an encoded one into a staging ring, runs

@@ -6,11 +6,13 @@
  * copies go to a stream, the burst to another, which waits for them, so that
  * the copies of the next slice overlap the burst of this one.  Slices take
  * turns at two streams for copies, since a batch of copies takes some time to
- * begin; all bursts are of one stream, so that slices end in the order of their
- * numbers.  A burst reads its jobs where the CPU wrote them, if there is
- * anything else to copy: a copy of them would keep the engine from the next run
- * for longer.  A slot of the staging ring is used again when its last slice has
- * ended, which only the CPU waits for.
+ * begin, and at four for bursts: an engine's kernel may leave no room until it
+ * ends, and then all that has been copied gets in before the next one.  A slice
+ * is done when its burst is and the slice before, so that slices end in the
+ * order of their numbers.  A burst reads its jobs where the CPU wrote them, if
+ * there is anything else to copy: a copy of them would keep the engine from the
+ * next run for longer.  A slot of the staging ring is used again when its last
+ * slice has ended, which only the CPU waits for.
  *
  * Within kernels/cuda; a loader belongs to one thread at a time.
  */
