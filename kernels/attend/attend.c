@@ -75,12 +75,12 @@ static float coded_level(const unsigned char *codes, uint32_t i)
 }
 
 static void scores_raw(const struct syn_attend_shape *shape,
-		       const struct syn_attend_part *part, uint32_t head,
-		       const struct query *q, float *ret)
+		       const struct syn_attend_part *part, uint32_t nr_tokens,
+		       uint32_t head, const struct query *q, float *ret)
 {
 	const unsigned char *row = tile_of(&part->k, head);
 
-	for (uint32_t t = 0; t < part->nr_tokens; t++, row += part->k.token) {
+	for (uint32_t t = 0; t < nr_tokens; t++, row += part->k.token) {
 		float dot = 0;
 
 		for (uint32_t i = 0; i < shape->dim; i++)
@@ -91,8 +91,8 @@ static void scores_raw(const struct syn_attend_shape *shape,
 }
 
 static void scores_coded(const struct syn_attend_shape *shape,
-			 const struct syn_attend_part *part, uint32_t head,
-			 const struct query *q, float *ret)
+			 const struct syn_attend_part *part, uint32_t nr_tokens,
+			 uint32_t head, const struct query *q, float *ret)
 {
 	const unsigned char *mean = tile_of(&part->k, head);
 	const unsigned char *scale = mean + 2 * shape->dim;
@@ -101,7 +101,7 @@ static void scores_coded(const struct syn_attend_shape *shape,
 
 	for (uint32_t i = 0; i < shape->dim; i++)
 		of_mean += q->x[i] * syn_f16_load(mean + 2 * i);
-	for (uint32_t t = 0; t < part->nr_tokens; t++) {
+	for (uint32_t t = 0; t < nr_tokens; t++) {
 		float dot = 0;
 
 		for (uint32_t i = 0; i < shape->dim; i++)
@@ -126,25 +126,25 @@ static void weights(float *x, uint32_t nr, struct sum *to)
 }
 
 static void values_raw(const struct syn_attend_shape *shape,
-		       const struct syn_attend_part *part, uint32_t head,
-		       const float *weight, float *to)
+		       const struct syn_attend_part *part, uint32_t nr_tokens,
+		       uint32_t head, const float *weight, float *to)
 {
 	const unsigned char *row = tile_of(&part->v, head);
 
-	for (uint32_t t = 0; t < part->nr_tokens; t++, row += part->v.token)
+	for (uint32_t t = 0; t < nr_tokens; t++, row += part->v.token)
 		for (uint32_t i = 0; i < shape->dim; i++)
 			to[i] += weight[t] *
 				 syn_element_load(row + 2 * i, shape->dtype);
 }
 
 static void values_coded(const struct syn_attend_shape *shape,
-			 const struct syn_attend_part *part, uint32_t head,
-			 const float *weight, float *to)
+			 const struct syn_attend_part *part, uint32_t nr_tokens,
+			 uint32_t head, const float *weight, float *to)
 {
 	const unsigned char *scale = tile_of(&part->v, head);
 	const unsigned char *codes = scale + 2 * TOKENS;
 
-	for (uint32_t t = 0; t < part->nr_tokens; t++) {
+	for (uint32_t t = 0; t < nr_tokens; t++) {
 		float w = weight[t] *
 			  (syn_f16_load(scale + 2 * t) * H4_SCALE_INV);
 
@@ -154,40 +154,47 @@ static void values_coded(const struct syn_attend_shape *shape,
 	}
 }
 
+/* @nr_tokens of the part's. */
 static void part_attend(const struct syn_attend_shape *shape,
-			const struct syn_attend_part *part, uint32_t head,
-			const struct query *q, struct sum *ret)
+			const struct syn_attend_part *part, uint32_t nr_tokens,
+			uint32_t head, const struct query *q, struct sum *ret)
 {
 	float x[TOKENS];
 
 	memset(ret, 0, sizeof(*ret));
 	if (part->k.codec == SYN_CODEC_H4)
-		scores_coded(shape, part, head, q, x);
+		scores_coded(shape, part, nr_tokens, head, q, x);
 	else
-		scores_raw(shape, part, head, q, x);
-	weights(x, part->nr_tokens, ret);
+		scores_raw(shape, part, nr_tokens, head, q, x);
+	weights(x, nr_tokens, ret);
 	if (part->v.codec == SYN_CODEC_H4)
-		values_coded(shape, part, head, x, ret->coded);
+		values_coded(shape, part, nr_tokens, head, x, ret->coded);
 	else
-		values_raw(shape, part, head, x, ret->raw);
+		values_raw(shape, part, nr_tokens, head, x, ret->raw);
 }
 
 /* ---- a sequence --------------------------------------------------------- */
 
-/* @i: of all query heads. */
-static void parts_merge(const struct syn_attend_shape *shape,
-			const struct syn_attend_seq *seq, uint32_t i,
-			const struct sum *sums)
+static uint32_t heads_of(const struct syn_attend_shape *shape)
 {
-	const uint32_t heads = (uint32_t)shape->kv_heads * shape->group;
-	float *out = seq->out + (size_t)i * shape->dim;
+	return (uint32_t)shape->kv_heads * shape->group;
+}
+
+/* Query head @i of sequence @n. */
+static void parts_merge(const struct syn_attend_shape *shape,
+			const struct syn_attend_batch *batch, uint32_t n,
+			uint32_t i, const struct sum *sums)
+{
+	const struct syn_attend_seq *seq = &batch->seqs[n];
+	const size_t heads = heads_of(shape), at = n * heads + i;
+	float *out = batch->out + at * shape->dim;
 	float coded[DIM] = { 0 };
 	float max = -INFINITY, weight = 0;
 
 	memset(out, 0, shape->dim * sizeof(*out));
-	for (uint32_t p = 0; p < seq->nr_parts; p++)
+	for (uint32_t p = 0; p < seq->nr; p++)
 		max = fmaxf(max, sums[p].max);
-	for (uint32_t p = 0; p < seq->nr_parts; p++) {
+	for (uint32_t p = 0; p < seq->nr; p++) {
 		float factor = expf(sums[p].max - max);
 
 		weight += factor * sums[p].weight;
@@ -196,46 +203,44 @@ static void parts_merge(const struct syn_attend_shape *shape,
 			coded[k] += factor * sums[p].coded[k];
 		}
 	}
-	seq->lse[i] = max + logf(weight);
-	if (!seq->nr_parts)
+	batch->lse[at] = max + logf(weight);
+	if (!seq->nr)
 		return;
 	syn_h4_transform(coded, shape->dim);
 	signs(coded, shape->dim);
 	for (uint32_t k = 0; k < shape->dim; k++)
 		out[k] = (out[k] + coded[k]) / weight;
-	for (uint32_t p = 0; p < seq->nr_parts && seq->shares; p++)
-		seq->shares[(size_t)p * heads + i] =
+	for (uint32_t p = 0; p < seq->nr && batch->shares; p++)
+		batch->shares[(seq->share + p) * heads + i] =
 			sums[p].weight * expf(sums[p].max - max) / weight;
 }
 
-static int seq_attend(const struct syn_attend_shape *shape,
-		      const struct syn_attend_seq *seq)
+static void seq_attend(const struct syn_attend_shape *shape,
+		       const struct syn_attend_batch *batch, uint32_t n,
+		       struct sum *sums)
 {
-	const uint32_t heads = (uint32_t)shape->kv_heads * shape->group;
-	const unsigned char *q = seq->q;
-	struct sum *sums = NULL;
+	const struct syn_attend_seq *seq = &batch->seqs[n];
+	const struct syn_attend_part *parts = batch->parts + seq->first;
+	const uint32_t heads = heads_of(shape);
+	const unsigned char *q = batch->q;
 
-	if (seq->nr_parts) {
-		sums = syn_alloc(seq->nr_parts, sizeof(*sums));
-		if (!sums)
-			return -ENOMEM;
-	}
+	q += (size_t)n * heads * 2 * shape->dim;
 	for (uint32_t i = 0; i < heads; i++, q += 2 * shape->dim) {
 		struct query query;
 
 		query_load(shape, q, &query);
-		for (uint32_t p = 0; p < seq->nr_parts; p++)
-			part_attend(shape, &seq->parts[p], i / shape->group,
-				    &query, &sums[p]);
-		parts_merge(shape, seq, i, sums);
+		for (uint32_t p = 0; p < seq->nr; p++)
+			part_attend(shape, &parts[p],
+				    p + 1 < seq->nr ? parts[p].nr_tokens
+						    : seq->last,
+				    i / shape->group, &query, &sums[p]);
+		parts_merge(shape, batch, n, i, sums);
 	}
-	free(sums);
-	return 0;
 }
 
 /* ---- the interface ------------------------------------------------------ */
 
-static bool shape_can_be(const struct syn_attend_shape *shape)
+bool syn_attend_shape_can_be(const struct syn_attend_shape *shape)
 {
 	return (shape->dtype == SYN_DTYPE_F16 ||
 		shape->dtype == SYN_DTYPE_BF16) &&
@@ -251,29 +256,42 @@ static bool tiles_can_be(const struct syn_attend_tiles *tiles)
 		(tiles->codec == SYN_CODEC_RAW16 && tiles->token % 2 == 0));
 }
 
-static bool seq_can_be(const struct syn_attend_seq *seq)
+static bool seq_can_be(const struct syn_attend_batch *batch,
+		       const struct syn_attend_seq *seq)
 {
-	for (uint32_t p = 0; p < seq->nr_parts; p++) {
-		const struct syn_attend_part *part = &seq->parts[p];
+	const struct syn_attend_part *parts = batch->parts + seq->first;
 
-		if (!part->nr_tokens || part->nr_tokens > TOKENS ||
-		    !tiles_can_be(&part->k) || !tiles_can_be(&part->v))
+	for (uint32_t p = 0; p < seq->nr; p++)
+		if (!parts[p].nr_tokens || parts[p].nr_tokens > TOKENS ||
+		    !tiles_can_be(&parts[p].k) || !tiles_can_be(&parts[p].v))
 			return false;
-	}
-	return seq->q && seq->out && seq->lse;
+	return !seq->nr ||
+	       (seq->last && seq->last <= parts[seq->nr - 1].nr_tokens);
+}
+
+static bool batch_can_be(const struct syn_attend_batch *batch)
+{
+	for (uint32_t n = 0; n < batch->nr_seqs; n++)
+		if (!seq_can_be(batch, &batch->seqs[n]))
+			return false;
+	return batch->q && batch->out && batch->lse;
 }
 
 int syn_attend(const struct syn_attend_shape *shape,
-	       const struct syn_attend_seq *seqs, unsigned int nr)
+	       const struct syn_attend_batch *batch)
 {
-	int r = 0;
+	uint32_t longest = 1;
+	struct sum *sums;
 
-	if (!shape_can_be(shape))
+	if (!syn_attend_shape_can_be(shape) || !batch_can_be(batch))
 		return -EINVAL;
-	for (unsigned int i = 0; i < nr; i++)
-		if (!seq_can_be(&seqs[i]))
-			return -EINVAL;
-	for (unsigned int i = 0; i < nr && !r; i++)
-		r = seq_attend(shape, &seqs[i]);
-	return r;
+	for (uint32_t n = 0; n < batch->nr_seqs; n++)
+		longest = syn_max(longest, batch->seqs[n].nr);
+	sums = syn_alloc(longest, sizeof(*sums));
+	if (!sums)
+		return -ENOMEM;
+	for (uint32_t n = 0; n < batch->nr_seqs; n++)
+		seq_attend(shape, batch, n, sums);
+	free(sums);
+	return 0;
 }

@@ -19,11 +19,14 @@
  * So what comes out depends on the tokens, how they are stored and where parts
  * end, but not on where they are, nor on other sequences.
  *
- * The plain C form; what others are compared with.  No state; any thread.
+ * This is the plain C form; what others are compared with.  attend-gpu.h has
+ * the one for CUDA, which takes the same with addresses of the device's.  No
+ * state; any thread.
  */
 #ifndef SYN_KERNELS_ATTEND_ATTEND_H
 #define SYN_KERNELS_ATTEND_ATTEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <synapse/abi.h>
@@ -61,42 +64,65 @@ struct syn_attend_tiles {
 };
 
 /**
- * struct syn_attend_part - some tokens of a sequence.
+ * struct syn_attend_part - some tokens.
  * @k:		their keys.
  * @v:		their values.
  * @nr_tokens:	1 to SYN_TILE_TOKENS; the first ones of the tiles.
+ * @pad0:	anything.
  */
 struct syn_attend_part {
 	struct syn_attend_tiles k;
 	struct syn_attend_tiles v;
 	uint32_t nr_tokens;
+	uint32_t pad0;
 };
 
 /**
- * struct syn_attend_seq - a sequence, its query, and the answer.
- * @q:		elements, [kv_heads][group][dim].
- * @parts:	in the order of the tokens.
- * @nr_parts:	how many; none: @out is 0, @lse minus infinite.
- * @out:	answer: fp32, [kv_heads][group][dim].
- * @lse:	answer: logarithm (natural) of the sum of exponentials of all
- *		scores, [kv_heads][group].
- * @shares:	answer: [nr_parts][kv_heads][group], up to 1 over the parts;
- *		NULL: nobody asks.
+ * struct syn_attend_seq - what a sequence attends to.
+ * @first:	the first of its parts, which are in the order of the tokens.
+ * @nr:		how many; 0: its output is 0, its LSE minus infinite.
+ * @last:	of the last one so many tokens, no more than that has.
+ * @share:	number of its first part among the shares.
+ *
+ * Sequences may have parts in common: the tokens of a prompt do.
  */
 struct syn_attend_seq {
+	uint32_t first;
+	uint32_t nr;
+	uint32_t last;
+	uint32_t share;
+};
+
+/**
+ * struct syn_attend_batch - sequences, their queries, and the answers.
+ * @q:		elements, [nr_seqs][kv_heads][group][dim].
+ * @parts:	of all sequences.
+ * @seqs:	the sequences.
+ * @nr_seqs:	how many.
+ * @out:	answer: [nr_seqs][kv_heads][group][dim].
+ * @lse:	answer: logarithm (natural) of the sum of exponentials of all
+ *		scores, [nr_seqs][kv_heads][group].
+ * @shares:	answer: [part][kv_heads][group], of part i of a sequence at
+ *		its @share + i, up to 1 over its parts; NULL: nobody asks.
+ */
+struct syn_attend_batch {
 	const void *q;
 	const struct syn_attend_part *parts;
-	uint32_t nr_parts;
+	const struct syn_attend_seq *seqs;
+	uint32_t nr_seqs;
 	float *out;
 	float *lse;
 	float *shares;
 };
 
+/* Whether there can be such a shape. */
+bool syn_attend_shape_can_be(const struct syn_attend_shape *shape);
+
 /*
- * All of @seqs.  -EINVAL: a shape or part that cannot be, and nothing was
- * answered.  -ENOMEM.
+ * -EINVAL: a shape, sequence or part that cannot be, and nothing was answered.
+ * -ENOMEM.
  */
 int syn_attend(const struct syn_attend_shape *shape,
-	       const struct syn_attend_seq *seqs, unsigned int nr);
+	       const struct syn_attend_batch *batch);
 
 #endif
