@@ -20,7 +20,7 @@
 #ifndef SYN_KERNELS_CUDA_DECODE_CUH
 #define SYN_KERNELS_CUDA_DECODE_CUH
 
-#include "kernels/codec/h4-form.h"
+#include "kernels/cuda/levels.cuh"
 #include "kernels/cuda/tile.cuh"
 
 #define STORED_MAX (2 * 128 + 256 + 64 * 128)
@@ -28,7 +28,6 @@
 #define GROUPS	   2 /* of 32 channels that come out of it */
 #define PRODUCTS   4 /* for those, 8 in each */
 
-#define BYTES_127 0x7f7f7f7fu
 #define BYTES_128 0x80808080u
 
 /* 1.5 * 2^23, a float whose last bits are a number that was added to its bits. */
@@ -80,60 +79,6 @@ decode_share(const unsigned char *stored)
 			sum += sum_vector(*(const uint4 *)(stored + i), i / 4);
 	}
 	return sum;
-}
-
-/* ---- levels ------------------------------------------------------------- */
-
-/*
- * v + 64 of the codes that are below 8 and of those that are not, a byte each
- * and the first one lowest.
- */
-static __device__ constexpr uint64_t levels_of(bool above)
-{
-	const int level[] = { H4_LEVELS };
-	uint64_t r = 0;
-
-	for (int i = 0; i < 8; i++) {
-		int v = above ? level[i] / 2 : -1 - level[7 - i] / 2;
-
-		r |= (uint64_t)(v + 64) << 8 * i;
-	}
-	return r;
-}
-
-/* As __byte_perm(), but a selector above 7 fills a byte with the sign of one. */
-static __device__ __forceinline__ uint32_t byte_select(uint32_t a, uint32_t b,
-						       uint32_t selectors)
-{
-	uint32_t r;
-
-	asm("prmt.b32 %0, %1, %2, %3;"
-	    : "=r"(r)
-	    : "r"(a), "r"(b), "r"(selectors));
-	return r;
-}
-
-/* v + 64 of four codes, the low 16 bits; @sizes: the codes modulo 8. */
-static __device__ __forceinline__ uint32_t four_levels(uint32_t codes,
-						       uint32_t sizes)
-{
-	constexpr uint64_t below = levels_of(false), above = levels_of(true);
-	uint32_t b = byte_select((uint32_t)below, below >> 32, sizes);
-	uint32_t a = byte_select((uint32_t)above, above >> 32, sizes);
-	/* The seven bits of a byte are set where the code is below 8. */
-	uint32_t is_below = byte_select(BYTES_127, BYTES_127, codes);
-
-	return (b & is_below) | (a & ~is_below);
-}
-
-/* ... of eight, the first four in @ret[0]. */
-static __device__ __forceinline__ void eight_levels(uint32_t codes,
-						    uint32_t ret[2])
-{
-	uint32_t sizes = codes & 0x77777777u;
-
-	ret[0] = four_levels(codes, sizes);
-	ret[1] = four_levels(codes >> 16, sizes >> 16);
 }
 
 /* ---- the transform ------------------------------------------------------ */
@@ -221,7 +166,8 @@ static __device__ __forceinline__ void product(int ret[4], const uint32_t a[4],
  */
 template <int HALVES>
 static __device__ __forceinline__ void
-tokens_levels(const unsigned char *codes, uint32_t ret[HALVES][STEPS][4])
+tokens_levels(const struct levels *of, const unsigned char *codes,
+	      uint32_t ret[HALVES][STEPS][4])
 {
 	constexpr uint32_t row = HALVES * 32;
 
@@ -234,8 +180,8 @@ tokens_levels(const unsigned char *codes, uint32_t ret[HALVES][STEPS][4])
 			uint2 c =
 				*(const uint2 *)(codes + 8 * i * row + h * 32);
 
-			eight_levels(c.x, u[h][0]);
-			eight_levels(c.y, u[h][1]);
+			eight_levels(of, c.x, u[h][0]);
+			eight_levels(of, c.y, u[h][1]);
 		}
 #pragma unroll
 		for (int k = 0; k < STEPS * 2; k++) {
@@ -335,10 +281,11 @@ decode_rows(const struct decode_shared *s, const unsigned char *stored,
 		(const __half *)(stored + (KEYS ? DIM * 2 : 0)) + first;
 	const unsigned char *codes = stored + (KEYS ? DIM * 2 : 0) + 256 +
 				     first * DIM / 2 + lane * 8;
+	const struct levels of = levels_make();
 	uint32_t levels[HALVES][STEPS][4];
 	float scale[2];
 
-	tokens_levels<HALVES>(codes, levels);
+	tokens_levels<HALVES>(&of, codes, levels);
 	for (int i = 0; i < 2; i++)
 		scale[i] = __half2float(scales[8 * i]) * 2 * H4_SCALE_INV;
 	dst += first * token + lane * 16;
