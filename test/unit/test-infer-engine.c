@@ -493,7 +493,7 @@ static int setup(void **state)
 		prompt[i].text[needle[0] + 4] = '.';
 		prompt[i].text[needle[1] + 4] = '.';
 	}
-	return syn_model_load(SYN_TEST_MODEL, syn_simd_best(), &model);
+	return syn_model_load(SYN_TEST_MODEL, &model);
 }
 
 static int teardown(void **state)

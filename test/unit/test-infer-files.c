@@ -9,6 +9,7 @@
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "tools/infer/model.h"
+#include "tools/infer/panels.h"
 #include "tools/infer/prompts.h"
 #include "tools/infer/safetensors.h"
 #include "tools/infer/simd.h"
@@ -177,7 +178,7 @@ static void check_metadata(const char *key, const char *value)
 	put_weights(header, 0);
 	complaints = 0;
 	/* With good metadata it is the first tensor that is missing. */
-	assert_int_equal(syn_model_load(path, &syn_simd_plain, &model),
+	assert_int_equal(syn_model_load(path, &model),
 			 *key ? -EBADMSG : -ENOENT);
 	assert_int_equal(complaints, 1);
 	assert_null(model);
@@ -208,11 +209,15 @@ static void test_model_survives_every_failure(void **state)
 
 	do {
 		struct syn_model *model = NULL;
+		struct syn_panels *panels = NULL;
 
 		syn_fault_arm(++nth);
-		r = syn_model_load(SYN_TEST_MODEL, syn_simd_best(), &model);
+		r = syn_model_load(SYN_TEST_MODEL, &model);
+		if (r == 0)
+			r = syn_panels_new(model, syn_simd_best(), &panels);
 		(void)syn_fault_disarm();
-		assert_true(r == 0 || (r == -ENOMEM && !model));
+		assert_true(r == 0 || (r == -ENOMEM && !panels));
+		panels = syn_panels_free(panels);
 		model = syn_model_free(model);
 		assert_int_equal(test_count_fds(), before);
 	} while (r);

@@ -95,7 +95,7 @@ static struct syn_kv_seq seq;
 
 static int setup(void **state)
 {
-	if (syn_model_load(SYN_TEST_MODEL, syn_simd_best(), &model))
+	if (syn_model_load(SYN_TEST_MODEL, &model))
 		return -1;
 	return syn_forward_new(model, TOKENS, &forward);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forward pass of the demo model. */
+/* The forward pass on the CPU. */
 #include "tools/infer/forward.h"
 
 #include <math.h>
@@ -8,6 +8,7 @@
 #include "core/base/fault.h"
 #include "tools/infer/kv.h"
 #include "tools/infer/model.h"
+#include "tools/infer/panels.h"
 #include "tools/infer/simd.h"
 
 #define CHUNK	  SYN_PAGE_TOKENS
@@ -17,7 +18,9 @@
 
 /**
  * struct syn_forward - scratch of one forward pass.
- * @model:	the weights.
+ * @model:	its sizes.
+ * @simd:	the arithmetic.
+ * @panels:	the weights for it.
  * @group:	query heads of a KV head.
  * @columns:	queries of a KV head in a full chunk.
  * @x:		residual stream [CHUNK][d_model].
@@ -39,6 +42,8 @@
  */
 struct syn_forward {
 	const struct syn_model *model;
+	const struct syn_simd *simd;
+	struct syn_panels *panels;
 	unsigned int group;
 	unsigned int columns;
 	float *x;
@@ -123,10 +128,13 @@ int syn_forward_new(const struct syn_model *model, uint64_t max_tokens,
 	if (!f)
 		return -ENOMEM;
 	f->model = model;
+	f->simd = syn_simd_best();
 	f->group = model->config.n_heads / model->config.n_kv_heads;
 	f->columns = CHUNK * f->group;
 	f->max_pages = syn_div_up(max_tokens, SYN_PAGE_TOKENS);
-	r = forward_alloc(f);
+	r = syn_panels_new(model, f->simd, &f->panels);
+	if (r == 0)
+		r = forward_alloc(f);
 	if (r) {
 		syn_forward_free(f);
 		return r;
@@ -139,6 +147,7 @@ struct syn_forward *syn_forward_free(struct syn_forward *f)
 {
 	if (!f)
 		return NULL;
+	syn_panels_free(f->panels);
 	free(f->x);
 	free(f->normed);
 	free(f->packed);
@@ -194,8 +203,7 @@ static void chunk_multiply(struct chunk *chunk, const float *panels,
 		(unsigned int)syn_align_up(chunk->nr, SYN_SIMD_ROWS);
 
 	syn_simd_pack(f->normed, chunk->nr, depth, f->packed);
-	f->model->simd->multiply(f->packed, panels, rows, columns, depth,
-				 f->wide);
+	f->simd->multiply(f->packed, panels, rows, columns, depth, f->wide);
 }
 
 /* x += wide */
@@ -265,12 +273,10 @@ static void chunk_store(struct chunk *chunk, unsigned int layer)
 			size_t head = (size_t)h * SYN_HEAD_DIM;
 
 			rotate(f, i, k + head);
-			f->model->simd->to_half(k + head,
-						page_tile(tail, h, 0) + at,
-						SYN_HEAD_DIM);
-			f->model->simd->to_half(v + head,
-						page_tile(tail, h, 1) + at,
-						SYN_HEAD_DIM);
+			f->simd->to_half(k + head, page_tile(tail, h, 0) + at,
+					 SYN_HEAD_DIM);
+			f->simd->to_half(v + head, page_tile(tail, h, 1) + at,
+					 SYN_HEAD_DIM);
 		}
 	}
 }
@@ -346,7 +352,7 @@ static void chunk_page(struct chunk *chunk, unsigned int number, void *page)
 		p.max = f->max + state;
 		p.sum = f->sum + state;
 		p.out = f->out + state * SYN_HEAD_DIM;
-		f->model->simd->page(&p);
+		f->simd->page(&p);
 		if (syn_kv_seq_reports(chunk->seq))
 			page_remember(chunk, number, h);
 	}
@@ -455,14 +461,14 @@ static void chunk_gate(struct chunk *chunk)
 		float *to = f->normed + (size_t)i * width;
 
 		memcpy(to, gate + width, width * sizeof(*to));
-		f->model->simd->gate(gate, to, width);
+		f->simd->gate(gate, to, width);
 	}
 }
 
 static int chunk_layer(struct chunk *chunk, unsigned int n)
 {
 	const struct syn_model_config *c = &chunk->f->model->config;
-	const struct syn_layer *layer = &chunk->f->model->layers[n];
+	const struct syn_layer_panels *layer = &chunk->f->panels->layers[n];
 	unsigned int heads = c->n_heads * SYN_HEAD_DIM;
 	int r;
 
@@ -490,9 +496,9 @@ static void chunk_logits(struct chunk *chunk, float *ret)
 	struct chunk last = *chunk;
 
 	last.nr = 1;
-	rms_norm(f->x + (size_t)(chunk->nr - 1) * c->d_model, f->model->norm,
+	rms_norm(f->x + (size_t)(chunk->nr - 1) * c->d_model, f->panels->norm,
 		 c->d_model, c->norm_eps, f->normed);
-	chunk_multiply(&last, f->model->logits, c->vocab, c->d_model);
+	chunk_multiply(&last, f->panels->logits, c->vocab, c->d_model);
 	memcpy(ret, f->wide, c->vocab * sizeof(*ret));
 }
 
@@ -514,7 +520,7 @@ int syn_forward_run(struct syn_forward *f, struct syn_kv_seq *seq,
 		return -EINVAL;
 	for (unsigned int i = 0; i < nr; i++)
 		memcpy(f->x + (size_t)i * c->d_model,
-		       f->model->embed + (size_t)tokens[i] * c->d_model,
+		       f->panels->embed + (size_t)tokens[i] * c->d_model,
 		       c->d_model * sizeof(*f->x));
 	chunk_angles(&chunk, at);
 	for (unsigned int n = 0; n < c->n_layers; n++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loads a model: fp16 from the file, fp32 in panels in memory. */
+/* Loads a model: checks its sizes and finds its tensors. */
 #include "tools/infer/model.h"
 
 #include <math.h>
@@ -12,18 +12,6 @@
 #include "tools/infer/simd.h"
 
 #define NAME_BYTES 64
-
-/**
- * struct load - a model being loaded.
- * @file:	where from.
- * @simd:	its conversion.
- * @rows:	one matrix as rows of fp32, large enough for the largest.
- */
-struct load {
-	struct syn_safetensors *file;
-	const struct syn_simd *simd;
-	float *rows;
-};
 
 static int meta_number(const struct syn_safetensors *file, const char *key,
 		       double min, double max, double *ret)
@@ -117,208 +105,85 @@ static int config_read(const struct syn_safetensors *file,
 	return r;
 }
 
-/* Adds tensor @name below the first @at rows of load->rows. */
-static int load_rows(struct load *load, const char *name, unsigned int at,
-		     unsigned int rows, unsigned int columns)
+static int layer_find(const struct syn_safetensors *file,
+		      const struct syn_model_config *c, unsigned int n,
+		      struct syn_layer *layer)
 {
-	const uint16_t *half;
-	int r;
-
-	r = syn_safetensors_tensor(load->file, name, rows, columns, &half);
-	if (r)
-		return r;
-	load->simd->from_half(half, load->rows + (size_t)at * columns,
-			      (size_t)rows * columns);
-	return 0;
-}
-
-static int load_vector(struct load *load, const char *name, unsigned int nr,
-		       float **ret)
-{
-	const uint16_t *half;
-	float *x;
-	int r;
-
-	r = syn_safetensors_tensor(load->file, name, 0, nr, &half);
-	if (r)
-		return r;
-	x = syn_simd_floats(nr);
-	if (!x)
-		return -ENOMEM;
-	load->simd->from_half(half, x, nr);
-	*ret = x;
-	return 0;
-}
-
-/* What load->rows holds, as panels. */
-static int load_panels(struct load *load, unsigned int rows,
-		       unsigned int columns, float **ret)
-{
-	float *panels = syn_simd_floats((size_t)rows * columns);
-
-	if (!panels)
-		return -ENOMEM;
-	syn_simd_pack_panels(load->rows, rows, columns, panels);
-	*ret = panels;
-	return 0;
-}
-
-/**
- * struct part - a tensor of a layer and its place in a joined matrix.
- * @name:	behind "layers.N.".
- * @rows:	of the tensor.
- */
-struct part {
-	const char *name;
-	unsigned int rows;
-};
-
-static int load_joined(struct load *load, unsigned int layer,
-		       const struct part *parts, unsigned int nr_parts,
-		       unsigned int columns, float **ret)
-{
-	unsigned int at = 0;
+	unsigned int heads = c->n_heads * c->head_dim;
+	unsigned int kv_heads = c->n_kv_heads * c->head_dim;
+	const struct {
+		const char *name;
+		unsigned int rows;
+		unsigned int columns;
+		const uint16_t **to;
+	} all[] = {
+		{ "attn_norm", 0, c->d_model, &layer->attn_norm },
+		{ "attn.q", heads, c->d_model, &layer->q },
+		{ "attn.k", kv_heads, c->d_model, &layer->k },
+		{ "attn.v", kv_heads, c->d_model, &layer->v },
+		{ "attn.o", c->d_model, heads, &layer->o },
+		{ "mlp_norm", 0, c->d_model, &layer->mlp_norm },
+		{ "mlp.gate", c->d_ff, c->d_model, &layer->gate },
+		{ "mlp.up", c->d_ff, c->d_model, &layer->up },
+		{ "mlp.down", c->d_model, c->d_ff, &layer->down },
+	};
 	char name[NAME_BYTES];
-	int r;
+	int r = 0;
 
-	for (unsigned int i = 0; i < nr_parts; i++) {
-		(void)snprintf(name, sizeof(name), "layers.%u.%s.weight", layer,
-			       parts[i].name);
-		r = load_rows(load, name, at, parts[i].rows, columns);
-		if (r)
-			return r;
-		at += parts[i].rows;
+	for (size_t i = 0; i < syn_array_size(all) && r == 0; i++) {
+		(void)snprintf(name, sizeof(name), "layers.%u.%s.weight", n,
+			       all[i].name);
+		r = syn_safetensors_tensor(file, name, all[i].rows,
+					   all[i].columns, all[i].to);
 	}
-	return load_panels(load, at, columns, ret);
-}
-
-static int load_norm(struct load *load, unsigned int layer, const char *which,
-		     unsigned int nr, float **ret)
-{
-	char name[NAME_BYTES];
-
-	(void)snprintf(name, sizeof(name), "layers.%u.%s.weight", layer, which);
-	return load_vector(load, name, nr, ret);
-}
-
-static int load_layer(struct load *load, const struct syn_model_config *c,
-		      unsigned int n, struct syn_layer *layer)
-{
-	const struct part qkv[] = {
-		{ "attn.q", c->n_heads * c->head_dim },
-		{ "attn.k", c->n_kv_heads * c->head_dim },
-		{ "attn.v", c->n_kv_heads * c->head_dim },
-	};
-	const struct part o = { "attn.o", c->d_model };
-	const struct part gate_up[] = {
-		{ "mlp.gate", c->d_ff },
-		{ "mlp.up", c->d_ff },
-	};
-	const struct part down = { "mlp.down", c->d_model };
-	int r;
-
-	r = load_norm(load, n, "attn_norm", c->d_model, &layer->attn_norm);
-	if (r == 0)
-		r = load_joined(load, n, qkv, 3, c->d_model, &layer->qkv);
-	if (r == 0)
-		r = load_joined(load, n, &o, 1, qkv[0].rows, &layer->o);
-	if (r == 0)
-		r = load_norm(load, n, "mlp_norm", c->d_model,
-			      &layer->mlp_norm);
-	if (r == 0)
-		r = load_joined(load, n, gate_up, 2, c->d_model,
-				&layer->gate_up);
-	if (r == 0)
-		r = load_joined(load, n, &down, 1, c->d_ff, &layer->down);
 	return r;
 }
 
-static int load_ends(struct load *load, struct syn_model *model)
+static int model_fill(struct syn_model *model)
 {
 	const struct syn_model_config *c = &model->config;
-	size_t nr = (size_t)c->vocab * c->d_model;
 	int r;
 
-	r = load_rows(load, "embed.weight", 0, c->vocab, c->d_model);
-	if (r == 0)
-		r = load_panels(load, c->vocab, c->d_model, &model->logits);
-	if (r)
-		return r;
-	model->embed = syn_simd_floats(nr);
-	if (!model->embed)
-		return -ENOMEM;
-	memcpy(model->embed, load->rows, nr * sizeof(*model->embed));
-	return load_vector(load, "norm.weight", c->d_model, &model->norm);
-}
-
-static int model_fill(struct syn_model *model, struct load *load)
-{
-	const struct syn_model_config *c = &model->config;
-	size_t wide = (size_t)(c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
-	int r;
-
-	wide = syn_max(wide, (size_t)2 * c->d_ff);
-	wide = syn_max(wide, (size_t)c->vocab);
-	load->rows = syn_simd_floats(wide * c->d_model);
 	model->layers = syn_alloc(c->n_layers, sizeof(*model->layers));
-	if (!load->rows || !model->layers)
+	if (!model->layers)
 		return -ENOMEM;
-	r = load_ends(load, model);
+	r = syn_safetensors_tensor(model->file, "embed.weight", c->vocab,
+				   c->d_model, &model->embed);
+	if (r == 0)
+		r = syn_safetensors_tensor(model->file, "norm.weight", 0,
+					   c->d_model, &model->norm);
 	for (unsigned int n = 0; n < c->n_layers && r == 0; n++)
-		r = load_layer(load, c, n, &model->layers[n]);
+		r = layer_find(model->file, c, n, &model->layers[n]);
 	return r;
 }
 
-int syn_model_load(const char *path, const struct syn_simd *simd,
-		   struct syn_model **ret)
+int syn_model_load(const char *path, struct syn_model **ret)
 {
-	struct load load = { .simd = simd };
-	struct syn_model *model = NULL;
+	struct syn_model *model = syn_alloc(1, sizeof(*model));
 	int r;
 
-	r = syn_safetensors_open(path, &load.file);
-	if (r)
-		return r;
-	r = -ENOMEM;
-	model = syn_alloc(1, sizeof(*model));
 	if (!model)
-		goto close_file;
-	model->simd = simd;
-	syn_safetensors_identity(load.file, model->identity);
-	r = config_read(load.file, &model->config);
+		return -ENOMEM;
+	r = syn_safetensors_open(path, &model->file);
 	if (r == 0)
-		r = model_fill(model, &load);
+		r = config_read(model->file, &model->config);
 	if (r == 0)
-		*ret = syn_steal_ptr(&model);
-
-close_file:
-	syn_model_free(model);
-	free(load.rows);
-	syn_safetensors_close(load.file);
-	return r;
-}
-
-static void layer_free(struct syn_layer *layer)
-{
-	free(layer->attn_norm);
-	free(layer->qkv);
-	free(layer->o);
-	free(layer->mlp_norm);
-	free(layer->gate_up);
-	free(layer->down);
+		r = model_fill(model);
+	if (r) {
+		syn_model_free(model);
+		return r;
+	}
+	syn_safetensors_identity(model->file, model->identity);
+	*ret = model;
+	return 0;
 }
 
 struct syn_model *syn_model_free(struct syn_model *model)
 {
 	if (!model)
 		return NULL;
-	for (unsigned int n = 0; model->layers && n < model->config.n_layers;
-	     n++)
-		layer_free(&model->layers[n]);
 	free(model->layers);
-	free(model->embed);
-	free(model->logits);
-	free(model->norm);
+	syn_safetensors_close(model->file);
 	free(model);
 	return NULL;
 }

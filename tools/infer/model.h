@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The model: its sizes and its weights, ready for the arithmetic of simd.h.
+ * The model: its sizes and its weights, as the file has them.
  *
  * A byte-level transformer: RMSNorm, grouped-query attention with rotary
  * positions, SwiGLU, embeddings tied to the output.
@@ -12,7 +12,7 @@
 
 #define SYN_MODEL_LAYERS_MAX 128u
 
-struct syn_simd;
+struct syn_safetensors;
 
 /**
  * struct syn_model_config - sizes, from the weight file's metadata.
@@ -39,46 +39,49 @@ struct syn_model_config {
 };
 
 /**
- * struct syn_layer - weights of one layer; matrices in panels.
+ * struct syn_layer - weights of one layer: fp16, [to][from], as in the file.
  * @attn_norm:	[d_model]
- * @qkv:	queries, keys and values one after the other.
+ * @q:		queries.
+ * @k:		keys.
+ * @v:		values.
  * @o:		attention's output.
  * @mlp_norm:	[d_model]
- * @gate_up:	gate, then up.
+ * @gate:	of the feed-forward part.
+ * @up:		beside it.
  * @down:	back to d_model.
  */
 struct syn_layer {
-	float *attn_norm;
-	float *qkv;
-	float *o;
-	float *mlp_norm;
-	float *gate_up;
-	float *down;
+	const uint16_t *attn_norm;
+	const uint16_t *q;
+	const uint16_t *k;
+	const uint16_t *v;
+	const uint16_t *o;
+	const uint16_t *mlp_norm;
+	const uint16_t *gate;
+	const uint16_t *up;
+	const uint16_t *down;
 };
 
 /**
  * struct syn_model - a model in memory; read only once loaded.
  * @config:	its sizes.
- * @simd:	the arithmetic its panels are meant for.
  * @identity:	128 bits of a hash of the weight file.
- * @embed:	[vocab][d_model]
- * @logits:	the same in panels.
+ * @file:	what all pointers point into.
+ * @embed:	[vocab][d_model], also what makes logits.
  * @norm:	[d_model]
  * @layers:	n_layers of them.
  */
 struct syn_model {
 	struct syn_model_config config;
-	const struct syn_simd *simd;
 	uint64_t identity[2];
-	float *embed;
-	float *logits;
-	float *norm;
+	struct syn_safetensors *file;
+	const uint16_t *embed;
+	const uint16_t *norm;
 	struct syn_layer *layers;
 };
 
 /* -EBADMSG, -ENOENT: the file is not such a model; the reason is logged. */
-int syn_model_load(const char *path, const struct syn_simd *simd,
-		   struct syn_model **ret);
+int syn_model_load(const char *path, struct syn_model **ret);
 /* Takes NULL, returns NULL. */
 struct syn_model *syn_model_free(struct syn_model *model);
 

@@ -13,7 +13,6 @@
 #include "tools/infer/model.h"
 #include "tools/infer/output.h"
 #include "tools/infer/prompts.h"
-#include "tools/infer/simd.h"
 
 #define EXIT_USAGE	   2
 #define SEQUENCES_MAX	   1024
@@ -277,7 +276,7 @@ static int run_open(struct run *run, struct options *o)
 	};
 	int r;
 
-	r = syn_model_load(o->model, syn_simd_best(), &run->model);
+	r = syn_model_load(o->model, &run->model);
 	if (r == 0)
 		r = syn_prompts_load(o->prompts, &run->prompts);
 	if (r == 0)
