@@ -14,6 +14,7 @@
 #include "core/base/log.h"
 #include "tools/infer/audit.h"
 #include "tools/infer/engine.h"
+#include "tools/infer/forward.h"
 #include "tools/infer/kv.h"
 #include "tools/infer/model.h"
 #include "tools/infer/prompts.h"
@@ -426,6 +427,7 @@ int syn_audit_pages(struct syn_audit *audit, uint32_t space,
 /* ---- runs --------------------------------------------------------------- */
 
 static struct syn_model *model;
+static struct syn_forward *forward;
 static struct syn_prompt prompt[PROMPTS];
 static struct syn_prompts prompts = { .nr = PROMPTS, .all = prompt };
 static size_t needle[PROMPTS] = { 10, 150, PROMPT_BYTES - 3 };
@@ -493,13 +495,17 @@ static int setup(void **state)
 		prompt[i].text[needle[0] + 4] = '.';
 		prompt[i].text[needle[1] + 4] = '.';
 	}
-	return syn_model_load(SYN_TEST_MODEL, &model);
+	if (syn_model_load(SYN_TEST_MODEL, &model))
+		return -1;
+	return syn_forward_cpu_new(model, PROMPT_BYTES + ANSWER_BYTES,
+				   &forward);
 }
 
 static int teardown(void **state)
 {
 	for (unsigned int i = 0; i < PROMPTS; i++)
 		free(prompt[i].text);
+	forward = syn_forward_free(forward);
 	model = syn_model_free(model);
 	return 0;
 }
@@ -517,7 +523,8 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 				  .sequences = sequences,
 				  .codec = run_codec,
 				  .report = report };
-	struct syn_engine_opts opts = { .model = model,
+	struct syn_engine_opts opts = { .config = &model->config,
+					.forward = forward,
 					.prompts = &prompts,
 					.sequences = sequences,
 					.max_tokens = ANSWER_BYTES,
@@ -533,6 +540,8 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 	if (r)
 		return r;
 	r = syn_engine_run(&opts, &stats);
+	if (r == 0)
+		assert_in_range(stats.ttft_median_ns, 1, stats.ttft_max_ns);
 	assert_int_equal(syn_kv_stats(opts.kv)->pages, 0);
 	ret->persisted = syn_kv_stats(opts.kv)->pages_persisted;
 	assert_null(syn_kv_close(opts.kv));

@@ -97,7 +97,7 @@ static int setup(void **state)
 {
 	if (syn_model_load(SYN_TEST_MODEL, &model))
 		return -1;
-	return syn_forward_new(model, TOKENS, &forward);
+	return syn_forward_cpu_new(model, TOKENS, &forward);
 }
 
 static int teardown(void **state)
@@ -117,7 +117,7 @@ static void start(unsigned int batch)
 
 /* Tokens [at, end) in chunks of at most @step that end where blocks end. */
 static void run(const uint8_t *text, uint64_t at, uint64_t end, uint64_t step,
-		float *logits)
+		struct syn_next *next)
 {
 	while (at < end) {
 		uint64_t block = (at / SYN_PAGE_TOKENS + 1) * SYN_PAGE_TOKENS;
@@ -128,21 +128,11 @@ static void run(const uint8_t *text, uint64_t at, uint64_t end, uint64_t step,
 		seq.tail = (unsigned int)(at / SYN_PAGE_TOKENS);
 		assert_int_equal(syn_forward_run(forward, &seq, text + at,
 						 (unsigned int)(to - at), at,
-						 logits),
+						 next),
 				 0);
 		at = to;
 	}
 	assert_int_equal(seq.pinned, 0);
-}
-
-static unsigned int best(const float *logits)
-{
-	unsigned int top = 0;
-
-	for (unsigned int i = 1; i < VOCAB; i++)
-		if (logits[i] > logits[top])
-			top = i;
-	return top;
 }
 
 static void test_reference(void **state)
@@ -150,18 +140,18 @@ static void test_reference(void **state)
 	size_t nr = strlen(reference_prompt);
 	size_t more = strlen(reference_greedy);
 	uint8_t text[TOKENS];
-	float logits[VOCAB];
+	struct syn_next next;
 
 	start(2);
 	memcpy(text, reference_prompt, nr);
-	run(text, 0, nr, SYN_PAGE_TOKENS, logits);
+	run(text, 0, nr, SYN_PAGE_TOKENS, &next);
 	for (size_t i = 0; i < 5; i++)
-		assert_float_equal(logits[reference_top[i].byte],
+		assert_float_equal(next.logits[reference_top[i].byte],
 				   reference_top[i].logit, 2e-3);
 	for (size_t i = 0; i < more; i++) {
-		text[nr + i] = (uint8_t)best(logits);
+		text[nr + i] = (uint8_t)next.byte;
 		assert_int_equal(text[nr + i], reference_greedy[i]);
-		run(text, nr + i, nr + i + 1, 1, logits);
+		run(text, nr + i, nr + i + 1, 1, &next);
 	}
 }
 
@@ -179,25 +169,25 @@ static void test_bits_do_not_depend_on_chunks(void **state)
 {
 	const uint64_t steps[] = { SYN_PAGE_TOKENS, 1, 7, 100 };
 	static struct syn_kv_seq first;
-	float expected[VOCAB];
-	float logits[VOCAB];
+	struct syn_next expected;
+	struct syn_next next;
 	uint8_t text[TOKENS];
 
 	fill(text, TOKENS);
 	for (unsigned int i = 0; i < 4; i++) {
 		start(i + 1);
-		run(text, 0, TOKENS, steps[i], logits);
+		run(text, 0, TOKENS, steps[i], &next);
 		if (i == 0) {
 			first = seq;
-			memcpy(expected, logits, sizeof(logits));
+			expected = next;
 		}
-		assert_memory_equal(expected, logits, sizeof(logits));
+		assert_memory_equal(&expected, &next, sizeof(next));
 		assert_memory_equal(first.page, seq.page, sizeof(seq.page));
 	}
 	text[3]++;
 	start(BLOCKS);
-	run(text, 0, TOKENS, SYN_PAGE_TOKENS, logits);
-	assert_memory_not_equal(expected, logits, sizeof(logits));
+	run(text, 0, TOKENS, SYN_PAGE_TOKENS, &next);
+	assert_memory_not_equal(&expected, &next, sizeof(next));
 }
 
 /* A query's shares add up to one for each of its four heads. */

@@ -24,6 +24,7 @@
  * @audited:	needle pages were looked at, or there are none.
  * @needles:	what was seen of those that are full.
  * @nr_needles:	how many.
+ * @begin_ns:	when its first step began.
  * @result:	what is known of it.
  */
 struct sequence {
@@ -35,24 +36,25 @@ struct sequence {
 	bool audited;
 	struct syn_audit_page *needles;
 	unsigned int nr_needles;
+	uint64_t begin_ns;
 	struct syn_result result;
 };
 
 /**
  * struct engine - a run.
  * @opts:	of the caller.
- * @forward:	scratch.
- * @logits:	of the last token.
  * @sequences:	opts->sequences of them.
  * @next:	the first prompt nobody has begun.
+ * @ttft_ns:	of each prompt that has a first byte, in the order of those.
+ * @nr_ttft:	how many.
  * @stats:	so far.
  */
 struct engine {
 	const struct syn_engine_opts *opts;
-	struct syn_forward *forward;
-	float *logits;
 	struct sequence *sequences;
 	size_t next;
+	uint64_t *ttft_ns;
+	size_t nr_ttft;
 	struct syn_engine_stats stats;
 };
 
@@ -81,6 +83,7 @@ static int sequence_begin(struct engine *e, struct sequence *s,
 	s->nr_tokens = prompt->nr_bytes;
 	s->audited = !e->opts->audit || !prompt->nr_needles;
 	s->result.prompt = prompt;
+	s->begin_ns = syn_now_ns();
 	return 0;
 }
 
@@ -89,7 +92,7 @@ static int sequence_begin(struct engine *e, struct sequence *s,
 /* Pages of blocks that still grow have never moved and are not asked for. */
 static void block_add(struct engine *e, struct sequence *s, size_t block)
 {
-	unsigned int nr = e->opts->model->config.n_layers;
+	unsigned int nr = e->opts->config->n_layers;
 
 	s->result.needle_pages += nr;
 	if ((block + 1) * BLOCK > s->nr_done)
@@ -106,7 +109,7 @@ static int sequence_needles(struct engine *e, struct sequence *s)
 	size_t nr_blocks = syn_div_up(prompt->nr_bytes, BLOCK);
 	bool *holds = syn_alloc(nr_blocks, sizeof(*holds));
 
-	s->needles = syn_alloc(nr_blocks * e->opts->model->config.n_layers,
+	s->needles = syn_alloc(nr_blocks * e->opts->config->n_layers,
 			       sizeof(*s->needles));
 	if (!holds || !s->needles) {
 		free(holds);
@@ -178,32 +181,25 @@ static int sequence_audit_again(struct engine *e, struct sequence *s)
 
 /* ---- steps -------------------------------------------------------------- */
 
-/* Tokens that stand at s->nr_done, all in one block. */
+/* Tokens that stand at s->nr_done, all in one block; the last known goes on. */
 static int sequence_compute(struct engine *e, struct sequence *s,
-			    unsigned int nr, float *logits)
+			    unsigned int nr)
 {
+	bool last = s->nr_done + nr == s->nr_tokens;
+	struct syn_next next;
 	int r;
 
 	r = syn_kv_seq_grow(s->seq, s->nr_done);
 	if (r)
 		return r;
-	r = syn_forward_run(e->forward, s->seq, s->tokens + s->nr_done, nr,
-			    s->nr_done, logits);
+	r = syn_forward_run(e->opts->forward, s->seq, s->tokens + s->nr_done,
+			    nr, s->nr_done, last ? &next : NULL);
 	if (r)
 		return r;
 	s->nr_done += nr;
+	if (last)
+		s->tokens[s->nr_tokens++] = (uint8_t)next.byte;
 	return syn_kv_seq_commit(s->seq, s->nr_done);
-}
-
-/* The most likely byte; the smallest of equals. */
-static void sequence_choose(struct engine *e, struct sequence *s)
-{
-	unsigned int best = 0;
-
-	for (unsigned int i = 1; i < e->opts->model->config.vocab; i++)
-		if (e->logits[i] > e->logits[best])
-			best = i;
-	s->tokens[s->nr_tokens++] = (uint8_t)best;
 }
 
 static int sequence_find(struct engine *e, struct sequence *s)
@@ -238,12 +234,12 @@ static int sequence_prefill(struct engine *e, struct sequence *s)
 		if (r)
 			return r;
 	}
-	r = sequence_compute(e, s, (unsigned int)left, e->logits);
+	r = sequence_compute(e, s, (unsigned int)left);
 	if (r)
 		return r;
 	e->stats.prefill_tokens += left;
 	if (s->nr_done == s->prompt->nr_bytes)
-		sequence_choose(e, s);
+		e->ttft_ns[e->nr_ttft++] = syn_now_ns() - s->begin_ns;
 	return 0;
 }
 
@@ -251,11 +247,10 @@ static int sequence_decode(struct engine *e, struct sequence *s)
 {
 	int r;
 
-	r = sequence_compute(e, s, 1, e->logits);
+	r = sequence_compute(e, s, 1);
 	if (r)
 		return r;
 	e->stats.decode_tokens++;
-	sequence_choose(e, s);
 	return 0;
 }
 
@@ -334,17 +329,9 @@ static int engine_turn(struct engine *e, bool *ret_busy)
 
 static int engine_init(struct engine *e)
 {
-	const struct syn_prompts *prompts = e->opts->prompts;
-	size_t longest = 0;
-
-	for (size_t i = 0; i < prompts->nr; i++)
-		longest = syn_max(longest, prompts->all[i].nr_bytes);
-	e->logits = syn_simd_floats(e->opts->model->config.vocab);
+	e->ttft_ns = syn_alloc(e->opts->prompts->nr, sizeof(*e->ttft_ns));
 	e->sequences = syn_alloc(e->opts->sequences, sizeof(*e->sequences));
-	if (!e->logits || !e->sequences)
-		return -ENOMEM;
-	return syn_forward_new(e->opts->model, longest + e->opts->max_tokens,
-			       &e->forward);
+	return e->ttft_ns && e->sequences ? 0 : -ENOMEM;
 }
 
 static void engine_deinit(struct engine *e)
@@ -352,8 +339,24 @@ static void engine_deinit(struct engine *e)
 	for (unsigned int i = 0; e->sequences && i < e->opts->sequences; i++)
 		sequence_end(&e->sequences[i]);
 	free(e->sequences);
-	free(e->logits);
-	syn_forward_free(e->forward);
+	free(e->ttft_ns);
+}
+
+static int ns_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void engine_sum_up(struct engine *e)
+{
+	if (!e->nr_ttft)
+		return;
+	qsort(e->ttft_ns, e->nr_ttft, sizeof(*e->ttft_ns), ns_compare);
+	e->stats.ttft_median_ns = e->ttft_ns[e->nr_ttft / 2];
+	e->stats.ttft_max_ns = e->ttft_ns[e->nr_ttft - 1];
 }
 
 int syn_engine_run(const struct syn_engine_opts *opts,
@@ -366,6 +369,7 @@ int syn_engine_run(const struct syn_engine_opts *opts,
 	r = engine_init(&e);
 	while (r == 0 && busy)
 		r = engine_turn(&e, &busy);
+	engine_sum_up(&e);
 	if (r == 0)
 		*ret = e.stats;
 	engine_deinit(&e);

@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 struct syn_audit;
+struct syn_forward;
 struct syn_kv;
-struct syn_model;
+struct syn_model_config;
 struct syn_prompt;
 struct syn_prompts;
 
@@ -45,7 +46,8 @@ typedef int (*syn_result_fn)(void *data, const struct syn_result *result);
 
 /**
  * struct syn_engine_opts - what to run.
- * @model:	the weights.
+ * @config:	sizes of the model.
+ * @forward:	who computes; has room for the longest prompt and its answer.
  * @kv:		where pages come from.
  * @prompts:	what to answer.
  * @sequences:	how many at once.
@@ -56,7 +58,8 @@ typedef int (*syn_result_fn)(void *data, const struct syn_result *result);
  * @data:	its own.
  */
 struct syn_engine_opts {
-	const struct syn_model *model;
+	const struct syn_model_config *config;
+	struct syn_forward *forward;
 	struct syn_kv *kv;
 	const struct syn_prompts *prompts;
 	unsigned int sequences;
@@ -75,6 +78,9 @@ struct syn_engine_opts {
  * @persist_ns:		time until prompts were on disk.
  * @decode_tokens:	tokens of answers that went through the model.
  * @decode_ns:		time for them.
+ * @ttft_median_ns:	from the step that began with a prompt to its first
+ *			answered byte: median of all prompts ...
+ * @ttft_max_ns:	... and the longest.
  */
 struct syn_engine_stats {
 	uint64_t prefill_tokens;
@@ -83,6 +89,8 @@ struct syn_engine_stats {
 	uint64_t persist_ns;
 	uint64_t decode_tokens;
 	uint64_t decode_ns;
+	uint64_t ttft_median_ns;
+	uint64_t ttft_max_ns;
 };
 
 int syn_engine_run(const struct syn_engine_opts *opts,

@@ -17,7 +17,8 @@
 #define BATCH_MAX 64u				   /* pages pinned at once */
 
 /**
- * struct syn_forward - scratch of one forward pass.
+ * struct forward_cpu - scratch of one forward pass.
+ * @forward:	what the engine sees.
  * @model:	its sizes.
  * @simd:	the arithmetic.
  * @panels:	the weights for it.
@@ -38,9 +39,9 @@
  * @share:	attention by page, [pages]; for reports only.
  * @page_max:	[pages][n_kv_heads][columns]; for reports only.
  * @page_mass:	the same.
- * @max_pages:	of a layer.
  */
-struct syn_forward {
+struct forward_cpu {
+	struct syn_forward forward;
 	const struct syn_model *model;
 	const struct syn_simd *simd;
 	struct syn_panels *panels;
@@ -61,7 +62,6 @@ struct syn_forward {
 	float *share;
 	float *page_max;
 	float *page_mass;
-	size_t max_pages;
 };
 
 /**
@@ -73,14 +73,14 @@ struct syn_forward {
  * @full:	full pages before the tail.
  */
 struct chunk {
-	struct syn_forward *f;
+	struct forward_cpu *f;
 	struct syn_kv_seq *seq;
 	unsigned int nr;
 	unsigned int first;
 	unsigned int full;
 };
 
-static int forward_alloc(struct syn_forward *f)
+static int forward_alloc(struct forward_cpu *f)
 {
 	const struct syn_model_config *c = &f->model->config;
 	size_t heads = (size_t)c->n_heads * c->head_dim;
@@ -90,6 +90,7 @@ static int forward_alloc(struct syn_forward *f)
 	size_t widest = syn_max(qkv, (size_t)c->vocab);
 	size_t queries = (size_t)c->n_kv_heads * f->columns;
 	size_t work = (size_t)f->columns * SYN_HEAD_DIM;
+	size_t pages = f->forward.max_blocks;
 	const struct {
 		float **to;
 		size_t nr;
@@ -106,9 +107,9 @@ static int forward_alloc(struct syn_forward *f)
 		{ &f->mass, f->columns },
 		{ &f->out, queries * SYN_HEAD_DIM },
 		{ &f->work, syn_max(work, (size_t)SYN_SIMD_WORK) },
-		{ &f->share, f->max_pages },
-		{ &f->page_max, f->max_pages * queries },
-		{ &f->page_mass, f->max_pages * queries },
+		{ &f->share, pages },
+		{ &f->page_max, pages * queries },
+		{ &f->page_mass, pages * queries },
 	};
 
 	for (size_t i = 0; i < syn_array_size(all); i++) {
@@ -119,34 +120,15 @@ static int forward_alloc(struct syn_forward *f)
 	return 0;
 }
 
-int syn_forward_new(const struct syn_model *model, uint64_t max_tokens,
-		    struct syn_forward **ret)
+static struct forward_cpu *forward_of(struct syn_forward *forward)
 {
-	struct syn_forward *f = syn_alloc(1, sizeof(*f));
-	int r;
-
-	if (!f)
-		return -ENOMEM;
-	f->model = model;
-	f->simd = syn_simd_best();
-	f->group = model->config.n_heads / model->config.n_kv_heads;
-	f->columns = CHUNK * f->group;
-	f->max_pages = syn_div_up(max_tokens, SYN_PAGE_TOKENS);
-	r = syn_panels_new(model, f->simd, &f->panels);
-	if (r == 0)
-		r = forward_alloc(f);
-	if (r) {
-		syn_forward_free(f);
-		return r;
-	}
-	*ret = f;
-	return 0;
+	return syn_container_of(forward, struct forward_cpu, forward);
 }
 
-struct syn_forward *syn_forward_free(struct syn_forward *f)
+static void cpu_free(struct syn_forward *forward)
 {
-	if (!f)
-		return NULL;
+	struct forward_cpu *f = forward_of(forward);
+
 	syn_panels_free(f->panels);
 	free(f->x);
 	free(f->normed);
@@ -164,7 +146,6 @@ struct syn_forward *syn_forward_free(struct syn_forward *f)
 	free(f->page_max);
 	free(f->page_mass);
 	free(f);
-	return NULL;
 }
 
 /* ---- small parts -------------------------------------------------------- */
@@ -198,7 +179,7 @@ static void chunk_norm(struct chunk *chunk, const float *weight)
 static void chunk_multiply(struct chunk *chunk, const float *panels,
 			   unsigned int columns, unsigned int depth)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	unsigned int rows =
 		(unsigned int)syn_align_up(chunk->nr, SYN_SIMD_ROWS);
 
@@ -217,7 +198,7 @@ static void chunk_add(struct chunk *chunk)
 
 static void chunk_angles(struct chunk *chunk, uint64_t at)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	double theta = f->model->config.rope_theta;
 
 	for (unsigned int d = 0; d < HALF; d++) {
@@ -233,7 +214,7 @@ static void chunk_angles(struct chunk *chunk, uint64_t at)
 }
 
 /* Turns the pairs (d, d + HALF) of one head of the chunk's token @i. */
-static void rotate(const struct syn_forward *f, unsigned int i, float *x)
+static void rotate(const struct forward_cpu *f, unsigned int i, float *x)
 {
 	const float *cosine = f->angle_cos + (size_t)i * HALF;
 	const float *sine = f->angle_sin + (size_t)i * HALF;
@@ -258,7 +239,7 @@ static uint16_t *page_tile(void *page, unsigned int head, unsigned int part)
 /* Keys and values of the chunk go to the tail page, rounded to fp16. */
 static void chunk_store(struct chunk *chunk, unsigned int layer)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	const struct syn_model_config *c = &f->model->config;
 	unsigned int width = (c->n_heads + 2 * c->n_kv_heads) * SYN_HEAD_DIM;
 	void *tail = syn_kv_seq_tail(chunk->seq, layer);
@@ -285,7 +266,7 @@ static void chunk_store(struct chunk *chunk, unsigned int layer)
 static void chunk_queries(struct chunk *chunk, unsigned int head,
 			  unsigned int columns)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	const struct syn_model_config *c = &f->model->config;
 	unsigned int width = (c->n_heads + 2 * c->n_kv_heads) * SYN_HEAD_DIM;
 	size_t group_bytes = (size_t)f->group * SYN_HEAD_DIM * sizeof(float);
@@ -317,7 +298,7 @@ static void chunk_queries(struct chunk *chunk, unsigned int head,
 static void page_remember(struct chunk *chunk, unsigned int number,
 			  unsigned int head)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	size_t state = (size_t)head * f->columns;
 	size_t at = (size_t)number * f->columns * f->model->config.n_kv_heads +
 		    state;
@@ -330,7 +311,7 @@ static void page_remember(struct chunk *chunk, unsigned int number,
 /* All heads of the chunk over page @number, which lies at @page. */
 static void chunk_page(struct chunk *chunk, unsigned int number, void *page)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	bool tail = number == chunk->full;
 	struct syn_simd_page p = {
 		.nr_tokens = tail ? chunk->first + chunk->nr : SYN_PAGE_TOKENS,
@@ -383,7 +364,7 @@ static int chunk_pages(struct chunk *chunk, unsigned int layer)
 /* normed[token][query head][dim] = out / sum */
 static void chunk_merge(struct chunk *chunk)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	const struct syn_model_config *c = &f->model->config;
 
 	for (unsigned int h = 0; h < c->n_heads; h++) {
@@ -405,7 +386,7 @@ static void chunk_merge(struct chunk *chunk)
 /* A page's weights were relative to the maximum of their time. */
 static int chunk_report(struct chunk *chunk, unsigned int layer)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	unsigned int heads = f->model->config.n_kv_heads;
 	unsigned int nr = chunk->full + 1;
 
@@ -430,7 +411,7 @@ static int chunk_report(struct chunk *chunk, unsigned int layer)
 
 static int chunk_attend(struct chunk *chunk, unsigned int layer)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	const struct syn_model_config *c = &f->model->config;
 	unsigned int columns = (unsigned int)syn_align_up(
 		(uint64_t)chunk->nr * f->group, SYN_SIMD_PANEL);
@@ -453,7 +434,7 @@ static int chunk_attend(struct chunk *chunk, unsigned int layer)
 /* normed = silu(gate) * up */
 static void chunk_gate(struct chunk *chunk)
 {
-	struct syn_forward *f = chunk->f;
+	struct forward_cpu *f = chunk->f;
 	unsigned int width = f->model->config.d_ff;
 
 	for (unsigned int i = 0; i < chunk->nr; i++) {
@@ -488,10 +469,19 @@ static int chunk_layer(struct chunk *chunk, unsigned int n)
 	return 0;
 }
 
-/* The last token's distribution over bytes. */
-static void chunk_logits(struct chunk *chunk, float *ret)
+static uint32_t most_likely(const float *logits)
 {
-	struct syn_forward *f = chunk->f;
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < SYN_VOCAB; i++)
+		if (logits[i] > logits[best])
+			best = i;
+	return best;
+}
+
+static void chunk_next(struct chunk *chunk, struct syn_next *ret)
+{
+	struct forward_cpu *f = chunk->f;
 	const struct syn_model_config *c = &f->model->config;
 	struct chunk last = *chunk;
 
@@ -499,13 +489,15 @@ static void chunk_logits(struct chunk *chunk, float *ret)
 	rms_norm(f->x + (size_t)(chunk->nr - 1) * c->d_model, f->panels->norm,
 		 c->d_model, c->norm_eps, f->normed);
 	chunk_multiply(&last, f->panels->logits, c->vocab, c->d_model);
-	memcpy(ret, f->wide, c->vocab * sizeof(*ret));
+	memcpy(ret->logits, f->wide, sizeof(ret->logits));
+	ret->byte = most_likely(ret->logits);
 }
 
-int syn_forward_run(struct syn_forward *f, struct syn_kv_seq *seq,
-		    const uint8_t *tokens, unsigned int nr, uint64_t at,
-		    float *ret_logits)
+static int cpu_run(struct syn_forward *forward, struct syn_kv_seq *seq,
+		   const uint8_t *tokens, unsigned int nr, uint64_t at,
+		   struct syn_next *ret)
 {
+	struct forward_cpu *f = forward_of(forward);
 	const struct syn_model_config *c = &f->model->config;
 	struct chunk chunk = {
 		.f = f,
@@ -515,9 +507,6 @@ int syn_forward_run(struct syn_forward *f, struct syn_kv_seq *seq,
 		.full = (unsigned int)(at / SYN_PAGE_TOKENS),
 	};
 
-	if (!nr || chunk.first + nr > SYN_PAGE_TOKENS ||
-	    chunk.full >= f->max_pages)
-		return -EINVAL;
 	for (unsigned int i = 0; i < nr; i++)
 		memcpy(f->x + (size_t)i * c->d_model,
 		       f->panels->embed + (size_t)tokens[i] * c->d_model,
@@ -529,7 +518,58 @@ int syn_forward_run(struct syn_forward *f, struct syn_kv_seq *seq,
 		if (r)
 			return r;
 	}
-	if (ret_logits)
-		chunk_logits(&chunk, ret_logits);
+	if (ret)
+		chunk_next(&chunk, ret);
 	return 0;
+}
+
+static const struct syn_forward_ops cpu_ops = {
+	.run = cpu_run,
+	.free = cpu_free,
+};
+
+int syn_forward_cpu_new(const struct syn_model *model, uint64_t max_tokens,
+			struct syn_forward **ret)
+{
+	struct forward_cpu *f = syn_alloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	f->forward.ops = &cpu_ops;
+	f->forward.device = "CPU";
+	f->forward.max_blocks =
+		(unsigned int)syn_div_up(max_tokens, SYN_PAGE_TOKENS);
+	f->model = model;
+	f->simd = syn_simd_best();
+	f->group = model->config.n_heads / model->config.n_kv_heads;
+	f->columns = CHUNK * f->group;
+	r = syn_panels_new(model, f->simd, &f->panels);
+	if (r == 0)
+		r = forward_alloc(f);
+	if (r) {
+		cpu_free(&f->forward);
+		return r;
+	}
+	*ret = &f->forward;
+	return 0;
+}
+
+/* ---- on any device ------------------------------------------------------ */
+
+struct syn_forward *syn_forward_free(struct syn_forward *forward)
+{
+	if (forward)
+		forward->ops->free(forward);
+	return NULL;
+}
+
+int syn_forward_run(struct syn_forward *forward, struct syn_kv_seq *seq,
+		    const uint8_t *tokens, unsigned int nr, uint64_t at,
+		    struct syn_next *ret)
+{
+	if (!nr || at % SYN_PAGE_TOKENS + nr > SYN_PAGE_TOKENS ||
+	    at / SYN_PAGE_TOKENS >= forward->max_blocks)
+		return -EINVAL;
+	return forward->ops->run(forward, seq, tokens, nr, at, ret);
 }

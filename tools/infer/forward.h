@@ -2,29 +2,68 @@
 /*
  * The forward pass: some tokens of one block through all layers, over the
  * pages of kv.h, which come in page order whatever was resident.
+ *
+ * What comes out of a token depends on those before it and on the device, but
+ * not on how many were computed together.
  */
 #ifndef SYN_TOOLS_INFER_FORWARD_H
 #define SYN_TOOLS_INFER_FORWARD_H
 
 #include <stdint.h>
 
+#define SYN_VOCAB 256u /* a token is a byte */
+
 struct syn_forward;
 struct syn_kv_seq;
 struct syn_model;
 
+/**
+ * struct syn_next - what may follow a token.
+ * @logits:	of each byte.
+ * @byte:	the most likely one; the smallest of equals.
+ */
+struct syn_next {
+	float logits[SYN_VOCAB];
+	uint32_t byte;
+};
+
+/**
+ * struct syn_forward_ops - how it is computed.
+ * @run:	see syn_forward_run().
+ * @free:	see syn_forward_free().
+ */
+struct syn_forward_ops {
+	int (*run)(struct syn_forward *forward, struct syn_kv_seq *seq,
+		   const uint8_t *tokens, unsigned int nr, uint64_t at,
+		   struct syn_next *ret);
+	void (*free)(struct syn_forward *forward);
+};
+
+/**
+ * struct syn_forward - who computes; embeds this as its first member.
+ * @ops:	how.
+ * @device:	where, for people.
+ * @max_blocks:	of a sequence.
+ */
+struct syn_forward {
+	const struct syn_forward_ops *ops;
+	const char *device;
+	unsigned int max_blocks;
+};
+
 /* Room for sequences of up to @max_tokens; @model outlives it. */
-int syn_forward_new(const struct syn_model *model, uint64_t max_tokens,
-		    struct syn_forward **ret);
+int syn_forward_cpu_new(const struct syn_model *model, uint64_t max_tokens,
+			struct syn_forward **ret);
 /* Takes NULL, returns NULL. */
 struct syn_forward *syn_forward_free(struct syn_forward *forward);
 
 /*
  * Runs @nr tokens that stand at position @at, all in one block; every token
- * before them is in @seq already, and its tail page is ready.  @ret_logits
- * [vocab] gets the last token's; NULL: not wanted.
+ * before them is in @seq already, and its tail page is ready.  @ret is of the
+ * last token; NULL: not wanted.
  */
 int syn_forward_run(struct syn_forward *forward, struct syn_kv_seq *seq,
 		    const uint8_t *tokens, unsigned int nr, uint64_t at,
-		    float *ret_logits);
+		    struct syn_next *ret);
 
 #endif

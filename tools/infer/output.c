@@ -8,6 +8,7 @@
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "tools/infer/audit.h"
+#include "tools/infer/forward.h"
 #include "tools/infer/kv.h"
 #include "tools/infer/prompts.h"
 #include "tools/infer/simd.h"
@@ -121,6 +122,8 @@ static void add_engine(struct json_object *object,
 	add_count(object, "prefill_ns", engine->prefill_ns);
 	add(object, "prefill_tokens_per_s",
 	    rate(engine->prefill_tokens, engine->prefill_ns));
+	add_count(object, "ttft_median_ns", engine->ttft_median_ns);
+	add_count(object, "ttft_max_ns", engine->ttft_max_ns);
 	add_count(object, "persist_ns", engine->persist_ns);
 	add_count(object, "decode_tokens", engine->decode_tokens);
 	add_count(object, "decode_ns", engine->decode_ns);
@@ -161,8 +164,8 @@ static int add_audit(struct json_object *object, struct syn_audit *audit,
 
 int syn_output_stats(const struct syn_output *output,
 		     const struct syn_engine_stats *engine,
-		     const struct syn_kv *kv, struct syn_audit *audit,
-		     FILE *file)
+		     const struct syn_forward *forward, const struct syn_kv *kv,
+		     struct syn_audit *audit, FILE *file)
 {
 	struct json_object *line = json_object_new_object();
 	int r = 0;
@@ -172,6 +175,7 @@ int syn_output_stats(const struct syn_output *output,
 	add_count(line, "prompts", output->prompts);
 	add_count(line, "answers", output->answers);
 	add_count(line, "right", output->right);
+	add(line, "device", json_object_new_string(forward->device));
 	add_engine(line, engine);
 	add_kv(line, syn_kv_stats(kv));
 	if (audit) {

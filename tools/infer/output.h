@@ -10,6 +10,7 @@
 #include "tools/infer/engine.h"
 
 struct syn_audit;
+struct syn_forward;
 struct syn_kv;
 
 /**
@@ -40,7 +41,7 @@ int syn_output_result(void *data, const struct syn_result *result);
 /* One JSON object with all figures; @audit may be NULL. */
 int syn_output_stats(const struct syn_output *output,
 		     const struct syn_engine_stats *engine,
-		     const struct syn_kv *kv, struct syn_audit *audit,
-		     FILE *file);
+		     const struct syn_forward *forward, const struct syn_kv *kv,
+		     struct syn_audit *audit, FILE *file);
 
 #endif

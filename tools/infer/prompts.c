@@ -292,6 +292,15 @@ struct syn_prompts *syn_prompts_free(struct syn_prompts *prompts)
 	return NULL;
 }
 
+size_t syn_prompts_longest(const struct syn_prompts *prompts)
+{
+	size_t longest = 0;
+
+	for (size_t i = 0; i < prompts->nr; i++)
+		longest = syn_max(longest, prompts->all[i].nr_bytes);
+	return longest;
+}
+
 size_t syn_prompt_needle_end(const struct syn_prompt *prompt, size_t offset)
 {
 	const uint8_t *from = prompt->text + offset;

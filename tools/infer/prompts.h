@@ -43,6 +43,9 @@ int syn_prompts_load(const char *path, struct syn_prompts **ret);
 /* Takes NULL, returns NULL. */
 struct syn_prompts *syn_prompts_free(struct syn_prompts *prompts);
 
+/* Bytes of the longest. */
+size_t syn_prompts_longest(const struct syn_prompts *prompts);
+
 /* The needle at @offset ends behind its first full stop. */
 size_t syn_prompt_needle_end(const struct syn_prompt *prompt, size_t offset);
 

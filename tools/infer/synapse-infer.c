@@ -9,6 +9,7 @@
 #include "core/base/log.h"
 #include "tools/infer/audit.h"
 #include "tools/infer/engine.h"
+#include "tools/infer/forward.h"
 #include "tools/infer/kv.h"
 #include "tools/infer/model.h"
 #include "tools/infer/output.h"
@@ -225,6 +226,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
  * @model:	the weights.
  * @prompts:	what to answer.
  * @kv:		the pages.
+ * @forward:	who computes.
  * @audit:	the daemon's counters.
  * @output:	results.
  * @stats:	where figures go.
@@ -233,6 +235,7 @@ struct run {
 	struct syn_model *model;
 	struct syn_prompts *prompts;
 	struct syn_kv *kv;
+	struct syn_forward *forward;
 	struct syn_audit *audit;
 	struct syn_output output;
 	FILE *stats;
@@ -263,6 +266,13 @@ static int run_open_files(struct run *run, const struct options *o)
 	return r;
 }
 
+static int run_open_forward(struct run *run, const struct options *o)
+{
+	uint64_t most = syn_prompts_longest(run->prompts) + o->max_tokens;
+
+	return syn_forward_cpu_new(run->model, most, &run->forward);
+}
+
 /* No more sequences at once than there are prompts. */
 static int run_open(struct run *run, struct options *o)
 {
@@ -289,13 +299,16 @@ static int run_open(struct run *run, struct options *o)
 	kv.config = &run->model->config;
 	if (o->audit)
 		r = syn_audit_open(o->socket, &run->audit);
-	return r ? r : syn_kv_open(&kv, &run->kv);
+	if (r == 0)
+		r = syn_kv_open(&kv, &run->kv);
+	return r ? r : run_open_forward(run, o);
 }
 
 static int run_go(struct run *run, const struct options *o)
 {
 	const struct syn_engine_opts opts = {
-		.model = run->model,
+		.config = &run->model->config,
+		.forward = run->forward,
 		.kv = run->kv,
 		.prompts = run->prompts,
 		.sequences = (unsigned int)o->sequences,
@@ -310,8 +323,8 @@ static int run_go(struct run *run, const struct options *o)
 
 	r = syn_engine_run(&opts, &stats);
 	if (r == 0 && run->stats)
-		r = syn_output_stats(&run->output, &stats, run->kv, run->audit,
-				     run->stats);
+		r = syn_output_stats(&run->output, &stats, run->forward,
+				     run->kv, run->audit, run->stats);
 	return r;
 }
 
@@ -325,6 +338,7 @@ static int run_close(struct run *run)
 		r = -errno;
 	if (r)
 		syn_error("output: %s", strerror(-r));
+	syn_forward_free(run->forward);
 	syn_kv_close(run->kv);
 	syn_audit_close(run->audit);
 	syn_prompts_free(run->prompts);
