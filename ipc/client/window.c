@@ -347,6 +347,22 @@ void syn_window_planes(const struct syn_window *window, struct syn_planes *ret)
 	ret->slots = window->slots;
 }
 
+int syn_client_gpu(struct syn_client *client, uint8_t ret_uuid[SYN_UUID_BYTES])
+{
+	SYN_KEEP_ERRNO;
+	int r = syn_client_check(client);
+
+	if (r)
+		return r;
+	(void)pthread_mutex_lock(&client->lock);
+	if (client->device == syn_device_host())
+		r = -ENODEV;
+	else
+		memcpy(ret_uuid, client->uuid, sizeof(client->uuid));
+	(void)pthread_mutex_unlock(&client->lock);
+	return r;
+}
+
 void syn_window_free_all(struct syn_client *c, bool forked)
 {
 	for (unsigned int i = 0; i < SYN_WINDOWS_MAX; i++) {

@@ -166,11 +166,16 @@ static int graph_work(struct graph_test *t)
 
 static int graph_open(struct graph_test *t)
 {
+	uint8_t uuid[SYN_UUID_BYTES];
 	int r = graph_api_load();
 
 	if (!r)
 		r = engine_open_on(&t->e, &gpu_engine_device,
 				   daemon_of_test.socket, SLOTS);
+	if (!r)
+		r = syn_client_gpu(t->e.client, uuid);
+	if (!r && memcmp(uuid, syn_gpu_info(gpu_of_test())->uuid, sizeof(uuid)))
+		r = -EPROTO;
 	if (!r)
 		r = engine_grow(&t->e, PAGES, SEED);
 	if (!r)

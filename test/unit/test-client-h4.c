@@ -212,6 +212,7 @@ static void plan_reset(void)
 static void open_with(peer_script_fn how)
 {
 	struct syn_window_opts opts = SYN_OPTS(struct syn_window_opts);
+	uint8_t uuid[SYN_UUID_BYTES];
 
 	nr_fds = test_count_fds();
 	pages_make();
@@ -222,6 +223,7 @@ static void open_with(peer_script_fn how)
 	opts.slots = 8;
 	opts.fidelity = FLOOR;
 	assert_int_equal(syn_window_open(client, &space, &opts, &window), 0);
+	assert_int_equal(syn_client_gpu(client, uuid), -ENODEV);
 }
 
 static int setup(void **state)

@@ -230,6 +230,15 @@ struct syn_planes {
 SYN_API void syn_window_planes(const struct syn_window *window,
 			       struct syn_planes *ret);
 
+#define SYN_UUID_BYTES 16
+
+/*
+ * The GPU that windows are in, by its UUID.  -ENODEV: they are in memory that
+ * only the CPU reads, or none is open yet.
+ */
+SYN_API int syn_client_gpu(struct syn_client *client,
+			   uint8_t ret_uuid[SYN_UUID_BYTES]);
+
 /*
  * Fresh pages, resident, writable by this client alone, zeroed or holding
  * bytes of this same space and domain.  Waits up to @timeout_ns for room.
