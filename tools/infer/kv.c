@@ -3,67 +3,23 @@
 #include "tools/infer/kv.h"
 
 #include <math.h>
-#include <synapse/client.h>
 #include <xxhash.h>
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
+#include "tools/infer/kv-internal.h"
 #include "tools/infer/model.h"
 #include "tools/infer/simd.h"
 
 #define BLOCK	    SYN_PAGE_TOKENS
 #define BATCH_MAX   64u
-#define WAIT_NS	    1000000000ull /* for room, in one call */
-#define WAITS_MAX   60u		  /* such waits before giving up */
 #define EVENTS_MAX  16u
 #define SHARE_UNITS 65536.0 /* struct syn_vec_share counts in 2^-16 */
 #define RECENT	    2u /* blocks: the one that grows and the last full one */
 #define H4_BITS	    4u
 
-struct syn_kv {
-	struct syn_client *client;
-	struct syn_window *window;
-	struct syn_space space;
-	struct syn_kv_stats stats;
-	uint32_t timeline;
-	unsigned int n_layers;
-	unsigned int batch;
-	uint32_t codec;
-	bool report;
-};
-
-/**
- * struct syn_kv_seq - a sequence's pages.
- * @kv:		the connection.
- * @tokens:	the sequence's bytes; the owner appends to them.
- * @nr_blocks:	blocks that have pages, the same in all layers.
- * @nr_full:	of these, blocks that are full; the tail, if any, follows.
- * @max_blocks:	room in each row of @pages.
- * @recent:	the first block that is an anchor for being recent ...
- * @recent_end:	... and the one behind the last.
- * @pages:	[n_layers][max_blocks], handles.
- * @foreign:	[n_layers][max_blocks], somebody else sealed that key first.
- * @tails:	[n_layers], addresses of the tail pages.
- * @nr_chained:	entries of @chain that are known.
- * @chain:	[max_blocks], hashes of all bytes up to a block's end.
- */
-struct syn_kv_seq {
-	struct syn_kv *kv;
-	const uint8_t *tokens;
-	unsigned int nr_blocks;
-	unsigned int nr_full;
-	unsigned int max_blocks;
-	unsigned int recent;
-	unsigned int recent_end;
-	uint64_t *pages;
-	bool *foreign;
-	void **tails;
-	unsigned int nr_chained;
-	XXH128_hash_t *chain;
-};
-
-static int kv_failed(const struct syn_kv *kv, const char *what, int r)
+int syn_kv_failed(const struct syn_kv *kv, const char *what, int r)
 {
 	if (r == -ESHUTDOWN)
 		syn_error("%s: session ended: %s", what,
@@ -90,7 +46,7 @@ static int kv_attach(struct syn_kv *kv, const struct syn_kv_opts *opts)
 		return r;
 	}
 	r = syn_timeline_new(kv->client, &kv->timeline);
-	return r ? kv_failed(kv, "timeline", r) : 0;
+	return r ? syn_kv_failed(kv, "timeline", r) : 0;
 }
 
 static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
@@ -117,7 +73,7 @@ static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
 	space.components = components;
 	r = syn_space_define(kv->client, &space, &kv->space);
 	if (r)
-		return kv_failed(kv, "space", r);
+		return syn_kv_failed(kv, "space", r);
 	kv->stats.page_bytes = kv->space.page_bytes;
 	return 0;
 }
@@ -126,25 +82,26 @@ static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
 static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
 {
 	struct syn_window_opts window = SYN_OPTS(struct syn_window_opts);
-	uint64_t tails = (uint64_t)opts->sequences * kv->n_layers;
+	unsigned int tails = opts->sequences * kv->n_layers;
 	uint64_t slots = opts->slots;
 	int r;
 
 	if (!slots)
 		slots = opts->hbm_bytes / kv->space.page_bytes;
-	if (slots < 2 * tails || slots > UINT32_MAX) {
+	if (slots < 2ull * tails || slots > UINT32_MAX) {
 		syn_error(
 			"a share of %llu pages: %u sequences need at least %llu",
 			(unsigned long long)slots, opts->sequences,
-			(unsigned long long)(2 * tails));
+			2ull * tails);
 		return -EINVAL;
 	}
 	window.slots = (uint32_t)slots;
 	window.fidelity = kv->codec == SYN_CODEC_H4 ? H4_BITS : 0;
 	r = syn_window_open(kv->client, &kv->space, &window, &kv->window);
 	if (r)
-		return kv_failed(kv, "window", r);
+		return syn_kv_failed(kv, "window", r);
 	kv->stats.slots = slots;
+	kv->tails = tails;
 	kv->batch =
 		(unsigned int)syn_min((slots - tails) / 4, (uint64_t)BATCH_MAX);
 	kv->batch = syn_max(kv->batch, 1u);
@@ -224,11 +181,6 @@ int syn_kv_seq_new(struct syn_kv *kv, const uint8_t *tokens, size_t max_tokens,
 	return 0;
 }
 
-static uint64_t *seq_pages(const struct syn_kv_seq *seq, unsigned int layer)
-{
-	return seq->pages + (size_t)layer * seq->max_blocks;
-}
-
 static void kv_release(struct syn_kv *kv, const uint64_t *pages,
 		       unsigned int nr)
 {
@@ -249,9 +201,9 @@ static int seq_advise(struct syn_kv_seq *seq, unsigned int block,
 	int r;
 
 	for (unsigned int n = 0; n < kv->n_layers; n++)
-		pages[n] = seq_pages(seq, n)[block];
+		pages[n] = syn_kv_seq_pages(seq, n)[block];
 	r = syn_advise(kv->client, pages, kv->n_layers, advice);
-	return r ? kv_failed(kv, "advise", r) : 0;
+	return r ? syn_kv_failed(kv, "advise", r) : 0;
 }
 
 /* Blocks from @first on are recent now; block 0 is an anchor for good. */
@@ -290,7 +242,7 @@ struct syn_kv_seq *syn_kv_seq_free(struct syn_kv_seq *seq)
 	/* Its last words are recent no more; others may still find them. */
 	(void)seq_recent(seq, seq->nr_blocks);
 	for (unsigned int n = 0; seq->nr_blocks && n < seq->kv->n_layers; n++) {
-		uint64_t *pages = seq_pages(seq, n);
+		uint64_t *pages = syn_kv_seq_pages(seq, n);
 
 		if (seq->nr_full < seq->nr_blocks)
 			syn_unpin(seq->kv->client, seq->kv->timeline,
@@ -351,10 +303,10 @@ static int seq_find_layer(struct syn_kv_seq *seq, unsigned int layer,
 	for (unsigned int i = 0; i < nr; i++)
 		syn_kv_seq_key(seq, seq->nr_full + i, layer, keys[i]);
 	r = syn_lookup(seq->kv->window, (const uint64_t(*)[2])keys, nr,
-		       seq_pages(seq, layer) + seq->nr_full, NULL);
+		       syn_kv_seq_pages(seq, layer) + seq->nr_full, NULL);
 	free(keys);
 	if (r < 0)
-		return kv_failed(seq->kv, "lookup", r);
+		return syn_kv_failed(seq->kv, "lookup", r);
 	kv_count_pages(seq->kv, (unsigned int)r);
 	return r;
 }
@@ -380,7 +332,8 @@ int syn_kv_seq_find(struct syn_kv_seq *seq, size_t limit)
 	if (r < 0)
 		nr = 0;
 	while (layer-- > 0)
-		kv_release(seq->kv, seq_pages(seq, layer) + seq->nr_full + nr,
+		kv_release(seq->kv,
+			   syn_kv_seq_pages(seq, layer) + seq->nr_full + nr,
 			   (unsigned int)found[layer] - nr);
 	if (r < 0)
 		return r;
@@ -395,16 +348,17 @@ int syn_kv_seq_find(struct syn_kv_seq *seq, size_t limit)
 
 static int kv_lease(struct syn_kv *kv, uint64_t *ret_pages)
 {
-	for (unsigned int n = 0; n < WAITS_MAX; n++) {
-		int r = syn_lease(kv->window, kv->n_layers, WAIT_NS, ret_pages);
+	for (unsigned int n = 0; n < SYN_KV_WAITS_MAX; n++) {
+		int r = syn_lease(kv->window, kv->n_layers, SYN_KV_WAIT_NS,
+				  ret_pages);
 
 		if (r < 0)
-			return kv_failed(kv, "lease", r);
+			return syn_kv_failed(kv, "lease", r);
 		if (r == 0)
 			return 0;
 		kv->stats.retries++;
 	}
-	syn_error("lease: no room in %u seconds", WAITS_MAX);
+	syn_error("lease: no room in %u seconds", SYN_KV_WAITS_MAX);
 	return -EBUSY;
 }
 
@@ -425,11 +379,11 @@ int syn_kv_seq_grow(struct syn_kv_seq *seq, size_t at)
 	r = syn_pin(kv->client, fresh, kv->n_layers, seq->tails);
 	if (r) {
 		kv_release(kv, fresh, kv->n_layers);
-		return kv_failed(kv, "pin", r < 0 ? r : -EIO);
+		return syn_kv_failed(kv, "pin", r < 0 ? r : -EIO);
 	}
 	kv->stats.pages_new += kv->n_layers;
 	for (unsigned int n = 0; n < kv->n_layers; n++)
-		seq_pages(seq, n)[seq->nr_full] = fresh[n];
+		syn_kv_seq_pages(seq, n)[seq->nr_full] = fresh[n];
 	seq->nr_blocks++;
 	return seq_anchor(seq);
 }
@@ -443,14 +397,14 @@ static int seq_seal(struct syn_kv_seq *seq, unsigned int block,
 		    unsigned int layer)
 {
 	struct syn_kv *kv = seq->kv;
-	uint64_t page = seq_pages(seq, layer)[block];
+	uint64_t page = syn_kv_seq_pages(seq, layer)[block];
 	uint64_t key[2];
 	int r;
 
 	syn_kv_seq_key(seq, block, layer, key);
 	r = syn_seal(kv->client, page, key, kv->timeline, 0);
 	if (r < 0)
-		return kv_failed(kv, "seal", r);
+		return syn_kv_failed(kv, "seal", r);
 	kv->stats.dups += r == SYN_E_DUP;
 	seq->foreign[(size_t)layer * seq->max_blocks + block] = r == SYN_E_DUP;
 	return 0;
@@ -466,12 +420,12 @@ static int seq_finish(struct syn_kv_seq *seq)
 	int r;
 
 	for (unsigned int n = 0; n < kv->n_layers; n++) {
-		pages[n] = seq_pages(seq, n)[block];
+		pages[n] = syn_kv_seq_pages(seq, n)[block];
 		tokens[n] = BLOCK;
 	}
 	r = syn_commit(kv->client, pages, tokens, kv->n_layers);
 	if (r)
-		return kv_failed(kv, "commit", r);
+		return syn_kv_failed(kv, "commit", r);
 	syn_unpin(kv->client, kv->timeline, pages, kv->n_layers);
 	seq->nr_full++;
 	for (unsigned int n = 0; n < kv->n_layers && r == 0; n++)
@@ -486,7 +440,7 @@ int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr)
 
 	r = syn_poll(seq->kv->client, events, EVENTS_MAX);
 	if (r < 0)
-		return kv_failed(seq->kv, "poll", r);
+		return syn_kv_failed(seq->kv, "poll", r);
 	if (nr / BLOCK <= seq->nr_full)
 		return 0;
 	return seq_finish(seq);
@@ -496,18 +450,18 @@ int syn_kv_seq_commit(struct syn_kv_seq *seq, size_t nr)
 
 static int kv_persist(struct syn_kv *kv, const uint64_t *pages, unsigned int nr)
 {
-	for (unsigned int n = 0; n < WAITS_MAX; n++) {
-		int r = syn_persist(kv->client, pages, nr, WAIT_NS);
+	for (unsigned int n = 0; n < SYN_KV_WAITS_MAX; n++) {
+		int r = syn_persist(kv->client, pages, nr, SYN_KV_WAIT_NS);
 
 		if (r < 0)
-			return kv_failed(kv, "persist", r);
+			return syn_kv_failed(kv, "persist", r);
 		if (r == 0) {
 			kv->stats.pages_persisted += nr;
 			return 0;
 		}
 		kv->stats.retries++;
 	}
-	syn_error("persist: not on disk in %u seconds", WAITS_MAX);
+	syn_error("persist: not on disk in %u seconds", SYN_KV_WAITS_MAX);
 	return -EBUSY;
 }
 
@@ -525,7 +479,7 @@ int syn_kv_seq_persist(struct syn_kv_seq *seq)
 
 		for (unsigned int i = 0; i < seq->nr_full; i++)
 			if (!foreign[i])
-				pages[nr++] = seq_pages(seq, n)[i];
+				pages[nr++] = syn_kv_seq_pages(seq, n)[i];
 		if (nr)
 			r = kv_persist(seq->kv, pages, nr);
 	}
@@ -544,7 +498,7 @@ static int kv_load(struct syn_kv *kv, const uint64_t *pages, unsigned int nr,
 	if (r != SYN_E_FAULT)
 		return r;
 	kv->stats.faults++;
-	return syn_load(kv->client, pages, nr, WAIT_NS, ret_addr);
+	return syn_load(kv->client, pages, nr, SYN_KV_WAIT_NS, ret_addr);
 }
 
 /* Without room for all, half of them may do: nothing is pinned meanwhile. */
@@ -552,14 +506,14 @@ int syn_kv_seq_pin(struct syn_kv_seq *seq, unsigned int layer,
 		   unsigned int first, unsigned int nr, void **ret_addr)
 {
 	struct syn_kv *kv = seq->kv;
-	const uint64_t *pages = seq_pages(seq, layer) + first;
+	const uint64_t *pages = syn_kv_seq_pages(seq, layer) + first;
 
 	nr = syn_min(nr, kv->batch);
-	for (unsigned int n = 0; n < WAITS_MAX; n++) {
+	for (unsigned int n = 0; n < SYN_KV_WAITS_MAX; n++) {
 		int r = kv_load(kv, pages, nr, ret_addr);
 
 		if (r < 0)
-			return kv_failed(kv, "load", r);
+			return syn_kv_failed(kv, "load", r);
 		if (r == 0) {
 			kv->stats.pins += nr;
 			return (int)nr;
@@ -571,7 +525,7 @@ int syn_kv_seq_pin(struct syn_kv_seq *seq, unsigned int layer,
 		kv->stats.retries++;
 		nr = (nr + 1) / 2;
 	}
-	syn_error("load: no room in %u seconds", WAITS_MAX);
+	syn_error("load: no room in %u seconds", SYN_KV_WAITS_MAX);
 	return -EBUSY;
 }
 
@@ -579,7 +533,7 @@ void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
 		      unsigned int first, unsigned int nr)
 {
 	syn_unpin(seq->kv->client, seq->kv->timeline,
-		  seq_pages(seq, layer) + first, nr);
+		  syn_kv_seq_pages(seq, layer) + first, nr);
 }
 
 bool syn_kv_seq_reports(const struct syn_kv_seq *seq)
@@ -590,7 +544,7 @@ bool syn_kv_seq_reports(const struct syn_kv_seq *seq)
 int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
 		      const float *share, unsigned int nr, unsigned int queries)
 {
-	const uint64_t *pages = seq_pages(seq, layer);
+	const uint64_t *pages = syn_kv_seq_pages(seq, layer);
 	struct syn_vec_share *vec = syn_alloc(nr, sizeof(*vec));
 	int r;
 
@@ -603,5 +557,5 @@ int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
 	}
 	r = syn_report(seq->kv->client, vec, nr);
 	free(vec);
-	return r < 0 ? kv_failed(seq->kv, "report", r) : 0;
+	return r < 0 ? syn_kv_failed(seq->kv, "report", r) : 0;
 }
