@@ -3,7 +3,7 @@
  * The forward pass: some tokens of one block through all layers, over the
  * pages of kv.h, which come in page order whatever was resident.
  *
- * What comes out of a token depends on those before it and on the device, but
+ * On the CPU, or on a GPU where pages are in its memory.  What comes out of a token depends on those before it and on the device, but
  * not on how many were computed together.
  */
 #ifndef SYN_TOOLS_INFER_FORWARD_H
@@ -14,6 +14,7 @@
 #define SYN_VOCAB 256u /* a token is a byte */
 
 struct syn_forward;
+struct syn_kv;
 struct syn_kv_seq;
 struct syn_model;
 
@@ -54,6 +55,13 @@ struct syn_forward {
 /* Room for sequences of up to @max_tokens; @model outlives it. */
 int syn_forward_cpu_new(const struct syn_model *model, uint64_t max_tokens,
 			struct syn_forward **ret);
+/*
+ * On the GPU whose memory the pages of @kv are in.  -ENODEV: they are not in
+ * any; errors of the GPU are logged.  The calling thread is in its context
+ * until syn_forward_free(), before which @kv stays open.
+ */
+int syn_forward_gpu_new(const struct syn_model *model, struct syn_kv *kv,
+			uint64_t max_tokens, struct syn_forward **ret);
 /* Takes NULL, returns NULL. */
 struct syn_forward *syn_forward_free(struct syn_forward *forward);
 

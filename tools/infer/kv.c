@@ -536,6 +536,11 @@ void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
 		  syn_kv_seq_pages(seq, layer) + first, nr);
 }
 
+bool syn_kv_reports(const struct syn_kv *kv)
+{
+	return kv->report;
+}
+
 bool syn_kv_seq_reports(const struct syn_kv_seq *seq)
 {
 	return seq->kv->report;

@@ -130,6 +130,7 @@ void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
 		      unsigned int first, unsigned int nr);
 
 /* Wants syn_kv_seq_report() called. */
+bool syn_kv_reports(const struct syn_kv *kv);
 bool syn_kv_seq_reports(const struct syn_kv_seq *seq);
 
 /*

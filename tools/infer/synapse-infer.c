@@ -266,10 +266,15 @@ static int run_open_files(struct run *run, const struct options *o)
 	return r;
 }
 
+/* Where the pages are. */
 static int run_open_forward(struct run *run, const struct options *o)
 {
 	uint64_t most = syn_prompts_longest(run->prompts) + o->max_tokens;
 
+	int r = syn_forward_gpu_new(run->model, run->kv, most, &run->forward);
+
+	if (r != -ENODEV)
+		return r;
 	return syn_forward_cpu_new(run->model, most, &run->forward);
 }
 
