@@ -197,6 +197,9 @@ static int pass_give(struct pass *p)
 	else
 		r = syn_graphs_launch(p->f->graphs, which, syn_gpu_work_give,
 				      w);
+	if (r)
+		syn_error("%s: layers from %u on: %s", p->f->forward.device,
+			  w->first, strerror(-r));
 	return r ? r : syn_kv_stream_given(p->f->pages);
 }
 
