@@ -27,12 +27,10 @@ void syn_lru_init(struct syn_lru *lru)
 struct syn_window *syn_page_window(const struct syn_mm *mm, uint32_t page)
 {
 	const struct syn_rec_page *pg = &mm->page[page];
-	struct syn_session *s;
 
 	if (pg->charged == SYN_NONE16)
 		return NULL;
-	s = mm->session[pg->charged];
-	return &s->window[s->window_of[pg->space]];
+	return syn_window_of(mm->session[pg->charged], mm->pool[pg->pool]);
 }
 
 bool syn_page_evictable(const struct syn_rec_page *pg)

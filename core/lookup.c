@@ -8,12 +8,12 @@
 #include "core/quarantine.h"
 
 /* SYN_MISS_*; SYN_MISS_NONE and the page. */
-static uint64_t lookup_find(struct syn_session *s, const struct syn_window *w,
+static uint64_t lookup_find(struct syn_session *s, uint32_t space,
 			    uint64_t floor, const uint64_t key[2],
 			    uint32_t *ret_page)
 {
 	struct syn_mm *mm = s->mm;
-	uint32_t page = syn_index_find(mm, s->cfg.domain, w->pool->space, key);
+	uint32_t page = syn_index_find(mm, s->cfg.domain, space, key);
 	const struct syn_rec_page *pg;
 
 	if (page == SYN_NONE)
@@ -31,14 +31,15 @@ static uint64_t lookup_find(struct syn_session *s, const struct syn_window *w,
 	return SYN_MISS_NONE;
 }
 
-static uint64_t lookup_lease(struct syn_session *s, struct syn_window *w,
+static uint64_t lookup_lease(struct syn_session *s, uint32_t window,
 			     uint64_t floor, uint32_t page)
 {
 	struct syn_mm *mm = s->mm;
 	const struct syn_rec_page *pg = &mm->page[page];
+	const struct syn_window *w = syn_window_of(s, mm->pool[pg->pool]);
 	bool resident = syn_page_is(pg, SYN_PAGE_F_HBM);
 	uint32_t l = syn_lease_new(
-		s, page, (uint32_t)(w - s->window),
+		s, page, window,
 		(resident ? 0 : SYN_LESSEE_FOUND) |
 			(floor > SYN_FIDELITY_H4 ? SYN_LESSEE_EXACT : 0));
 
@@ -58,18 +59,19 @@ int syn_mm_lookup(struct syn_session *session, uint64_t window,
 	struct syn_mm *mm = session->mm;
 	uint64_t floor = fidelity ? fidelity : SYN_FIDELITY_RAW16;
 	uint64_t miss = SYN_MISS_NONE;
-	struct syn_window *w;
+	uint32_t space;
 	uint32_t page;
 	uint32_t i;
 
 	if (!nr || nr > SYN_BATCH_MAX || window >= session->nr_windows)
 		return -EINVAL;
-	w = &session->window[window];
+	space = session->window[window].pool->space;
 	for (i = 0; i < nr; i++) {
-		miss = lookup_find(session, w, floor, keys[i].key, &page);
+		miss = lookup_find(session, space, floor, keys[i].key, &page);
 		if (miss != SYN_MISS_NONE)
 			break;
-		ret_handles[i] = lookup_lease(session, w, floor, page);
+		ret_handles[i] =
+			lookup_lease(session, (uint32_t)window, floor, page);
 	}
 	session->lookup_hits += i;
 	mm->count.lookup_hits += i;

@@ -404,4 +404,11 @@ static inline struct syn_tier_state *syn_tier_of(struct syn_mm *mm,
 	return &mm->tier[tier - SYN_TIER_HBM];
 }
 
+/* @session's share of the HBM pool @pool; it has one. */
+static inline struct syn_window *syn_window_of(struct syn_session *session,
+					       const struct syn_pool *pool)
+{
+	return &session->window[session->window_of[pool->space]];
+}
+
 #endif

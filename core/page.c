@@ -87,8 +87,8 @@ void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
 static bool lessee_takes_charge(const struct syn_mm *mm,
 				const struct syn_rec_lessee *l)
 {
-	const struct syn_session *s = mm->session[l->session];
-	const struct syn_window *w = &s->window[l->window];
+	struct syn_session *s = mm->session[l->session];
+	const struct syn_window *w = syn_window_of(s, page_pool(mm, l->page));
 
 	return !s->ended && !(l->flags & SYN_LESSEE_GONE) &&
 	       w->charged < w->slots;

@@ -169,16 +169,11 @@ void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 
 /* ---- slots -------------------------------------------------------------- */
 
-static struct syn_window *session_window(struct syn_session *s, uint32_t space)
-{
-	return &s->window[s->window_of[space]];
-}
-
 void syn_quarantine_slot(struct syn_session *session, struct syn_pool *pool,
 			 uint32_t slot)
 {
 	struct syn_mm *mm = session->mm;
-	struct syn_window *w = session_window(session, pool->space);
+	struct syn_window *w = syn_window_of(session, pool);
 	uint16_t epoch;
 	uint32_t q;
 
@@ -208,7 +203,8 @@ void syn_quarantine_slot(struct syn_session *session, struct syn_pool *pool,
 static void slot_leave(struct syn_session *s, uint32_t q)
 {
 	struct syn_mm *mm = s->mm;
-	struct syn_window *w = session_window(s, mm->quarantine[q].space);
+	struct syn_window *w =
+		&s->window[s->window_of[mm->quarantine[q].space]];
 	uint32_t slot = mm->quarantine[q].slot;
 
 	w->charged--;
