@@ -147,3 +147,23 @@ int syn_page_decode(void *dst, const void *src, const struct syn_layout *l,
 	}
 	return 0;
 }
+
+int syn_page_copy(void *dst, const void *src, const struct syn_layout *l,
+		  const uint32_t *stored_sums, uint32_t *ret_tile)
+{
+	const uint32_t nr = syn_layout_tiles(l);
+	struct walk w;
+
+	for (walk_begin(&w, l, 0); w.tile < nr; walk_next(&w)) {
+		uint32_t bytes = walk_stored_bytes(&w);
+		uint32_t sum;
+
+		syn_sum_copy((char *)dst + w.stored,
+			     (const char *)src + w.stored, bytes, bytes, &sum);
+		if (sum != stored_sums[w.tile]) {
+			*ret_tile = w.tile;
+			return -EILSEQ;
+		}
+	}
+	return 0;
+}

@@ -35,4 +35,11 @@ int syn_page_decode(void *dst, const void *src, const struct syn_layout *l,
 		    uint32_t first, uint32_t nr, const uint32_t *stored_sums,
 		    uint32_t *ret_tile);
 
+/*
+ * Copies a whole encoded page as it is stored, comparing each tile that arrived
+ * with its sum; else as syn_page_decode().
+ */
+int syn_page_copy(void *dst, const void *src, const struct syn_layout *l,
+		  const uint32_t *stored_sums, uint32_t *ret_tile);
+
 #endif

@@ -190,6 +190,33 @@ static void test_a_flipped_bit_is_found(void **state)
 }
 
 /* In an h4 tile it stops the page; under the floor it is only bytes. */
+/* What is read as it is stored arrives as it is stored, or not at all. */
+static void test_stored_bytes_are_copied(void **state)
+{
+	const uint64_t bytes = syn_layout_bytes(&layout);
+	uint32_t tile = TILES;
+	struct sums sums;
+
+	(void)state;
+	assert_int_equal(encode(0, 0, TILES, &sums), 0);
+	memset(stored[1], 0x5a, sizeof(stored[1]));
+	assert_int_equal(syn_page_copy(stored[1], stored[0], &layout,
+				       sums.stored, &tile),
+			 0);
+	assert_memory_equal(stored[1], stored[0], bytes);
+	assert_int_equal(stored[1][bytes], 0x5a);
+	stored[0][bytes - 1] ^= 1;
+	assert_int_equal(syn_page_copy(stored[1], stored[0], &layout,
+				       sums.stored, &tile),
+			 -EILSEQ);
+	assert_int_equal(tile, TILES - 1);
+	stored[0][0] ^= 128;
+	assert_int_equal(syn_page_copy(stored[1], stored[0], &layout,
+				       sums.stored, &tile),
+			 -EILSEQ);
+	assert_int_equal(tile, 0);
+}
+
 static void test_not_finite(void **state)
 {
 	uint16_t *x = (void *)canonical;
@@ -211,6 +238,7 @@ int main(void)
 		cmocka_unit_test_setup(test_decoding_is_the_inverse, setup),
 		cmocka_unit_test_setup(test_ranges, setup),
 		cmocka_unit_test_setup(test_a_flipped_bit_is_found, setup),
+		cmocka_unit_test_setup(test_stored_bytes_are_copied, setup),
 		cmocka_unit_test_setup(test_not_finite, setup),
 	};
 
