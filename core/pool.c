@@ -385,7 +385,7 @@ static void pool_shrink_for(struct syn_mm *mm, const struct syn_pool *asker)
 	for (i = 0; i < SYN_POOLS_MAX; i++) {
 		struct syn_pool *pool = mm->pool[i];
 
-		if (!pool || pool == asker)
+		if (!pool || pool == asker || pool->tier != SYN_TIER_HBM)
 			continue;
 		if (pool->domain == asker->domain)
 			helps |= pool_shrink(mm, pool, true);
