@@ -342,6 +342,18 @@ int syn_mm_domain_get(struct syn_mm *mm, const struct syn_domain_config *config,
 
 /* ---- for synapsectl ----------------------------------------------------- */
 
+static uint32_t session_shares(const struct syn_session *s)
+{
+	uint32_t nr = 0;
+	uint32_t w;
+	uint32_t p;
+
+	for (w = 0; w < s->nr_windows; w++)
+		for (p = 0; p < SYN_PLANES; p++)
+			nr += !!s->window[w][p].pool;
+	return nr;
+}
+
 /* A pool's users are its pages and windows. */
 static uint32_t domain_pages(const struct syn_mm *mm, uint32_t domain)
 {
@@ -354,7 +366,7 @@ static uint32_t domain_pages(const struct syn_mm *mm, uint32_t domain)
 			nr += mm->pool[i]->nr_users;
 	for (i = 0; i < mm->cfg.max_sessions; i++)
 		if (mm->session[i] && mm->session[i]->cfg.domain == domain)
-			nr -= mm->session[i]->nr_windows;
+			nr -= session_shares(mm->session[i]);
 	return (uint32_t)nr;
 }
 

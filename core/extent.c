@@ -94,7 +94,8 @@ static void extent_record(struct syn_mm *mm, const struct syn_extent *ext)
 
 	mm->rec_extent[ext->mem.id] = (struct syn_rec_extent){
 		.state = SYN_EXTENT_LIVE,
-		.tier = pool->tier,
+		.tier = (uint16_t)pool->tier,
+		.plane = (uint16_t)pool->plane,
 		.domain = pool->domain,
 		.space = pool->space,
 		.ordinal = ext->ordinal,
@@ -379,7 +380,8 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 		.extent = ext->mem.id,
 		.tier = ext->pool->tier,
 		.window = extent_window(session, ext->pool),
-		.first_slot = ext->ordinal * ext->nr_frames,
+		.first_slot =
+			syn_slot_code(ext->pool, ext->ordinal * ext->nr_frames),
 		.nr_frames = ext->nr_frames,
 		.flags = ext->mem.handle ? SYN_EXTENT_F_HANDLE : 0,
 		.frame_bytes = ext->pool->frame_bytes,

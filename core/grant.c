@@ -10,6 +10,12 @@
 #include "core/quarantine.h"
 #include "core/reclaim.h"
 
+/* What is written is canonical. */
+static struct syn_window *lease_window(struct syn_session *s, uint64_t window)
+{
+	return &s->window[window][SYN_PLANE_CANONICAL];
+}
+
 /* Finds all leases of a batch before anything is done. */
 static int lease_find_write(const struct syn_session *s, uint64_t handle,
 			    uint32_t *ret_lessee)
@@ -29,7 +35,7 @@ static int lease_check(struct syn_session *s, uint64_t window, uint32_t nr)
 
 	if (!nr || nr > SYN_BATCH_MAX || window >= s->nr_windows)
 		return -EINVAL;
-	if (nr > s->window[window].slots)
+	if (nr > lease_window(s, window)->slots)
 		return -E2BIG;
 	if (s->cfg.nr_pages - s->nr_leases < nr)
 		return -EDQUOT;
@@ -46,7 +52,7 @@ static int lease_one(struct syn_session *s, uint32_t window,
 		     uint64_t *ret_handle)
 {
 	struct syn_mm *mm = s->mm;
-	uint32_t page = syn_page_new(mm, &s->window[window]);
+	uint32_t page = syn_page_new(mm, lease_window(s, window));
 	uint32_t l;
 
 	if (page == SYN_NONE)
@@ -74,7 +80,7 @@ int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
 
 	r = lease_check(session, window, nr);
 	if (!r)
-		r = syn_reclaim_room(&session->window[window], nr);
+		r = syn_reclaim_room(lease_window(session, window), nr);
 	if (r)
 		return syn_reclaim_refuse(session, r, SYN_OP_LEASE,
 					  ret_hint_ns);
@@ -87,7 +93,7 @@ int syn_mm_lease(struct syn_session *session, uint64_t window, uint32_t nr,
 		}
 	}
 	session->mm->count.leases += nr;
-	syn_reclaim_balance(&session->window[window]);
+	syn_reclaim_balance(lease_window(session, window));
 	return 0;
 }
 
@@ -144,7 +150,7 @@ int syn_mm_commit(struct syn_session *session, const struct syn_vec_commit *vec,
 		commit_one(session, lessee[i], vec[i].tokens);
 	session->mm->count.commits += nr;
 	for (i = 0; i < session->nr_windows; i++)
-		syn_reclaim_balance(&session->window[i]);
+		syn_reclaim_balance(lease_window(session, i));
 	return 0;
 }
 

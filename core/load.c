@@ -14,14 +14,15 @@
 #include "core/pool.h"
 #include "core/quarantine.h"
 #include "core/reclaim.h"
+#include "core/space.h"
 #include "core/swap.h"
 
 /* ---- FAULT -------------------------------------------------------------- */
 
-/* One request: its lessees, and the slots it needs in each window. */
+/* One request: its lessees, and the slots it needs in each window's planes. */
 struct fault_batch {
 	uint32_t lessee[SYN_BATCH_MAX];
-	uint32_t need[SYN_WINDOWS_MAX];
+	uint32_t need[SYN_WINDOWS_MAX][SYN_PLANES];
 	uint32_t nr;
 	uint32_t nr_absent;
 };
@@ -30,6 +31,13 @@ static bool page_absent(const struct syn_rec_page *pg)
 {
 	return pg->state != SYN_PAGE_LOST &&
 	       !syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING);
+}
+
+/* Where it comes to lie once it is brought in. */
+static uint32_t page_plane(const struct syn_mm *mm,
+			   const struct syn_rec_page *pg)
+{
+	return syn_space_plane(mm, pg->space, pg->codec);
 }
 
 /* No page of the batch is taken to make room for another one of it. */
@@ -48,7 +56,7 @@ static void batch_hold(struct syn_mm *mm, struct fault_batch *b)
 			syn_move_cancel(mm, l->page);
 		if (!page_absent(pg))
 			continue;
-		b->need[l->window]++;
+		b->need[l->window][page_plane(mm, pg)]++;
 		b->nr_absent++;
 	}
 }
@@ -62,26 +70,54 @@ static void batch_unhold(struct syn_mm *mm, const struct fault_batch *b)
 			(uint16_t)~SYN_PAGE_F_HELD;
 }
 
+static bool batch_fits(const struct syn_session *s, const struct fault_batch *b)
+{
+	uint32_t w;
+	uint32_t p;
+
+	for (w = 0; w < s->nr_windows; w++)
+		for (p = 0; p < SYN_PLANES; p++)
+			if (b->need[w][p] > s->window[w][p].slots)
+				return false;
+	return true;
+}
+
+static int batch_slots(struct syn_session *s, const struct fault_batch *b)
+{
+	uint32_t w;
+	uint32_t p;
+	int r = 0;
+
+	for (w = 0; w < s->nr_windows; w++)
+		for (p = 0; p < SYN_PLANES && !r; p++)
+			if (b->need[w][p])
+				r = syn_reclaim_room(&s->window[w][p],
+						     b->need[w][p]);
+	return r;
+}
+
 static int batch_room(struct syn_session *s, const struct fault_batch *b)
 {
 	uint32_t out = syn_mm_loans(s);
-	uint32_t w;
 
-	for (w = 0; w < s->nr_windows; w++)
-		if (b->need[w] > s->window[w].slots)
-			return -E2BIG;
+	if (!batch_fits(s, b))
+		return -E2BIG;
 	if (b->nr_absent &&
 	    out + s->nr_quarantined + b->nr_absent > SYN_LOANS_MAX)
 		return s->nr_quarantined ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
-	for (w = 0; w < s->nr_windows; w++) {
-		int r = 0;
+	return batch_slots(s, b);
+}
 
-		if (b->need[w])
-			r = syn_reclaim_room(&s->window[w], b->need[w]);
-		if (r)
-			return r;
-	}
-	return 0;
+/* Slots were taken. */
+static void batch_balance(struct syn_session *s, const struct fault_batch *b)
+{
+	uint32_t w;
+	uint32_t p;
+
+	for (w = 0; w < s->nr_windows; w++)
+		for (p = 0; p < SYN_PLANES; p++)
+			if (b->need[w][p])
+				syn_reclaim_balance(&s->window[w][p]);
 }
 
 /* ---- pages in the swap file --------------------------------------------- */
@@ -190,7 +226,8 @@ static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
 
 	s->loans_out |= 1ull << loan;
 	s->loan_page[loan] = l->page;
-	syn_page_slot_take(mm, l->page, &s->window[l->window]);
+	syn_page_slot_take(mm, l->page,
+			   &s->window[l->window][page_plane(mm, pg)]);
 	syn_page_change(mm, l->page, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING,
 			SYN_PAGE_F_WANTED);
 	loan_write(s, loan, l);
@@ -318,9 +355,7 @@ int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 	if (r)
 		return syn_reclaim_refuse(session, r, SYN_OP_FAULT,
 					  ret_hint_ns);
-	for (i = 0; i < session->nr_windows; i++)
-		if (b.need[i])
-			syn_reclaim_balance(&session->window[i]);
+	batch_balance(session, &b);
 	return 0;
 }
 

@@ -65,7 +65,7 @@ int syn_mm_lookup(struct syn_session *session, uint64_t window,
 
 	if (!nr || nr > SYN_BATCH_MAX || window >= session->nr_windows)
 		return -EINVAL;
-	space = session->window[window].pool->space;
+	space = session->window[window][SYN_PLANE_CANONICAL].pool->space;
 	for (i = 0; i < nr; i++) {
 		miss = lookup_find(session, space, floor, keys[i].key, &page);
 		if (miss != SYN_MISS_NONE)

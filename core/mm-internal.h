@@ -111,6 +111,7 @@ struct syn_extent {
  * @tier:		SYN_TIER_*.
  * @domain:		its domain; NVMe: SYN_NONE, slots serve all.
  * @space:		HBM: its space.  Below: SYN_NONE.
+ * @plane:		HBM: SYN_PLANE_*: what its frames hold.
  * @frame_bytes:	bytes of a frame.
  * @extent_bytes:	bytes of an extent.
  * @extent_frames:	frames of an extent.
@@ -143,6 +144,7 @@ struct syn_pool {
 	uint32_t tier;
 	uint32_t domain;
 	uint32_t space;
+	uint32_t plane;
 	uint64_t frame_bytes;
 	uint64_t extent_bytes;
 	uint32_t extent_frames;
@@ -172,7 +174,7 @@ struct syn_pool {
 /**
  * struct syn_window - one session's share of an HBM pool.
  * @session:	whose.
- * @pool:	its pool.
+ * @pool:	its pool; NULL: the space has no such plane, and @slots is 0.
  * @slots:	guaranteed.
  * @charged:	slots in use on its account; at most @slots.
  * @going:	of these, slots that come free without the client's doing.
@@ -200,7 +202,7 @@ struct syn_window {
  * @dirty:		ended with loans or pins: only the exit of its process
  *			proves anything.
  * @nr_windows:		open windows.
- * @window:		them.
+ * @window:		them, by plane.
  * @window_of:		by space: window, or 0xff.
  * @map:		by page-table entry: its lessee, or with MAP_FREE the
  *			next free entry.
@@ -232,7 +234,7 @@ struct syn_session {
 	bool ended;
 	bool dirty;
 	uint32_t nr_windows;
-	struct syn_window window[SYN_WINDOWS_MAX];
+	struct syn_window window[SYN_WINDOWS_MAX][SYN_PLANES];
 	uint8_t window_of[SYN_SPACES_MAX];
 	uint32_t *map;
 	uint32_t map_free;
@@ -408,7 +410,18 @@ static inline struct syn_tier_state *syn_tier_of(struct syn_mm *mm,
 static inline struct syn_window *syn_window_of(struct syn_session *session,
 					       const struct syn_pool *pool)
 {
-	return &session->window[session->window_of[pool->space]];
+	return &session->window[session->window_of[pool->space]][pool->plane];
+}
+
+/* The number that clients know slot @n of @pool by. */
+static inline uint32_t syn_slot_code(const struct syn_pool *pool, uint32_t n)
+{
+	return pool->plane == SYN_PLANE_CODED ? n | SYN_SLOT_CODED : n;
+}
+
+static inline uint32_t syn_slot_plane(uint32_t slot)
+{
+	return slot & SYN_SLOT_CODED ? SYN_PLANE_CODED : SYN_PLANE_CANONICAL;
 }
 
 #endif

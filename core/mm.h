@@ -180,10 +180,20 @@ int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
 /*
  * -ENOENT: no such space.  -EDQUOT: the budget, or the domain's quota, does not
  * hold that many more guaranteed slots.  -EUSERS: SYN_WINDOWS_MAX reached.  -EEXIST: @session has
- * a window on that space already.  -EINVAL: no slots.
+ * a window on that space already.  -EINVAL: no slots, or a space whose pages are
+ * read as they are stored.
  */
 int syn_mm_window_open(struct syn_session *session, uint32_t space,
 		       uint32_t slots, struct syn_msg_window_reply *ret);
+
+/*
+ * The same on a space with SYN_SPACE_F_CODED, of which pages are resident as they
+ * are stored once they are encoded.  -EINVAL: another space, or no slots of one
+ * kind.
+ */
+int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
+			     uint32_t slots, uint32_t coded_slots,
+			     struct syn_msg_coded_reply *ret);
 
 /*
  * The next extent @session must have mapped and has not been told of: 1 and

@@ -123,6 +123,9 @@ void syn_page_slot_take(struct syn_mm *mm, uint32_t page,
 {
 	struct syn_rec_page *pg = &mm->page[page];
 
+	page_pool(mm, page)->nr_users--;
+	window->pool->nr_users++;
+	pg->pool = (uint16_t)window->pool->index;
 	pg->slot = syn_pool_slot_take(mm, window->pool, page);
 	pg->charged = (uint16_t)window->session->index;
 	window->charged++;
@@ -324,11 +327,11 @@ uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window)
 
 	if (page == SYN_NONE)
 		return SYN_NONE;
+	window->pool->nr_users++;
 	pg->flags = SYN_PAGE_F_HBM;
 	syn_page_slot_take(mm, page, window);
 	/* Last: with the state the record is valid. */
 	pg->state = SYN_PAGE_OPEN;
-	window->pool->nr_users++;
 	return page;
 }
 

@@ -36,7 +36,10 @@ void syn_page_publish(struct syn_mm *mm, uint32_t page);
 /* The entry of one lessee. */
 uint64_t syn_page_pte(const struct syn_rec_page *pg, uint32_t generation);
 
-/* Slot to and from the page, with its charge. */
+/*
+ * Slot to and from the page, with its charge.  Taken, it is one of @window's
+ * pool, whichever the page was in before.
+ */
 void syn_page_slot_take(struct syn_mm *mm, uint32_t page,
 			struct syn_window *window);
 void syn_page_slot_free(struct syn_mm *mm, uint32_t page);

@@ -14,8 +14,8 @@
 #define POOL_EXTENT_MIN	 (2ull << 20)
 #define POOL_EXTENT_HBM	 (64ull << 20)
 #define POOL_EXTENT_HOST (256ull << 20)
-#define POOL_FRAMES_MAX	 65536u	      /* of an extent: SYN_FRAME() */
-#define POOL_SLOTS_MAX	 (1ull << 28) /* SYN_PTE() */
+#define POOL_FRAMES_MAX	 65536u /* of an extent: SYN_FRAME() */
+#define POOL_SLOTS_MAX	 ((uint64_t)SYN_SLOT_CODED) /* SYN_PTE() */
 /* One whose surplus could not be emptied is not counted on for so long. */
 #define POOL_STUCK_NS 20000000u
 
@@ -64,34 +64,35 @@ static void pool_shape(struct syn_mm *mm, struct syn_pool *pool)
 	pool->max_extents = disk->nr_segments;
 }
 
-static struct syn_pool *pool_find(const struct syn_mm *mm, uint32_t tier,
-				  uint32_t domain, uint32_t space,
-				  uint64_t frame_bytes)
+/* @like: only what tells a pool from the others. */
+static struct syn_pool *pool_find(const struct syn_mm *mm,
+				  const struct syn_pool *like)
 {
 	uint32_t i;
 
 	for (i = 0; i < SYN_POOLS_MAX; i++) {
 		struct syn_pool *pool = mm->pool[i];
 
-		if (pool && pool->tier == tier && pool->domain == domain &&
-		    pool->space == space && pool->frame_bytes == frame_bytes)
+		if (pool && pool->tier == like->tier &&
+		    pool->domain == like->domain &&
+		    pool->space == like->space && pool->plane == like->plane &&
+		    pool->frame_bytes == like->frame_bytes)
 			return pool;
 	}
 	return NULL;
 }
 
-static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
-				   uint64_t frame_bytes)
+static struct syn_pool *pool_alloc(struct syn_mm *mm,
+				   const struct syn_pool *like)
 {
 	struct syn_pool *pool = syn_alloc(1, sizeof(*pool));
 	uint32_t i;
 
 	if (!pool)
 		return NULL;
-	pool->tier = tier;
-	pool->frame_bytes = frame_bytes;
+	*pool = *like;
 	pool_shape(mm, pool);
-	if (tier == SYN_TIER_HBM) {
+	if (pool->tier == SYN_TIER_HBM) {
 		pool->ordinal = syn_alloc(syn_max(pool->max_extents, 1u),
 					  sizeof(struct syn_extent *));
 		if (!pool->ordinal) {
@@ -109,8 +110,8 @@ static struct syn_pool *pool_alloc(struct syn_mm *mm, uint32_t tier,
 	return pool;
 }
 
-static int pool_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
-		    uint32_t space, uint64_t frame_bytes, struct syn_pool **ret)
+static int pool_new(struct syn_mm *mm, const struct syn_pool *like,
+		    struct syn_pool **ret)
 {
 	struct syn_pool *pool;
 	uint32_t i;
@@ -119,25 +120,22 @@ static int pool_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
 		;
 	if (i == SYN_POOLS_MAX)
 		return -EDQUOT;
-	pool = pool_alloc(mm, tier, frame_bytes);
+	pool = pool_alloc(mm, like);
 	if (!pool)
 		return -ENOMEM;
 	pool->index = i;
-	pool->domain = domain;
-	pool->space = space;
 	mm->pool[i] = pool;
 	*ret = pool;
 	return 0;
 }
 
-static int pool_find_or_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
-			    uint32_t space, uint64_t frame_bytes,
+static int pool_find_or_new(struct syn_mm *mm, const struct syn_pool *like,
 			    struct syn_pool **ret)
 {
-	struct syn_pool *pool = pool_find(mm, tier, domain, space, frame_bytes);
+	struct syn_pool *pool = pool_find(mm, like);
 
 	if (!pool)
-		return pool_new(mm, tier, domain, space, frame_bytes, ret);
+		return pool_new(mm, like, ret);
 	*ret = pool;
 	return 0;
 }
@@ -145,8 +143,14 @@ static int pool_find_or_new(struct syn_mm *mm, uint32_t tier, uint32_t domain,
 int syn_pool_nvme(struct syn_mm *mm, uint64_t frame_bytes,
 		  struct syn_pool **ret)
 {
-	return pool_find_or_new(mm, SYN_TIER_NVME, SYN_NONE, SYN_NONE,
-				frame_bytes, ret);
+	const struct syn_pool like = {
+		.tier = SYN_TIER_NVME,
+		.domain = SYN_NONE,
+		.space = SYN_NONE,
+		.frame_bytes = frame_bytes,
+	};
+
+	return pool_find_or_new(mm, &like, ret);
 }
 
 static void pool_link(struct syn_pool *pool, struct syn_pool *below,
@@ -163,29 +167,36 @@ static void pool_link(struct syn_pool *pool, struct syn_pool *below,
 static int pool_get_below(struct syn_mm *mm, struct syn_pool *pool,
 			  uint32_t codec)
 {
-	uint64_t bytes = syn_space_frame_bytes(mm, pool->space, codec);
+	const struct syn_pool like = {
+		.tier = SYN_TIER_HOST,
+		.domain = pool->domain,
+		.space = SYN_NONE,
+		.frame_bytes = syn_space_frame_bytes(mm, pool->space, codec),
+	};
 	struct syn_pool *below;
 	int r;
 
-	if (!bytes)
+	if (!like.frame_bytes)
 		return 0;
-	r = pool_find_or_new(mm, SYN_TIER_HOST, pool->domain, SYN_NONE, bytes,
-			     &below);
+	r = pool_find_or_new(mm, &like, &below);
 	if (r)
 		return r;
 	pool_link(pool, below, codec);
-	if (!mm->disk || !syn_disk_frames(mm->disk, bytes))
+	if (!mm->disk || !syn_disk_frames(mm->disk, like.frame_bytes))
 		return 0;
-	r = syn_pool_nvme(mm, bytes, &below);
+	r = syn_pool_nvme(mm, like.frame_bytes, &below);
 	if (!r)
 		pool_link(pool, below, codec);
 	return r;
 }
 
 /* Slots of a window are that far apart. */
-static uint64_t pool_stride(const struct syn_mm *mm, uint32_t space)
+static uint64_t pool_stride(const struct syn_mm *mm, uint32_t space,
+			    uint32_t plane)
 {
-	uint64_t bytes = mm->info[space].bytes[SYN_CODEC_RAW16];
+	const uint64_t *stored = mm->info[space].bytes;
+	uint64_t bytes = plane == SYN_PLANE_CODED ? stored[SYN_CODEC_H4]
+						  : stored[SYN_CODEC_RAW16];
 	struct syn_shape shape;
 
 	syn_shape_window(mm->dev->granule,
@@ -195,14 +206,20 @@ static uint64_t pool_stride(const struct syn_mm *mm, uint32_t space)
 }
 
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
-		 struct syn_pool **ret)
+		 uint32_t plane, struct syn_pool **ret)
 {
+	const struct syn_pool like = {
+		.tier = SYN_TIER_HBM,
+		.domain = domain,
+		.space = space,
+		.plane = plane,
+		.frame_bytes = pool_stride(mm, space, plane),
+	};
 	struct syn_pool *pool;
 	uint32_t codec;
 	int r;
 
-	r = pool_find_or_new(mm, SYN_TIER_HBM, domain, space,
-			     pool_stride(mm, space), &pool);
+	r = pool_find_or_new(mm, &like, &pool);
 	if (r)
 		return r;
 	for (codec = SYN_CODEC_RAW16; codec < SYN_CODEC_NR; codec++) {
@@ -276,12 +293,11 @@ static void pool_announce(struct syn_mm *mm, const struct syn_pool *pool,
 
 	for (i = 0; i < mm->cfg.max_sessions; i++) {
 		struct syn_session *s = mm->session[i];
-		uint32_t w;
 
-		if (!s || s->ended)
+		if (!s || s->ended ||
+		    s->window_of[pool->space] == SYN_NO_WINDOW)
 			continue;
-		w = s->window_of[pool->space];
-		if (w != SYN_NO_WINDOW && s->window[w].pool == pool)
+		if (syn_window_of(s, pool)->pool == pool)
 			syn_extent_want(s, ext);
 	}
 }
@@ -445,8 +461,10 @@ void syn_pool_trim(struct syn_mm *mm, struct syn_pool *pool)
 struct syn_extent *syn_pool_slot(const struct syn_pool *pool, uint32_t slot,
 				 uint32_t *ret_frame)
 {
-	*ret_frame = slot % pool->extent_frames;
-	return pool->ordinal[slot / pool->extent_frames];
+	uint32_t n = SYN_SLOT_INDEX(slot);
+
+	*ret_frame = n % pool->extent_frames;
+	return pool->ordinal[n / pool->extent_frames];
 }
 
 static uint32_t extent_take(struct syn_mm *mm, struct syn_extent *ext)
@@ -498,7 +516,7 @@ uint32_t syn_pool_slot_take(struct syn_mm *mm, struct syn_pool *pool,
 	uint32_t frame = extent_take(mm, ext);
 
 	ext->link[frame] = page;
-	return ext->ordinal * pool->extent_frames + frame;
+	return syn_slot_code(pool, ext->ordinal * pool->extent_frames + frame);
 }
 
 void syn_pool_slot_give(struct syn_mm *mm, struct syn_pool *pool, uint32_t slot)

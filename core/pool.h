@@ -2,9 +2,11 @@
 /*
  * Pools: equal frames of one tier and domain.
  *
- * HBM: one pool per (domain, space).  Slots are numbered through the pool, the
- * same in every session that has a window on it.  It is grown when a window
- * opens, so that it always holds the sum of the guarantees.
+ * HBM: one pool per (domain, space), or two: the second has frames of the stored
+ * size, for encoded pages that are read as they are stored; which of the two a
+ * page is in is decided each time it gets a frame.  Slots are numbered through
+ * the pool, the same in every session that has a window on it.  It is grown when
+ * a window opens, so that it always holds the sum of the guarantees.
  *
  * Host: one pool per (domain, frame size), grown when a page needs a frame.
  * One that finds no room asks for it: others do not grow into what comes free
@@ -21,9 +23,12 @@
 /* Bytes of an extent of @tier, unless its frames are larger. */
 uint64_t syn_pool_unit(uint32_t tier, uint64_t budget_bytes);
 
-/* The pool of a space in a domain; made, with those below it, if missing. */
+/*
+ * The pool of a plane of a space in a domain; made, with those below it, if
+ * missing.  The pools of both planes have the same ones below.
+ */
 int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
-		 struct syn_pool **ret);
+		 uint32_t plane, struct syn_pool **ret);
 /* Frees every pool that has neither users nor extents. */
 void syn_pool_reap(struct syn_mm *mm);
 

@@ -203,9 +203,9 @@ void syn_quarantine_slot(struct syn_session *session, struct syn_pool *pool,
 static void slot_leave(struct syn_session *s, uint32_t q)
 {
 	struct syn_mm *mm = s->mm;
-	struct syn_window *w =
-		&s->window[s->window_of[mm->quarantine[q].space]];
+	uint32_t window = s->window_of[mm->quarantine[q].space];
 	uint32_t slot = mm->quarantine[q].slot;
+	struct syn_window *w = &s->window[window][syn_slot_plane(slot)];
 
 	w->charged--;
 	w->going--;

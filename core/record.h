@@ -25,7 +25,7 @@
 #include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 3u
+#define SYN_KEPT_VERSION 4u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -69,17 +69,26 @@ struct syn_rec_domain {
 };
 SYN_ABI_SIZE(struct syn_rec_domain, 160);
 
+/*
+ * What the frames of an HBM pool hold: canonical bytes, or pages as they are
+ * stored, encoded.  A space has the second only with SYN_SPACE_F_CODED.
+ */
+#define SYN_PLANE_CANONICAL 0u
+#define SYN_PLANE_CODED	    1u
+#define SYN_PLANES	    2u
+
 #define SYN_EXTENT_FREE	    0
 #define SYN_EXTENT_LIVE	    1
 #define SYN_EXTENT_RETIRING 2
 
 /*
- * @space: SYN_NONE below HBM; @ordinal: HBM: place in its pool's slots, NVMe: the
- * segment of the swap file.
+ * @plane: SYN_PLANE_*; @space: SYN_NONE below HBM; @ordinal: HBM: place in its
+ * pool's slots, NVMe: the segment of the swap file.
  */
 struct syn_rec_extent {
 	uint32_t state;
-	uint32_t tier;
+	uint16_t tier;
+	uint16_t plane;
 	uint32_t domain;
 	uint32_t space;
 	uint32_t ordinal;
@@ -89,7 +98,10 @@ struct syn_rec_extent {
 };
 SYN_ABI_SIZE(struct syn_rec_extent, 40);
 
-/* Geometries do not end while the daemon lives; @tokens 0: unused. */
+/*
+ * Geometries do not end while the daemon lives; @tokens 0: unused.  @flags:
+ * SYN_SPACE_F_*.
+ */
 struct syn_rec_space {
 	uint64_t model[2];
 	uint32_t tokens;
@@ -97,7 +109,8 @@ struct syn_rec_space {
 	uint32_t nr_components;
 	uint32_t nr_tiles;
 	uint32_t raw_head;
-	uint32_t raw_tail;
+	uint16_t raw_tail;
+	uint16_t flags;
 	struct syn_component component[SYN_COMPONENTS_MAX];
 	uint64_t page_bytes;
 	uint64_t identity;
@@ -111,7 +124,7 @@ SYN_ABI_SIZE(struct syn_rec_space, 192);
 
 struct syn_rec_window {
 	uint32_t space;
-	uint32_t slots;
+	uint32_t slots[SYN_PLANES];
 };
 
 struct syn_rec_session {
@@ -126,7 +139,7 @@ struct syn_rec_session {
 	char name[SYN_NAME_BYTES];
 	struct syn_rec_window window[SYN_WINDOWS_MAX];
 };
-SYN_ABI_SIZE(struct syn_rec_session, 192);
+SYN_ABI_SIZE(struct syn_rec_session, 256);
 
 #define SYN_MOVE_FREE  0
 #define SYN_MOVE_DRAIN 1 /* the page leaves; timelines have not drained */
@@ -251,7 +264,8 @@ SYN_ABI_SIZE(struct syn_rec_lessee, 28);
  *			that are stored.
  * @sum_run:		else the first word of its run in the sums area.
  * @generation:		of the record; grows when it is freed.
- * @slot:		in its HBM pool, with SYN_PAGE_F_HBM.
+ * @slot:		in its HBM pool, with SYN_PAGE_F_HBM; its plane is that of
+ *			the slot.
  * @host:		host frame, with SYN_PAGE_F_HOST.
  * @nvme:		slot of the swap file, with SYN_PAGE_F_NVME.
  * @lessee:		first lessee.  Of a free record: next free one.

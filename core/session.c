@@ -103,18 +103,22 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 
 /* ---- windows ------------------------------------------------------------ */
 
-static void window_add(struct syn_session *s, struct syn_pool *pool,
-		       uint32_t slots)
+/**
+ * struct opening - a window that is being opened.
+ * @slots:	that are to be guaranteed, by plane; 0: the space has no such.
+ * @pool:	then NULL, else the plane's pool.
+ */
+struct opening {
+	uint32_t slots[SYN_PLANES];
+	struct syn_pool *pool[SYN_PLANES];
+};
+
+/* @pool may be NULL. */
+static void share_add(struct syn_session *s, struct syn_window *w,
+		      struct syn_pool *pool, uint32_t slots)
 {
-	struct syn_rec_session *rec = &s->mm->rec_session[s->index];
-	struct syn_window *w = &s->window[s->nr_windows];
 	struct syn_extent *ext;
 
-	rec->window[s->nr_windows] = (struct syn_rec_window){
-		.space = pool->space,
-		.slots = slots,
-	};
-	rec->nr_windows++;
 	*w = (struct syn_window){
 		.session = s,
 		.pool = pool,
@@ -122,7 +126,8 @@ static void window_add(struct syn_session *s, struct syn_pool *pool,
 	};
 	syn_lru_init(&w->lru);
 	syn_list_init(&w->pressed);
-	s->window_of[pool->space] = (uint8_t)s->nr_windows++;
+	if (!pool)
+		return;
 	pool->nr_users++;
 	syn_list_for_each (ext, &pool->extents, in_pool) {
 		if (!ext->retiring)
@@ -130,37 +135,117 @@ static void window_add(struct syn_session *s, struct syn_pool *pool,
 	}
 }
 
-int syn_mm_window_open(struct syn_session *session, uint32_t space,
-		       uint32_t slots, struct syn_msg_window_reply *ret)
+static void window_add(struct syn_session *s, uint32_t space,
+		       const struct opening *o)
 {
-	struct syn_mm *mm = session->mm;
-	struct syn_pool *pool;
-	int r;
+	struct syn_rec_session *rec = &s->mm->rec_session[s->index];
+	struct syn_rec_window *window = &rec->window[s->nr_windows];
+	uint32_t p;
+
+	window->space = space;
+	for (p = 0; p < SYN_PLANES; p++) {
+		window->slots[p] = o->slots[p];
+		share_add(s, &s->window[s->nr_windows][p], o->pool[p],
+			  o->slots[p]);
+	}
+	rec->nr_windows++;
+	s->window_of[space] = (uint8_t)s->nr_windows++;
+}
+
+static int opening_check(const struct syn_session *s, uint32_t space,
+			 const struct opening *o)
+{
+	const struct syn_mm *mm = s->mm;
+	bool coded;
 
 	if (space >= mm->nr_spaces)
 		return -ENOENT;
-	if (!slots)
+	coded = mm->space[space].flags & SYN_SPACE_F_CODED;
+	if (!o->slots[SYN_PLANE_CANONICAL] ||
+	    coded != !!o->slots[SYN_PLANE_CODED])
 		return -EINVAL;
-	if (session->nr_windows == SYN_WINDOWS_MAX)
+	if (s->nr_windows == SYN_WINDOWS_MAX)
 		return -EUSERS;
-	if (session->window_of[space] != SYN_NO_WINDOW)
-		return -EEXIST;
-	r = syn_pool_get(mm, session->cfg.domain, space, &pool);
+	return s->window_of[space] != SYN_NO_WINDOW ? -EEXIST : 0;
+}
+
+/* All planes or none. */
+static int opening_guarantee(struct syn_session *s, uint32_t space,
+			     struct opening *o)
+{
+	struct syn_mm *mm = s->mm;
+	uint32_t p;
+	int r = 0;
+
+	for (p = 0; p < SYN_PLANES && o->slots[p]; p++) {
+		r = syn_pool_get(mm, s->cfg.domain, space, p, &o->pool[p]);
+		if (!r)
+			r = syn_pool_guarantee(mm, o->pool[p], o->slots[p]);
+		if (r)
+			break;
+	}
+	if (!r)
+		return 0;
+	while (p--)
+		syn_pool_ungarantee(mm, o->pool[p], o->slots[p]);
+	if (r == -EDQUOT)
+		syn_domain_refused(mm, s->cfg.domain);
+	syn_pool_reap(mm);
+	return r;
+}
+
+static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
+{
+	int r = opening_check(s, space, o);
+
+	if (!r)
+		r = opening_guarantee(s, space, o);
+	if (!r)
+		window_add(s, space, o);
+	return r;
+}
+
+static uint32_t pool_range(const struct syn_pool *pool)
+{
+	return pool->max_extents * pool->extent_frames;
+}
+
+int syn_mm_window_open(struct syn_session *session, uint32_t space,
+		       uint32_t slots, struct syn_msg_window_reply *ret)
+{
+	struct opening o = { .slots = { slots } };
+	int r = window_open(session, space, &o);
+
 	if (r)
 		return r;
-	r = syn_pool_guarantee(mm, pool, slots);
-	if (r) {
-		if (r == -EDQUOT)
-			syn_domain_refused(mm, session->cfg.domain);
-		syn_pool_reap(mm);
-		return r;
-	}
-	window_add(session, pool, slots);
 	ret->window = session->nr_windows - 1;
 	ret->slots = slots;
-	ret->range_slots = pool->max_extents * pool->extent_frames;
+	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
 	ret->pad0 = 0;
-	ret->stride = pool->frame_bytes;
+	ret->stride = o.pool[SYN_PLANE_CANONICAL]->frame_bytes;
+	return 0;
+}
+
+int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
+			     uint32_t slots, uint32_t coded_slots,
+			     struct syn_msg_coded_reply *ret)
+{
+	struct opening o = { .slots = { slots, coded_slots } };
+	int r;
+
+	if (!coded_slots)
+		return -EINVAL;
+	r = window_open(session, space, &o);
+	if (r)
+		return r;
+	ret->window = session->nr_windows - 1;
+	ret->slots = slots;
+	ret->coded_slots = coded_slots;
+	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
+	ret->coded_range = pool_range(o.pool[SYN_PLANE_CODED]);
+	ret->pad0 = 0;
+	ret->stride = o.pool[SYN_PLANE_CANONICAL]->frame_bytes;
+	ret->coded_stride = o.pool[SYN_PLANE_CODED]->frame_bytes;
 	return 0;
 }
 
@@ -203,6 +288,7 @@ void syn_mm_session_end(struct syn_session *session)
 	uint16_t epoch;
 	bool work;
 	uint32_t i;
+	uint32_t p;
 
 	if (session->ended)
 		return;
@@ -213,7 +299,8 @@ void syn_mm_session_end(struct syn_session *session)
 	if (session->dirty)
 		syn_list_del(&session->draining);
 	for (i = 0; i < session->nr_windows; i++)
-		syn_list_del(&session->window[i].pressed);
+		for (p = 0; p < SYN_PLANES; p++)
+			syn_list_del(&session->window[i][p].pressed);
 	syn_load_void(session);
 	session_end_leases(session, work);
 	mm->progress = true;
@@ -225,11 +312,28 @@ bool syn_mm_session_idle(const struct syn_session *session)
 	       !session->nr_quarantined;
 }
 
+/* What it was sure of, anybody may have. */
+static void session_end_windows(struct syn_session *s)
+{
+	uint32_t i;
+	uint32_t p;
+
+	for (i = 0; i < s->nr_windows; i++)
+		for (p = 0; p < SYN_PLANES; p++) {
+			struct syn_window *w = &s->window[i][p];
+
+			if (!w->pool)
+				continue;
+			w->pool->nr_users--;
+			syn_pool_ungarantee(s->mm, w->pool, w->slots);
+		}
+	syn_pool_reap(s->mm);
+}
+
 void syn_mm_session_exited(struct syn_session *session)
 {
 	struct syn_mm *mm = session->mm;
 	bool reaped = !syn_mm_session_idle(session);
-	uint32_t i;
 
 	syn_mm_session_end(session);
 	syn_quarantine_end(session);
@@ -239,13 +343,7 @@ void syn_mm_session_exited(struct syn_session *session)
 	mm->session[session->index] = NULL;
 	mm->rec_session[session->index].state = SYN_SESSION_FREE;
 	mm->nr_sessions--;
-	for (i = 0; i < session->nr_windows; i++) {
-		struct syn_window *w = &session->window[i];
-
-		w->pool->nr_users--;
-		syn_pool_ungarantee(mm, w->pool, w->slots);
-	}
-	syn_pool_reap(mm);
+	session_end_windows(session);
 	syn_domain_leave(mm, session->cfg.domain);
 	syn_domain_reap(mm);
 	mm->progress = true;

@@ -14,6 +14,15 @@ uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
 	return syn_align_up(mm->info[space].bytes[codec], SYN_FRAME_ALIGN);
 }
 
+uint32_t syn_space_plane(const struct syn_mm *mm, uint32_t space,
+			 uint32_t codec)
+{
+	return mm->space[space].flags & SYN_SPACE_F_CODED &&
+			       codec != SYN_CODEC_RAW16
+		       ? SYN_PLANE_CODED
+		       : SYN_PLANE_CANONICAL;
+}
+
 static uint32_t dtype_bytes(uint16_t dtype)
 {
 	static const uint32_t bytes[] = {
@@ -47,8 +56,8 @@ static const char *msg_check(const struct syn_msg_space *msg)
 	uint32_t kv_heads = 0;
 	uint32_t i;
 
-	if (msg->flags)
-		return "flags are not zero";
+	if (msg->flags & ~SYN_SPACE_F_CODED)
+		return "there are unknown flags";
 	if (!msg->tokens || !msg->layers_per_page)
 		return "a page has no tokens or no layers";
 	if (!msg->nr_components || msg->nr_components > SYN_COMPONENTS_MAX)
@@ -224,6 +233,7 @@ static const char *space_make(const struct syn_msg_space *msg,
 		.nr_components = msg->nr_components,
 		.raw_head = msg->raw_head,
 		.raw_tail = msg->raw_tail,
+		.flags = msg->flags,
 		.page_bytes = page_bytes(msg),
 	};
 	if (!ret->page_bytes)
@@ -235,6 +245,8 @@ static const char *space_make(const struct syn_msg_space *msg,
 		return "its pages cannot be encoded: see synapse/codec.h";
 	if (!space_coded(ret) && (msg->raw_head || msg->raw_tail))
 		return "layers are kept raw, but no component may be encoded";
+	if (!space_coded(ret) && msg->flags & SYN_SPACE_F_CODED)
+		return "pages are read encoded, but no component may be";
 	ret->nr_tiles = tile_count(msg, ret->page_bytes);
 	ret->tile_bytes = ret->page_bytes / ret->nr_tiles;
 	ret->identity = space_identity(ret);

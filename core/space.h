@@ -10,6 +10,13 @@ uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
 			       uint32_t codec);
 
 /*
+ * SYN_PLANE_*: where a page comes to lie whose copies below HBM are stored with
+ * @codec.
+ */
+uint32_t syn_space_plane(const struct syn_mm *mm, uint32_t space,
+			 uint32_t codec);
+
+/*
  * The space that @head names, made if it is missing.  -EINVAL: it makes no
  * sense.  -ENOSPC: the daemon holds no more.
  */

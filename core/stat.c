@@ -57,6 +57,7 @@ void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 			struct syn_ctl_client *ret)
 {
 	uint32_t i;
+	uint32_t p;
 
 	*ret = (struct syn_ctl_client){
 		.session = session->cfg.id,
@@ -73,10 +74,11 @@ void syn_mm_stat_client(const struct syn_session *session, uint64_t now_ns,
 		.lookup_hits = session->lookup_hits,
 	};
 	memcpy(ret->name, session->cfg.name, sizeof(ret->name));
-	for (i = 0; i < session->nr_windows; i++) {
-		ret->slots += session->window[i].slots;
-		ret->slots_charged += session->window[i].charged;
-	}
+	for (i = 0; i < session->nr_windows; i++)
+		for (p = 0; p < SYN_PLANES; p++) {
+			ret->slots += session->window[i][p].slots;
+			ret->slots_charged += session->window[i][p].charged;
+		}
 	stat_leases(session, ret);
 }
 
@@ -137,6 +139,8 @@ static void stat_page(const struct syn_mm *mm, uint32_t page,
 	};
 	if (pg->advice & SYN_PAGE_NOT_FINITE)
 		ret->flags |= SYN_PAGE_F_NOT_FINITE;
+	if (ret->slot != SYN_NONE && syn_slot_plane(ret->slot))
+		ret->flags |= SYN_PAGE_F_CODED;
 	stat_error(mm, page, ret);
 }
 

@@ -303,6 +303,7 @@ static void head_fill(struct syn_mm *mm, uint32_t page, bool durable,
 		.nr_components = space->nr_components,
 		.raw_head = (uint8_t)space->raw_head,
 		.raw_tail = (uint8_t)space->raw_tail,
+		.space_flags = space->flags,
 		.bytes = stored_bytes(mm, pg),
 		.codec = pg->codec,
 		.fidelity = pg->fidelity,
@@ -634,7 +635,8 @@ static int found_pool(struct scan *scan, uint32_t space)
 
 	if (pool && pool->space == space)
 		return 0;
-	return syn_pool_get(scan->mm, scan->domain, space, &scan->pool);
+	return syn_pool_get(scan->mm, scan->domain, space, SYN_PLANE_CANONICAL,
+			    &scan->pool);
 }
 
 /* All segments are told of before any head is. */

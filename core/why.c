@@ -98,6 +98,8 @@ static uint32_t space_field(const struct syn_rec_space *a,
 		return SYN_FIELD_LAYERS;
 	if (!components_equal(a, b))
 		return SYN_FIELD_COMPONENTS;
+	if (a->flags != b->flags)
+		return SYN_FIELD_CODED;
 	return SYN_FIELD_FLOOR;
 }
 
@@ -173,7 +175,17 @@ static void story_page(struct story *story, uint32_t page)
 	story_add(story, &rec);
 }
 
-/* Every page has its HBM pool, of which there is one for a domain and space. */
+static bool story_has(const struct story *story, uint32_t page)
+{
+	unsigned int i;
+
+	for (i = 0; i < story->nr; i++)
+		if (story->rec[i].page == page)
+			return true;
+	return false;
+}
+
+/* Every page has its HBM pool, one of at most two for a domain and space. */
 static void story_pages(struct story *story)
 {
 	const struct syn_mm *mm = story->mm;
@@ -187,7 +199,7 @@ static void story_pages(struct story *story)
 			continue;
 		page = syn_index_find(mm, pool->domain, pool->space,
 				      story->ask->key);
-		if (page != SYN_NONE)
+		if (page != SYN_NONE && !story_has(story, page))
 			story_page(story, page);
 	}
 }

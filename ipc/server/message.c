@@ -21,6 +21,7 @@ union message {
 	struct syn_msg_bye bye;
 	struct syn_msg_space space;
 	struct syn_msg_window window;
+	struct syn_msg_coded coded;
 	struct syn_msg_ctl ctl;
 	unsigned char room[512]; /* a larger one is refused as too large */
 };
@@ -153,10 +154,13 @@ static void reply_set(struct syn_peer *peer, struct syn_msg *reply,
 	peer->reply_bytes = bytes;
 }
 
-/* A codec whose loans this client could not decode. */
+/* A codec, or a way to read it, that this client does not know. */
 static bool space_is_beyond(const struct syn_peer *peer,
 			    const struct syn_msg_space *space)
 {
+	if (space->flags & SYN_SPACE_F_CODED &&
+	    !(peer->features & SYN_FEATURE_CODED))
+		return true;
 	if (peer->features & SYN_FEATURE_H4)
 		return false;
 	for (uint32_t i = 0; i < SYN_COMPONENTS_MAX; i++)
@@ -169,7 +173,7 @@ static void message_space(struct syn_peer *peer,
 			  const struct syn_msg_space *space)
 {
 	struct syn_msg_space_reply reply = { 0 };
-	const char *why = "h4 is not in use in this session";
+	const char *why = "what it wants is not in use in this session";
 	int r = -EOPNOTSUPP;
 
 	if (!space_is_beyond(peer, space))
@@ -198,6 +202,21 @@ static void message_window(struct syn_peer *peer,
 	reply_set(peer, &reply.msg, SYN_MSG_WINDOW_REPLY, sizeof(reply), r);
 }
 
+static void message_coded(struct syn_peer *peer,
+			  const struct syn_msg_coded *coded)
+{
+	struct syn_msg_coded_reply reply = { 0 };
+	int r = -ENODEV;
+
+	if (!coded->device)
+		r = syn_mm_window_open_coded(peer->session, coded->space,
+					     coded->slots, coded->coded_slots,
+					     &reply);
+	if (r)
+		memset(&reply, 0, sizeof(reply));
+	reply_set(peer, &reply.msg, SYN_MSG_CODED_REPLY, sizeof(reply), r);
+}
+
 static int bye_check(struct syn_peer *peer, const union message *m,
 		     const char **ret_why)
 {
@@ -222,6 +241,12 @@ static int message_engine(struct syn_peer *peer, const union message *m,
 			return refuse(-EPROTO, ret_why,
 				      "WINDOW of another size");
 		message_window(peer, &m->window);
+		break;
+	case SYN_MSG_CODED:
+		if (m->msg.size != sizeof(m->coded))
+			return refuse(-EPROTO, ret_why,
+				      "CODED of another size");
+		message_coded(peer, &m->coded);
 		break;
 	case SYN_MSG_BYE:
 		return bye_check(peer, m, ret_why);

@@ -194,7 +194,8 @@ static inline uint64_t syn_server_extents(const struct syn_server *server)
 /* What this side can do. */
 static inline uint64_t syn_server_features(const struct syn_server *server)
 {
-	return SYN_FEATURE_RAW16 | SYN_FEATURE_H4 | syn_server_extents(server);
+	return SYN_FEATURE_RAW16 | SYN_FEATURE_H4 | SYN_FEATURE_CODED |
+	       syn_server_extents(server);
 }
 
 static inline bool syn_server_admin(const struct syn_server *server,

@@ -44,9 +44,27 @@ static void audit_lessees(struct audit *a, uint32_t page)
 		assert_int_equal(s->map[l->pte], i);
 		assert_true(s->cfg.pte[l->pte] ==
 			    syn_page_pte(pg, l->generation));
-		assert_int_equal(s->window[l->window].pool->index, pg->pool);
+		assert_int_equal(s->window_of[pg->space], l->window);
 	}
 	assert_int_equal(live, pg->nr_lessees);
+}
+
+/* A page that is resident as it is stored is below, too: nobody copies it down. */
+static void audit_plane(const struct syn_mm *mm, const struct syn_rec_page *pg)
+{
+	const struct syn_pool *pool = mm->pool[pg->pool];
+
+	assert_int_equal(pool->space, pg->space);
+	assert_int_equal(pool->domain, pg->domain);
+	if (!syn_page_is(pg, SYN_PAGE_F_HBM))
+		return;
+	assert_int_equal(pool->plane, syn_slot_plane(pg->slot));
+	if (pool->plane != SYN_PLANE_CODED)
+		return;
+	assert_true(mm->space[pg->space].flags & SYN_SPACE_F_CODED);
+	assert_int_not_equal(pg->codec, SYN_CODEC_RAW16);
+	assert_true(pg->state == SYN_PAGE_LOST ||
+		    syn_page_is(pg, SYN_PAGE_F_HOST | SYN_PAGE_F_NVME));
 }
 
 static void audit_page(struct audit *a, uint32_t page)
@@ -66,6 +84,7 @@ static void audit_page(struct audit *a, uint32_t page)
 	assert_true(syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_HOST |
 					    SYN_PAGE_F_NVME) ||
 		    pg->state == SYN_PAGE_LOST);
+	audit_plane(mm, pg);
 	assert_true(syn_page_is(pg, SYN_PAGE_F_HOST) == (pg->host != SYN_NONE));
 	assert_true(syn_page_is(pg, SYN_PAGE_F_NVME) == (pg->nvme != SYN_NONE));
 	assert_true(syn_page_is(pg, SYN_PAGE_F_NVME) ||
@@ -155,7 +174,8 @@ static uint64_t count_hbm(const struct audit *a, const struct syn_pool *pool,
 		const struct syn_rec_quarantine *q = &mm->quarantine[i];
 
 		if (q->state != SYN_QUARANTINE_HELD ||
-		    q->domain != pool->domain || q->space != pool->space)
+		    q->domain != pool->domain || q->space != pool->space ||
+		    syn_slot_plane(q->slot) != pool->plane)
 			continue;
 		nr++;
 		++*ret_going;
@@ -217,7 +237,7 @@ static void audit_window(const struct audit *a, const struct syn_window *w)
 		const struct syn_rec_page *pg = &mm->page[i];
 
 		if (pg->state == SYN_PAGE_FREE || pg->charged != index ||
-		    pg->space != w->pool->space)
+		    pg->pool != w->pool->index)
 			continue;
 		charged++;
 		going += syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING);
@@ -226,7 +246,8 @@ static void audit_window(const struct audit *a, const struct syn_window *w)
 	for (i = 0; i < mm->head->max_quarantine; i++) {
 		const struct syn_rec_quarantine *q = &mm->quarantine[i];
 		bool mine = q->state == SYN_QUARANTINE_HELD &&
-			    q->session == index && q->space == w->pool->space;
+			    q->session == index && q->space == w->pool->space &&
+			    syn_slot_plane(q->slot) == w->pool->plane;
 
 		charged += mine;
 		going += mine;
@@ -261,9 +282,13 @@ static void audit_totals(const struct audit *a)
 		if (!s)
 			continue;
 		waits += s->nr_quarantined;
-		for (w = 0; w < s->nr_windows; w++) {
-			audit_window(a, &s->window[w]);
-			lru += s->window[w].lru.nr;
+		for (w = 0; w < s->nr_windows * SYN_PLANES; w++) {
+			const struct syn_window *share =
+				&s->window[w / SYN_PLANES][w % SYN_PLANES];
+
+			if (share->pool)
+				audit_window(a, share);
+			lru += share->lru.nr;
 		}
 	}
 	assert_int_equal(lru, a->in_lru);

@@ -283,6 +283,18 @@ uint32_t client_window(struct client *c, uint32_t space, uint32_t slots)
 	return reply.window;
 }
 
+uint32_t client_window_coded(struct client *c, uint32_t space, uint32_t slots,
+			     uint32_t coded_slots)
+{
+	struct syn_msg_coded_reply reply;
+
+	assert_int_equal(syn_mm_window_open_coded(c->session, space, slots,
+						  coded_slots, &reply),
+			 0);
+	client_extents(c);
+	return reply.window;
+}
+
 /*
  * A request waits in the server until a poll moves something; here, while the
  * device has work: nobody's timeline advances meanwhile.
@@ -424,15 +436,25 @@ void client_unpin(struct client *c, uint64_t handle)
 	(void)syn_fetch_sub_release(&c->pin[SYN_HANDLE_INDEX(handle)], 1);
 }
 
+bool client_is_coded(const struct client *c, uint64_t handle)
+{
+	return c->pte[SYN_HANDLE_INDEX(handle)] & SYN_SLOT_CODED;
+}
+
 static int client_decode(struct client *c, uint32_t loan)
 {
 	const struct syn_loan *l = &c->loan[loan];
 	const struct syn_mm *mm = c->world->mm;
-	uint32_t space = c->session->window[l->window].pool->space;
+	uint32_t space = c->session->window[l->window][0].pool->space;
 	const struct syn_layout *layout = &mm->info[space].layout;
 	uint32_t tile;
 
 	assert_int_equal(syn_layout_bytes(layout), l->bytes);
+	if (l->dst_slot & SYN_SLOT_CODED)
+		return syn_page_copy(client_slot(c, l->window, l->dst_slot),
+				     client_frame(c, l), layout,
+				     &c->sums[(size_t)loan * SYN_TILES_MAX],
+				     &tile);
 	return syn_page_decode(client_slot(c, l->window, l->dst_slot),
 			       client_frame(c, l), layout, 0, l->nr_sums,
 			       &c->sums[(size_t)loan * SYN_TILES_MAX], &tile);
@@ -496,7 +518,10 @@ int client_seal(struct client *c, uint64_t handle, uint64_t key, uint64_t value)
 
 	if (r)
 		return r;
-	syn_sum_tiles(at, space->page_bytes, space->tile_bytes, sums);
+	if (client_is_coded(c, handle))
+		sqe.nr = 0;
+	else
+		syn_sum_tiles(at, space->page_bytes, space->tile_bytes, sums);
 	client_unpin(c, handle);
 	return syn_mm_seal(c->session, &sqe, sums);
 }

@@ -86,6 +86,9 @@ void client_open(struct client *c, struct world *w, uint32_t domain);
 /* Its process has exited. */
 void client_close(struct client *c);
 uint32_t client_window(struct client *c, uint32_t space, uint32_t slots);
+/* On a space of which encoded pages are read as they are stored. */
+uint32_t client_window_coded(struct client *c, uint32_t space, uint32_t slots,
+			     uint32_t coded_slots);
 /* Maps and unmaps what the daemon asks for. */
 void client_extents(struct client *c);
 
@@ -114,6 +117,8 @@ int client_load(struct client *c, uint64_t handle, uint32_t **ret);
 int client_execute(struct client *c, uint32_t loan);
 int client_loaded(struct client *c, uint32_t loan, int status);
 uint32_t client_state(const struct client *c, uint64_t handle);
+/* Its slot holds it as it is stored. */
+bool client_is_coded(const struct client *c, uint64_t handle);
 uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot);
 uint64_t client_bytes(const struct client *c, uint64_t handle);
 struct syn_rec_page *client_page(const struct client *c, uint64_t handle);

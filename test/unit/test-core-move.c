@@ -314,7 +314,7 @@ static void test_watermarks(void **state)
 	(void)client_full(&c, 0, i);
 	world_settle(&w);
 	world_settle(&w);
-	assert_int_equal(c.session->window[0].charged, 8);
+	assert_int_equal(c.session->window[0][0].charged, 8);
 	client_close(&c);
 	world_close(&w);
 }
@@ -655,7 +655,7 @@ static void test_release_drains(void **state)
 	assert_int_equal(client_release(c, h), 0);
 	assert_int_equal(client_state(c, h), SYN_PTE_NONE);
 	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
-	assert_int_equal(c->session->window[0].charged, 1);
+	assert_int_equal(c->session->window[0][0].charged, 1);
 	world_settle(&f->world);
 	world_audit(&f->world);
 	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);

@@ -199,7 +199,7 @@ static void test_cached_make_way(void **state)
 		assert_int_equal(client_release(&f->a, client_sealed(&f->a, 0,
 								     i, i + 1)),
 				 0);
-	assert_int_equal(f->a.session->window[0].charged, 0);
+	assert_int_equal(f->a.session->window[0][0].charged, 0);
 	for (i = 0; i < SLOTS; i++)
 		assert_int_equal(client_lease(&f->a, 0, 1, &h[i]), 0);
 	for (i = 0; i < SLOTS; i++)
@@ -256,16 +256,16 @@ static void test_charge_moves(void **state)
 	uint64_t miss;
 
 	assert_int_equal(client_lookup(&f->b, 0, 1, &got, &miss), 1);
-	assert_int_equal(f->a.session->window[0].charged, 1);
-	assert_int_equal(f->b.session->window[0].charged, 0);
+	assert_int_equal(f->a.session->window[0][0].charged, 1);
+	assert_int_equal(f->b.session->window[0][0].charged, 0);
 	assert_int_equal(client_release(&f->a, h), 0);
-	assert_int_equal(f->a.session->window[0].charged, 0);
-	assert_int_equal(f->b.session->window[0].charged, 1);
+	assert_int_equal(f->a.session->window[0][0].charged, 0);
+	assert_int_equal(f->b.session->window[0][0].charged, 1);
 	assert_int_equal(client_release(&f->b, got), 0);
-	assert_int_equal(f->b.session->window[0].charged, 0);
+	assert_int_equal(f->b.session->window[0][0].charged, 0);
 	/* Nobody's, until somebody takes it. */
 	assert_int_equal(client_lookup(&f->b, 0, 1, &got, &miss), 1);
-	assert_int_equal(f->b.session->window[0].charged, 1);
+	assert_int_equal(f->b.session->window[0][0].charged, 1);
 }
 
 /* ---- the end of a session ----------------------------------------------- */

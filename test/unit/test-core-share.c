@@ -8,7 +8,7 @@
 
 static struct syn_pool *host_pool(const struct client *c)
 {
-	return syn_pool_below(c->session->window[0].pool, SYN_TIER_HOST,
+	return syn_pool_below(c->session->window[0][0].pool, SYN_TIER_HOST,
 			      SYN_CODEC_RAW16);
 }
 

@@ -450,6 +450,8 @@ static uint32_t other_space(struct why_world *y, uint32_t field)
 		msg.component[1].role = SYN_ROLE_K;
 	else if (field == SYN_FIELD_FLOOR)
 		msg.raw_head++;
+	else if (field == SYN_FIELD_CODED)
+		msg.flags = SYN_SPACE_F_CODED;
 	assert_int_equal(syn_mm_space_define(y->world.mm, &msg, &reply, &why),
 			 0);
 	return reply.space;
@@ -462,7 +464,7 @@ static void test_identity(void **state)
 
 	assert_int_equal(other_space(y, SYN_FIELD_NONE), y->space);
 	(void)h4_sealed(y, 1);
-	for (field = SYN_FIELD_MODEL; field <= SYN_FIELD_FLOOR; field++) {
+	for (field = SYN_FIELD_MODEL; field <= SYN_FIELD_CODED; field++) {
 		uint32_t space = other_space(y, field);
 
 		assert_int_equal(ask_at(y, 1, space, SYN_WHY_ANY), 1);

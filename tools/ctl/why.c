@@ -58,6 +58,7 @@ static const char *other_text(const struct syn_ctl_why *why)
 		[SYN_FIELD_LAYERS] = "a space with other layers a page",
 		[SYN_FIELD_COMPONENTS] = "a space with other components",
 		[SYN_FIELD_FLOOR] = "a space that may lose other precision",
+		[SYN_FIELD_CODED] = "a space that is read in another form",
 	};
 
 	if (why->cause == SYN_WHY_DOMAIN)

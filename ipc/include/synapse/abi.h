@@ -49,6 +49,7 @@
 #define SYN_FEATURE_HOST_CPU (1ull << 1) /* extents are memfds, CPU-mappable */
 #define SYN_FEATURE_H4	     (1ull << 2) /* codec h4; loans may have it */
 #define SYN_FEATURE_CUDA     (1ull << 3) /* extents are on a GPU: MSG_DEVICE */
+#define SYN_FEATURE_CODED    (1ull << 4) /* SYN_SPACE_F_CODED; wants H4 */
 
 #define SYN_SQ_ENTRIES	   64u	 /* submissions in flight, a power of two */
 #define SYN_CQ_ENTRIES	   64u	 /* completions not yet reaped */
@@ -107,6 +108,8 @@ SYN_ABI_SIZE(struct syn_msg, 16);
 #define SYN_MSG_CTL	     10 /* control: struct syn_msg_ctl */
 #define SYN_MSG_CTL_REPLY    11 /* daemon: struct syn_msg_ctl_reply + records */
 #define SYN_MSG_DEVICE	     12 /* daemon, after WELCOME: struct syn_msg_device */
+#define SYN_MSG_CODED	     13 /* client: struct syn_msg_coded */
+#define SYN_MSG_CODED_REPLY  14 /* daemon: struct syn_msg_coded_reply */
 
 #define SYN_KIND_ENGINE	 1 /* wants rings and pages */
 #define SYN_KIND_CONTROL 2 /* wants SYN_MSG_CTL; WELCOME carries no fds */
@@ -278,7 +281,7 @@ SYN_ABI_SIZE(struct syn_component, 16);
  * @raw_head:		so many first layers of a page keep their keys raw in
  *			every tier ...
  * @raw_tail:		... and so many last ones.
- * @flags:		zero.
+ * @flags:		SYN_SPACE_F_*.
  * @component:		the tensors, in canonical order.
  *
  * Canonical page bytes: for each layer, for each block of SYN_TILE_TOKENS
@@ -301,6 +304,11 @@ struct syn_msg_space {
 };
 SYN_ABI_SIZE(struct syn_msg_space, 176);
 SYN_ABI_AT(struct syn_msg_space, component, 48, 128);
+/*
+ * Who reads its pages takes encoded ones as they are stored: they are resident
+ * so.  One component at least may be encoded.
+ */
+#define SYN_SPACE_F_CODED 1u
 
 /**
  * struct syn_msg_space_reply - the space's handle.
@@ -319,7 +327,8 @@ struct syn_msg_space_reply {
 SYN_ABI_SIZE(struct syn_msg_space_reply, 40);
 
 /**
- * struct syn_msg_window - open a window on a space's frames in HBM.
+ * struct syn_msg_window - open a window on a space's frames in HBM; the space
+ * is not SYN_SPACE_F_CODED.
  * @space:	from struct syn_msg_space_reply.
  * @slots:	pages this session may have resident: its guaranteed share.
  * @device:	index of the device, 0 on one.
@@ -356,6 +365,52 @@ struct syn_msg_window_reply {
 };
 SYN_ABI_SIZE(struct syn_msg_window_reply, 40);
 
+/**
+ * struct syn_msg_coded - open a window on a space with SYN_SPACE_F_CODED.
+ * @space:	from struct syn_msg_space_reply.
+ * @slots:	pages this session may have resident as canonical bytes ...
+ * @coded_slots: ... and as they are stored; neither is 0.
+ * @device:	index of the device, 0 on one.
+ */
+struct syn_msg_coded {
+	struct syn_msg msg;
+	uint32_t space;
+	uint32_t slots;
+	uint32_t coded_slots;
+	uint32_t device;
+};
+SYN_ABI_SIZE(struct syn_msg_coded, 32);
+
+/**
+ * struct syn_msg_coded_reply - the window.
+ * @window:		its id, as of struct syn_msg_window_reply.
+ * @slots:		granted shares, as asked for ...
+ * @coded_slots:	... of both kinds.
+ * @range_slots:	slot numbers run below this ...
+ * @coded_range:	... and those with SYN_SLOT_CODED, less that bit, below
+ *			this.
+ * @pad0:		zero.
+ * @stride:		bytes from one slot to the next ...
+ * @coded_stride:	... and from one coded slot to the next, in addresses of
+ *			their own.
+ */
+struct syn_msg_coded_reply {
+	struct syn_msg msg;
+	uint32_t window;
+	uint32_t slots;
+	uint32_t coded_slots;
+	uint32_t range_slots;
+	uint32_t coded_range;
+	uint32_t pad0;
+	uint64_t stride;
+	uint64_t coded_stride;
+};
+SYN_ABI_SIZE(struct syn_msg_coded_reply, 56);
+
+/* Of a slot number: the slot holds a page as it is stored, encoded. */
+#define SYN_SLOT_CODED	     (1u << 27)
+#define SYN_SLOT_INDEX(slot) ((slot) & (SYN_SLOT_CODED - 1))
+
 #define SYN_TIER_HBM	1
 #define SYN_TIER_HOST	2
 #define SYN_TIER_NVME	3
@@ -367,7 +422,8 @@ SYN_ABI_SIZE(struct syn_msg_window_reply, 40);
  * @extent:	its id in this daemon; not used again while it lives.
  * @tier:	SYN_TIER_HBM or SYN_TIER_HOST.
  * @window:	HBM: the window whose slots it backs.  Host: 0.
- * @first_slot:	HBM: slot number of its first frame.  Host: 0.
+ * @first_slot:	HBM: slot number of its first frame, all with SYN_SLOT_CODED
+ *		or none.  Host: 0.
  * @nr_frames:	frames in it, one after the other from offset 0.
  * @flags:	SYN_EXTENT_F_*.
  * @frame_bytes: bytes of a frame.
@@ -637,7 +693,7 @@ SYN_ABI_SIZE(struct syn_vec_advise, 16);
 
 /*
  * A page-table entry (shared, the daemon writes) is
- * {generation:32, state:4, slot:28}.
+ * {generation:32, state:4, slot:28}; the slot may have SYN_SLOT_CODED.
  */
 #define SYN_PTE(generation, state, slot)                                       \
 	(((uint64_t)(generation) << 32) | ((uint64_t)(state) << 28) |          \
@@ -685,7 +741,8 @@ SYN_ABI_SIZE(struct syn_timeline, 64);
  * @handle:	the page.
  * @src_extent:	host extent.
  * @src_frame:	frame in it.
- * @dst_slot:	slot in the window.
+ * @dst_slot:	slot in the window; with SYN_SLOT_CODED the page goes there as it
+ *		is stored.
  * @window:	the window.
  * @bytes:	stored bytes at the source.
  * @codec:	SYN_CODEC_* of the source.
@@ -916,6 +973,7 @@ SYN_ABI_SIZE(struct syn_ctl_page, 80);
 #define SYN_PAGE_F_FILLING    32u
 #define SYN_PAGE_F_DURABLE    64u  /* its slot survives a power cut */
 #define SYN_PAGE_F_NOT_FINITE 128u /* kept raw: not all numbers are finite */
+#define SYN_PAGE_F_CODED      256u /* in HBM as it is stored: encoded */
 
 /* Why a page had to be loaded. */
 #define SYN_CAUSE_RECLAIM 1 /* it was resident here and had to leave */
@@ -947,6 +1005,7 @@ SYN_ABI_SIZE(struct syn_ctl_page, 80);
 #define SYN_FIELD_LAYERS     3
 #define SYN_FIELD_COMPONENTS 4
 #define SYN_FIELD_FLOOR	     5
+#define SYN_FIELD_CODED	     6
 
 /**
  * struct syn_ctl_why - one thing that is known of a key.
