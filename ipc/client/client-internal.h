@@ -110,6 +110,25 @@ struct syn_space_layout {
 };
 
 /**
+ * struct syn_plane - the slots of one kind of a window.
+ * @base:	slot 0.
+ * @stride:	bytes from slot to slot.
+ * @range:	slots are below this.
+ * @slots:	the guaranteed share.
+ * @full:	all bits of @mapped below this slot are set; the same rules.
+ * @mapped:	one bit a slot: memory is mapped there.  Set after the mapping
+ *		is made; read without the mutex.
+ */
+struct syn_plane {
+	char *base;
+	uint64_t stride;
+	uint32_t range;
+	uint32_t slots;
+	uint32_t full;
+	uint64_t *mapped;
+};
+
+/**
  * struct syn_window - a window, open when @client is set.
  * @client:	whose.
  * @space:	what its pages are.
@@ -117,13 +136,7 @@ struct syn_space_layout {
  * @h4:		loans may be stored so.
  * @wrap:	where the engine has slots of its own; none: @wrap.slots is 0.
  * @fidelity:	floor of lookups.
- * @base:	slot 0.
- * @stride:	bytes from slot to slot.
- * @range:	slots are below this.
- * @slots:	the guaranteed share.
- * @mapped:	one bit a slot: memory is mapped there.  Set after the mapping
- *		is made; read without the mutex.
- * @full:	all bits below this slot are set; the same rules.
+ * @plane:	its slots.
  */
 struct syn_window {
 	struct syn_client *client;
@@ -132,12 +145,7 @@ struct syn_window {
 	bool h4;
 	struct syn_wrap_opts wrap;
 	uint32_t fidelity;
-	char *base;
-	uint64_t stride;
-	uint32_t range;
-	uint32_t slots;
-	uint32_t full;
-	uint64_t *mapped;
+	struct syn_plane plane;
 };
 
 /**
@@ -302,10 +310,17 @@ static inline int syn_client_check(const struct syn_client *c)
 static inline bool syn_window_has_slot(const struct syn_window *w,
 				       uint32_t slot)
 {
-	if (syn_likely(slot < syn_load_relaxed(&w->full)))
+	const struct syn_plane *p = &w->plane;
+
+	if (syn_likely(slot < syn_load_relaxed(&p->full)))
 		return true;
-	return slot < w->range &&
-	       syn_load_relaxed(&w->mapped[slot / 64]) >> (slot % 64) & 1;
+	return slot < p->range &&
+	       syn_load_relaxed(&p->mapped[slot / 64]) >> (slot % 64) & 1;
+}
+
+static inline char *syn_window_slot(const struct syn_window *w, uint32_t slot)
+{
+	return w->plane.base + slot * w->plane.stride;
 }
 
 /* The entry says: this page, resident. */

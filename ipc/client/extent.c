@@ -16,29 +16,29 @@ static struct syn_extent *extent_find(struct syn_client *c, uint32_t id)
 }
 
 /* The first word that is not all ones ends it; slots behind may be mapped. */
-static uint32_t slots_full(const struct syn_window *w)
+static uint32_t slots_full(const struct syn_plane *p)
 {
 	uint32_t full = 0;
 
-	while (full < w->range && w->mapped[full / 64] == UINT64_MAX)
+	while (full < p->range && p->mapped[full / 64] == UINT64_MAX)
 		full += 64;
-	if (full < w->range)
-		full += (uint32_t)__builtin_ctzll(~w->mapped[full / 64]);
-	return syn_min(full, w->range);
+	if (full < p->range)
+		full += (uint32_t)__builtin_ctzll(~p->mapped[full / 64]);
+	return syn_min(full, p->range);
 }
 
-static void slots_set(struct syn_window *w, const struct syn_msg_extent *msg,
+static void slots_set(struct syn_plane *p, const struct syn_msg_extent *msg,
 		      bool mapped)
 {
 	for (uint32_t i = 0; i < msg->nr_frames; i++) {
 		uint32_t slot = msg->first_slot + i;
 		uint64_t bit = 1ull << (slot % 64);
-		uint64_t word = syn_load_relaxed(&w->mapped[slot / 64]);
+		uint64_t word = syn_load_relaxed(&p->mapped[slot / 64]);
 
-		syn_store_release(&w->mapped[slot / 64],
+		syn_store_release(&p->mapped[slot / 64],
 				  mapped ? word | bit : word & ~bit);
 	}
-	syn_store_release(&w->full, slots_full(w));
+	syn_store_release(&p->full, slots_full(p));
 }
 
 static bool extent_is_sane(const struct syn_msg_extent *msg)
@@ -55,11 +55,11 @@ static bool extent_is_sane(const struct syn_msg_extent *msg)
 	return msg->tier == SYN_TIER_HBM && msg->window < SYN_WINDOWS_MAX;
 }
 
-static bool extent_fits(const struct syn_extent *e, const struct syn_window *w)
+static bool extent_fits(const struct syn_extent *e, const struct syn_plane *p)
 {
-	return e->msg.frame_bytes == w->stride &&
-	       e->msg.first_slot < w->range &&
-	       e->msg.nr_frames <= w->range - e->msg.first_slot;
+	return e->msg.frame_bytes == p->stride &&
+	       e->msg.first_slot < p->range &&
+	       e->msg.nr_frames <= p->range - e->msg.first_slot;
 }
 
 static int extent_place(struct syn_client *c, struct syn_extent *e,
@@ -67,12 +67,12 @@ static int extent_place(struct syn_client *c, struct syn_extent *e,
 {
 	int r;
 
-	if (!extent_fits(e, w))
+	if (!extent_fits(e, &w->plane))
 		return -EPROTO;
 	r = c->device->ops->place(c->device, &e->map,
-				  w->base + e->msg.first_slot * w->stride);
+				  syn_window_slot(w, e->msg.first_slot));
 	if (!r)
-		slots_set(w, &e->msg, true);
+		slots_set(&w->plane, &e->msg, true);
 	return r;
 }
 
@@ -96,7 +96,7 @@ int syn_extent_place_locked(struct syn_client *c, uint32_t window)
 static void extent_unmap(struct syn_client *c, struct syn_extent *e)
 {
 	if (e->map.placed)
-		slots_set(&c->window[e->msg.window], &e->msg, false);
+		slots_set(&c->window[e->msg.window].plane, &e->msg, false);
 	c->device->ops->unmap(c->device, &e->map);
 }
 
@@ -242,7 +242,7 @@ int syn_slot_wait(struct syn_window *w, uint32_t slot)
 			return r;
 		if (!deadline_ns)
 			deadline_ns = syn_deadline_ns(EXTENT_WAIT_NS);
-		if (slot >= w->range || syn_now_ns() > deadline_ns)
+		if (slot >= w->plane.range || syn_now_ns() > deadline_ns)
 			return -EPROTO;
 	}
 	return 0;

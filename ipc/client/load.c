@@ -105,7 +105,7 @@ static bool loan_is_sane(const struct syn_client *c,
 	if (loan->handle != page || loan->window >= SYN_WINDOWS_MAX)
 		return false;
 	w = &c->window[loan->window];
-	return w->client && loan->dst_slot < w->range &&
+	return w->client && loan->dst_slot < w->plane.range &&
 	       loan_is_stored_so(w, loan);
 }
 
@@ -143,7 +143,7 @@ static int loan_prepare(struct syn_client *c, uint32_t index, uint64_t page,
 	}
 	*ret_extent = loan.src_extent;
 	*ret = (struct syn_transfer){
-		.dst = w->base + loan.dst_slot * w->stride,
+		.dst = syn_window_slot(w, loan.dst_slot),
 		.src = e.map.at + loan.src_frame * e.msg.frame_bytes,
 		.bytes = loan.bytes,
 		.codec = loan.codec,
@@ -380,7 +380,7 @@ static int load_check_size(struct syn_client *c, const uint64_t *pages,
 		if (index >= c->nr_pages || syn_page_is_here(c, pages[i]))
 			continue;
 		window = syn_load_relaxed(&c->window_of[index]);
-		if (++absent[window] > c->window[window].slots &&
+		if (++absent[window] > c->window[window].plane.slots &&
 		    c->window[window].client)
 			return -E2BIG;
 	}

@@ -97,7 +97,7 @@ int syn_lease(struct syn_window *window, unsigned int nr, uint64_t timeout_ns,
 
 	if (r || !nr)
 		return r;
-	if (nr > window->slots)
+	if (nr > window->plane.slots)
 		return -E2BIG;
 	if (nr > SYN_BATCH_MAX) {
 		many = syn_alloc(nr, sizeof(*many));

@@ -81,7 +81,7 @@ static inline int pin_one(struct syn_client *c, uint64_t page, void **ret_addr)
 		goto slow;
 	}
 	if (ret_addr)
-		*ret_addr = w->base + slot * w->stride;
+		*ret_addr = syn_window_slot(w, slot);
 	return 0;
 
 slow:
@@ -196,8 +196,8 @@ void *syn_page_addr(struct syn_client *c, uint64_t page)
 	uint32_t index = SYN_HANDLE_INDEX(page);
 	const struct syn_window *w = syn_page_window(c, index);
 
-	return w->base +
-	       SYN_PTE_SLOT(syn_load_acquire(&c->pte[index])) * w->stride;
+	return syn_window_slot(w,
+			       SYN_PTE_SLOT(syn_load_acquire(&c->pte[index])));
 }
 
 int syn_page_check(struct syn_client *c, uint64_t page)

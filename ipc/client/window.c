@@ -199,19 +199,37 @@ int syn_space_define(struct syn_client *client,
 	return r;
 }
 
-static bool window_is_sane(const struct syn_client *c,
-			   const struct syn_msg_window_reply *msg)
+/* As the daemon says it is, for @page_bytes a slot. */
+static bool plane_is_sane(const struct syn_plane *p, uint64_t page_bytes)
 {
 	uint64_t bytes;
 
-	return msg->window < SYN_WINDOWS_MAX &&
-	       !c->window[msg->window].client && msg->slots &&
-	       msg->slots <= msg->range_slots &&
-	       msg->range_slots <= SYN_PTE_SLOT(UINT32_MAX) + 1u &&
-	       msg->stride >= c->opening.space.page_bytes &&
-	       msg->stride % (uint64_t)sysconf(_SC_PAGESIZE) == 0 &&
-	       !syn_mul_overflow(msg->range_slots, msg->stride, &bytes) &&
+	return p->slots && p->slots <= p->range && p->range <= SYN_SLOT_CODED &&
+	       p->stride >= page_bytes &&
+	       p->stride % (uint64_t)sysconf(_SC_PAGESIZE) == 0 &&
+	       !syn_mul_overflow(p->range, p->stride, &bytes) &&
 	       bytes <= INT64_MAX;
+}
+
+static int plane_make(struct syn_client *c, struct syn_plane *p)
+{
+	int r;
+
+	p->mapped = syn_alloc(syn_div_up(p->range, 64), sizeof(*p->mapped));
+	if (!p->mapped)
+		return -ENOMEM;
+	r = c->device->ops->reserve(c->device, p->range * p->stride, &p->base);
+	if (r)
+		free(p->mapped);
+	return r;
+}
+
+static void plane_free(struct syn_client *c, struct syn_plane *p, bool forked)
+{
+	if (!forked)
+		c->device->ops->unreserve(c->device, p->base,
+					  p->range * p->stride);
+	free(p->mapped);
 }
 
 int syn_window_setup_locked(struct syn_client *c,
@@ -220,20 +238,18 @@ int syn_window_setup_locked(struct syn_client *c,
 	struct syn_window w = c->opening;
 	int r;
 
-	if (!window_is_sane(c, msg))
-		return -EPROTO;
 	w.client = c;
-	w.stride = msg->stride;
-	w.range = msg->range_slots;
-	w.slots = msg->slots;
-	w.mapped = syn_alloc(syn_div_up(w.range, 64), sizeof(*w.mapped));
-	if (!w.mapped)
-		return -ENOMEM;
-	r = c->device->ops->reserve(c->device, w.range * w.stride, &w.base);
-	if (r) {
-		free(w.mapped);
+	w.plane = (struct syn_plane){
+		.stride = msg->stride,
+		.range = msg->range_slots,
+		.slots = msg->slots,
+	};
+	if (msg->window >= SYN_WINDOWS_MAX || c->window[msg->window].client ||
+	    !plane_is_sane(&w.plane, w.space.page_bytes))
+		return -EPROTO;
+	r = plane_make(c, &w.plane);
+	if (r)
 		return r;
-	}
 	c->window[msg->window] = w;
 	return syn_extent_place_locked(c, msg->window);
 }
@@ -341,10 +357,10 @@ int syn_window_wrap(struct syn_client *client, const struct syn_space *space,
 
 void syn_window_planes(const struct syn_window *window, struct syn_planes *ret)
 {
-	ret->base = window->base;
-	ret->stride = window->stride;
-	ret->range = window->range;
-	ret->slots = window->slots;
+	ret->base = window->plane.base;
+	ret->stride = window->plane.stride;
+	ret->range = window->plane.range;
+	ret->slots = window->plane.slots;
 }
 
 int syn_client_gpu(struct syn_client *client, uint8_t ret_uuid[SYN_UUID_BYTES])
@@ -370,10 +386,7 @@ void syn_window_free_all(struct syn_client *c, bool forked)
 
 		if (!w->client)
 			continue;
-		if (!forked)
-			c->device->ops->unreserve(c->device, w->base,
-						  w->range * w->stride);
-		free(w->mapped);
+		plane_free(c, &w->plane, forked);
 		w->client = NULL;
 	}
 }

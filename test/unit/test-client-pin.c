@@ -34,12 +34,14 @@ static int setup(void **state)
 	client.nr_pages = NR_PAGES;
 	client.timeline = timeline;
 	client.nr_timelines = 2;
-	client.window[0] = (struct syn_window){ .client = &client,
-						.base = memory,
-						.stride = STRIDE,
-						.range = NR_PAGES,
-						.slots = NR_PAGES,
-						.mapped = mapped };
+	client.window[0] = (struct syn_window){
+		.client = &client,
+		.plane = { .base = memory,
+			   .stride = STRIDE,
+			   .range = NR_PAGES,
+			   .slots = NR_PAGES,
+			   .mapped = mapped },
+	};
 	for (uint32_t i = 0; i < NR_PAGES; i++)
 		pte[i] = SYN_PTE(7, SYN_PTE_RESIDENT, NR_PAGES - 1 - i);
 	return 0;
