@@ -154,9 +154,10 @@ void syn_gpu_columns_of(const struct syn_layout *layout, uint32_t layer,
 
 static bool page_is_direct(const struct syn_gpu_page *page)
 {
-	return page->codec == SYN_CODEC_RAW16 &&
-	       (!page->layout ||
-		place_is_canonical(&page->place, page->layout));
+	return page->as_stored ||
+	       (page->codec == SYN_CODEC_RAW16 &&
+		(!page->layout ||
+		 place_is_canonical(&page->place, page->layout)));
 }
 
 static uint64_t page_want_bytes(const struct syn_gpu_page *page)
@@ -173,7 +174,8 @@ static bool page_can_be(const struct syn_gpu_loader *l,
 	const struct syn_layout *layout = page->layout;
 
 	if (!page->nr_tiles || !page->sums || page->src % 4 ||
-	    (page->codec != SYN_CODEC_RAW16 && page->codec != SYN_CODEC_H4))
+	    (page->codec != SYN_CODEC_RAW16 && page->codec != SYN_CODEC_H4) ||
+	    (page->as_stored && page->codec != SYN_CODEC_H4))
 		return false;
 	if (!layout)
 		return page->codec == SYN_CODEC_RAW16 && page->bytes &&
@@ -197,6 +199,8 @@ static bool page_can_be_pulled(const struct syn_gpu_page *page)
 {
 	const struct syn_layout *layout = page->layout;
 
+	if (page->as_stored)
+		return false;
 	if (!layout)
 		return (page->src | page->place.base) % 16 == 0 &&
 		       page->bytes / page->nr_tiles % (16 * SYN_GPU_ROWS) == 0;
@@ -333,6 +337,12 @@ static int page_add_plain(struct loading *ld)
 	return 0;
 }
 
+/* Where what comes next goes, of a page that goes as it is stored. */
+static uint64_t page_stored_at(const struct loading *ld)
+{
+	return ld->page->place.base + (ld->src - ld->page->src);
+}
+
 /* The heads of a block, the first of which goes to @at. */
 static int page_add_block(struct loading *ld,
 			  const struct syn_gpu_column *columns, uint64_t at)
@@ -357,11 +367,21 @@ static int page_add_block(struct loading *ld,
 		if (r)
 			return r;
 		strip.place = at + head * place->head;
-		strip.stored = bytes_bring(ld, 0, strip.nr_heads * bytes);
+		strip.stored = bytes_bring(ld, page_stored_at(ld),
+					   strip.nr_heads * bytes);
 		sums_add(ld, strip.nr_heads * nr);
 		syn_gpu_slice_strip(ld->slice, &strip);
 	}
 	return 0;
+}
+
+/* Tiles of any size that are only summed, where they are. */
+static void columns_in_place(struct syn_gpu_column *columns, uint32_t nr)
+{
+	for (uint32_t i = 0; i < nr; i++) {
+		columns[i].kind = SYN_GPU_SUM;
+		columns[i].raw = columns[i].stored;
+	}
 }
 
 static int page_add_layer(struct loading *ld, uint32_t layer)
@@ -373,6 +393,8 @@ static int page_add_layer(struct loading *ld, uint32_t layer)
 
 	syn_gpu_columns_of(layout, layer, ld->page->codec, SYN_GPU_SPREAD,
 			   columns);
+	if (ld->page->as_stored)
+		columns_in_place(columns, layout->nr_components);
 	for (uint32_t block = 0; block < layout->blocks && !r; block++)
 		r = page_add_block(ld, columns,
 				   place->base + layer * place->layer +
@@ -401,7 +423,7 @@ static int page_add(struct loading *ld, struct syn_gpu_page *page, bool pull)
 	ld->way = pull			 ? WAY_PULL
 		  : page_is_direct(page) ? WAY_DIRECT
 					 : WAY_STAGE;
-	if (!page->layout || ld->way == WAY_DIRECT)
+	if (!page->layout || (ld->way == WAY_DIRECT && !page->as_stored))
 		r = page_add_plain(ld);
 	for (uint32_t i = 0; ld->tile < page->nr_tiles && !r; i++)
 		r = page_add_layer(ld, i);

@@ -4,11 +4,11 @@
  * arithmetic in short bursts, on streams of our own.
  *
  * Stored pages are read from host extents that are mapped for the GPU.  A raw
- * page is copied to where it belongs; an encoded one into a staging ring, runs
+ * page, or one that stays encoded, is copied to where it belongs; another into a staging ring, runs
  * of neighbours as one copy, from where a burst of many small blocks decodes
  * it, in slices, so that a kernel of the engine's is never kept waiting for
- * long.  Every tile is summed on the GPU, in what was read (encoded) or
- * written (raw), and compared; what does not fit is told page by page.
+ * long.  Every tile is summed on the GPU, in what was read (decoded) or
+ * written (else), and compared; what does not fit is told page by page.
  *
  * Pages whose stored bytes lie in short runs, too short for a copy engine, are
  * read by the blocks themselves, right over the link.
@@ -54,6 +54,7 @@ struct syn_gpu_place {
  *		16.
  * @bytes:	how many.
  * @codec:	SYN_CODEC_RAW16 or SYN_CODEC_H4.
+ * @as_stored:	with SYN_CODEC_H4: it goes to @place.base as it is.
  * @layout:	how its tiles lie; NULL: a raw page of equal tiles that go to
  *		@place.base as they are.
  * @nr_tiles:	tiles; all of one size if the page is raw, and with a layout
@@ -66,6 +67,7 @@ struct syn_gpu_page {
 	uint64_t src;
 	uint64_t bytes;
 	uint32_t codec;
+	bool as_stored;
 	const struct syn_layout *layout;
 	uint32_t nr_tiles;
 	const uint32_t *sums;

@@ -329,6 +329,62 @@ static void test_plain_pages(void **state)
 	}
 }
 
+/* Every other page stays as it is stored, with poison behind it. */
+static bool stays(unsigned int i)
+{
+	return i & 1;
+}
+
+static void check_stored(const struct plan *plan, unsigned int bad)
+{
+	bench_copy(bench.host.at + BACK_AT, bench.hbm.at,
+		   plan->nr * source.raw_bytes);
+	for (unsigned int i = 0; i < plan->nr; i++) {
+		const unsigned char *back =
+			bench_host(BACK_AT + i * source.raw_bytes);
+
+		assert_int_equal(pages[i].status, i == bad ? -EILSEQ : 0);
+		if (i == bad)
+			continue;
+		if (!stays(i)) {
+			assert_true(page_is_right(plan, i));
+			continue;
+		}
+		assert_memory_equal(back, source.stored[i % KINDS],
+				    source.bytes);
+		for (uint64_t k = source.bytes; k < source.raw_bytes; k++)
+			assert_int_equal(back[k], 0xa5);
+	}
+}
+
+/* Encoded pages that are not decoded, among others that are. */
+static void test_stay_as_stored(void **state)
+{
+	for (unsigned int g = 0; g < syn_array_size(geometries) * 2; g++) {
+		struct plan plan = { .order = (enum order)(g % ORDERS) };
+		unsigned int bad;
+
+		source_new(&geometries[g / 2], SYN_CODEC_H4);
+		plan.nr = plan_nr(60);
+		pages_fill(&plan);
+		for (unsigned int i = 0; i < plan.nr; i++) {
+			pages[i].as_stored = stays(i);
+			if (stays(i))
+				pages[i].place = (struct syn_gpu_place){
+					.base = pages[i].place.base
+				};
+		}
+		(void)load_all(plan.nr);
+		check_stored(&plan, plan.nr);
+		bad = 1;
+		((unsigned char *)bench_host(plan_src(
+			&plan, bad)))[next_random() % source.bytes] ^= 64;
+		(void)load_all(plan.nr);
+		check_stored(&plan, bad);
+		source_free();
+	}
+}
+
 /* One sum is wrong, or one bit of what is stored: that page, and no other. */
 static void test_wrong_sum(void **state)
 {
@@ -526,7 +582,7 @@ static void test_runs_across_extents(void **state)
 /* What cannot be is refused before anything is begun. */
 static void test_refused(void **state)
 {
-	struct syn_gpu_page good, bad[8];
+	struct syn_gpu_page good, bad[9];
 	struct plan plan = { .order = FRAMES, .nr = 1 };
 	uint64_t ticket = 77;
 
@@ -543,6 +599,9 @@ static void test_refused(void **state)
 	bad[5].sums = NULL;
 	bad[6].place.token += 8;
 	bad[7].place.base += 4;
+	bad[8].codec = SYN_CODEC_RAW16;
+	bad[8].bytes = source.raw_bytes;
+	bad[8].as_stored = true;
 	for (unsigned int i = 0; i < syn_array_size(bad); i++) {
 		pages[1] = bad[i];
 		assert_int_equal(syn_gpu_load_begin(loader, pages, 2, &ticket),
@@ -627,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_pages_arrive),
 		cmocka_unit_test(test_small_ring),
 		cmocka_unit_test(test_plain_pages),
+		cmocka_unit_test(test_stay_as_stored),
 		cmocka_unit_test(test_wrong_sum),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_tickets),
