@@ -23,6 +23,7 @@
 static uint64_t attach_features(void)
 {
 	return SYN_FEATURE_RAW16 | SYN_FEATURE_HOST_CPU | SYN_FEATURE_H4 |
+	       SYN_FEATURE_CODED |
 	       (syn_device_has_cuda() ? SYN_FEATURE_CUDA : 0);
 }
 

@@ -101,16 +101,18 @@ struct syn_extent {
  * struct syn_space_layout - the tiles of a space's pages, if they are such.
  * @space:	its id.
  * @h4:		loans may be stored so.
+ * @coded:	then such pages are resident as they are stored.
  * @layout:	of its pages, as h4 if they are.
  */
 struct syn_space_layout {
 	uint32_t space;
 	bool h4;
+	bool coded;
 	struct syn_layout layout;
 };
 
 /**
- * struct syn_plane - the slots of one kind of a window.
+ * struct syn_plane - the slots of one kind of a window; none: all is zero.
  * @base:	slot 0.
  * @stride:	bytes from slot to slot.
  * @range:	slots are below this.
@@ -133,19 +135,21 @@ struct syn_plane {
  * @client:	whose.
  * @space:	what its pages are.
  * @layout:	the tiles of its pages; no layers: they are not such.
- * @h4:		loans may be stored so.
+ * @h4:		loans may be stored so ...
+ * @coded:	... and then stay so in their slots.
  * @wrap:	where the engine has slots of its own; none: @wrap.slots is 0.
  * @fidelity:	floor of lookups.
- * @plane:	its slots.
+ * @plane:	its slots: canonical ones, and those with SYN_SLOT_CODED.
  */
 struct syn_window {
 	struct syn_client *client;
 	struct syn_space space;
 	struct syn_layout layout;
 	bool h4;
+	bool coded;
 	struct syn_wrap_opts wrap;
 	uint32_t fidelity;
-	struct syn_plane plane;
+	struct syn_plane plane[2];
 };
 
 /**
@@ -262,6 +266,7 @@ struct syn_client {
 		struct syn_msg msg;
 		struct syn_msg_space_reply space;
 		struct syn_msg_window_reply window;
+		struct syn_msg_coded_reply coded;
 	} answer;
 	uint16_t answer_type;
 	struct syn_window opening;
@@ -307,20 +312,30 @@ static inline int syn_client_check(const struct syn_client *c)
 	return state == SYN_CLIENT_FORKED ? -ECHILD : -ESHUTDOWN;
 }
 
+/* @slot: as of an entry, at most 28 bits. */
+static inline const struct syn_plane *
+syn_window_plane(const struct syn_window *w, uint32_t slot)
+{
+	return &w->plane[slot / SYN_SLOT_CODED];
+}
+
 static inline bool syn_window_has_slot(const struct syn_window *w,
 				       uint32_t slot)
 {
-	const struct syn_plane *p = &w->plane;
+	const struct syn_plane *p = syn_window_plane(w, slot);
+	uint32_t n = SYN_SLOT_INDEX(slot);
 
-	if (syn_likely(slot < syn_load_relaxed(&p->full)))
+	if (syn_likely(n < syn_load_relaxed(&p->full)))
 		return true;
-	return slot < p->range &&
-	       syn_load_relaxed(&p->mapped[slot / 64]) >> (slot % 64) & 1;
+	return n < p->range &&
+	       syn_load_relaxed(&p->mapped[n / 64]) >> (n % 64) & 1;
 }
 
 static inline char *syn_window_slot(const struct syn_window *w, uint32_t slot)
 {
-	return w->plane.base + slot * w->plane.stride;
+	const struct syn_plane *p = syn_window_plane(w, slot);
+
+	return p->base + SYN_SLOT_INDEX(slot) * p->stride;
 }
 
 /* The entry says: this page, resident. */
@@ -405,6 +420,8 @@ void syn_extent_free_all(struct syn_client *c, bool forked);
 /* The daemon's answer has come: makes the window. */
 int syn_window_setup_locked(struct syn_client *c,
 			    const struct syn_msg_window_reply *msg);
+int syn_window_setup_coded_locked(struct syn_client *c,
+				  const struct syn_msg_coded_reply *msg);
 void syn_window_free_all(struct syn_client *c, bool forked);
 
 /* timeline.c */

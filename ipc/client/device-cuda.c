@@ -198,13 +198,17 @@ static void cuda_unmap(struct syn_device *dev, struct syn_mapping *m)
 
 /* ---- loads -------------------------------------------------------------- */
 
-/* A raw page goes to its slot as it is, whatever its tiles mean. */
+/*
+ * A raw page goes to its slot as it is, whatever its tiles mean; an encoded one
+ * that stays so, tile by tile.
+ */
 static struct syn_gpu_page page_of(const struct syn_transfer *t)
 {
 	struct syn_gpu_page page = {
 		.src = (uintptr_t)t->src,
 		.bytes = t->bytes,
 		.codec = t->codec,
+		.as_stored = t->as_stored,
 		.nr_tiles = t->nr_sums,
 		.sums = t->want,
 		.place = { .base = (uintptr_t)t->dst },
@@ -213,7 +217,9 @@ static struct syn_gpu_page page_of(const struct syn_transfer *t)
 	if (t->codec != SYN_CODEC_H4)
 		return page;
 	page.layout = t->layout;
-	page.place = syn_gpu_place_canonical(t->layout, (uintptr_t)t->dst);
+	if (!t->as_stored)
+		page.place =
+			syn_gpu_place_canonical(t->layout, (uintptr_t)t->dst);
 	return page;
 }
 

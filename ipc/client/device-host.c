@@ -110,6 +110,8 @@ static int transfer_run(const struct syn_transfer *t)
 	uint32_t sums[SYN_TILES_MAX];
 	uint32_t tile;
 
+	if (t->as_stored)
+		return syn_page_copy(t->dst, t->src, t->layout, t->want, &tile);
 	if (t->codec == SYN_CODEC_H4)
 		return syn_page_decode(t->dst, t->src, t->layout, 0, t->nr_sums,
 				       t->want, &tile);

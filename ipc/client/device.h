@@ -39,6 +39,7 @@ struct syn_mapping {
  * @src:	the stored bytes, in a mapped host extent.
  * @bytes:	how many.
  * @codec:	SYN_CODEC_*.
+ * @as_stored:	with SYN_CODEC_H4: it stays so, else it is decoded.
  * @layout:	with SYN_CODEC_H4: how its tiles lie.
  * @nr_sums:	tiles.
  * @tile_bytes:	stored bytes of a tile, where all are equal.
@@ -51,6 +52,7 @@ struct syn_transfer {
 	const char *src;
 	uint64_t bytes;
 	uint32_t codec;
+	bool as_stored;
 	const struct syn_layout *layout;
 	uint32_t nr_sums;
 	uint32_t tile_bytes;

@@ -31,7 +31,7 @@ static void slots_set(struct syn_plane *p, const struct syn_msg_extent *msg,
 		      bool mapped)
 {
 	for (uint32_t i = 0; i < msg->nr_frames; i++) {
-		uint32_t slot = msg->first_slot + i;
+		uint32_t slot = SYN_SLOT_INDEX(msg->first_slot) + i;
 		uint64_t bit = 1ull << (slot % 64);
 		uint64_t word = syn_load_relaxed(&p->mapped[slot / 64]);
 
@@ -55,24 +55,34 @@ static bool extent_is_sane(const struct syn_msg_extent *msg)
 	return msg->tier == SYN_TIER_HBM && msg->window < SYN_WINDOWS_MAX;
 }
 
-static bool extent_fits(const struct syn_extent *e, const struct syn_plane *p)
+/* Its slots; NULL: there are no such. */
+static struct syn_plane *extent_plane(struct syn_window *w,
+				      const struct syn_msg_extent *msg)
 {
-	return e->msg.frame_bytes == p->stride &&
-	       e->msg.first_slot < p->range &&
-	       e->msg.nr_frames <= p->range - e->msg.first_slot;
+	uint32_t first = SYN_SLOT_INDEX(msg->first_slot);
+	struct syn_plane *p;
+
+	if (msg->first_slot > SYN_PTE_SLOT(UINT32_MAX))
+		return NULL;
+	p = &w->plane[msg->first_slot / SYN_SLOT_CODED];
+	if (msg->frame_bytes != p->stride || first >= p->range ||
+	    msg->nr_frames > p->range - first)
+		return NULL;
+	return p;
 }
 
 static int extent_place(struct syn_client *c, struct syn_extent *e,
 			struct syn_window *w)
 {
+	struct syn_plane *p = extent_plane(w, &e->msg);
 	int r;
 
-	if (!extent_fits(e, &w->plane))
+	if (!p)
 		return -EPROTO;
 	r = c->device->ops->place(c->device, &e->map,
 				  syn_window_slot(w, e->msg.first_slot));
 	if (!r)
-		slots_set(&w->plane, &e->msg, true);
+		slots_set(p, &e->msg, true);
 	return r;
 }
 
@@ -96,7 +106,8 @@ int syn_extent_place_locked(struct syn_client *c, uint32_t window)
 static void extent_unmap(struct syn_client *c, struct syn_extent *e)
 {
 	if (e->map.placed)
-		slots_set(&c->window[e->msg.window].plane, &e->msg, false);
+		slots_set(extent_plane(&c->window[e->msg.window], &e->msg),
+			  &e->msg, false);
 	c->device->ops->unmap(c->device, &e->map);
 }
 
@@ -242,7 +253,8 @@ int syn_slot_wait(struct syn_window *w, uint32_t slot)
 			return r;
 		if (!deadline_ns)
 			deadline_ns = syn_deadline_ns(EXTENT_WAIT_NS);
-		if (slot >= w->plane.range || syn_now_ns() > deadline_ns)
+		if (SYN_SLOT_INDEX(slot) >= syn_window_plane(w, slot)->range ||
+		    syn_now_ns() > deadline_ns)
 			return -EPROTO;
 	}
 	return 0;

@@ -15,6 +15,7 @@ union inbox_message {
 	struct syn_msg_bye bye;
 	struct syn_msg_space_reply space;
 	struct syn_msg_window_reply window;
+	struct syn_msg_coded_reply coded;
 	struct syn_msg_extent extent;
 	struct syn_msg_retire retire;
 	struct syn_msg_device device;
@@ -46,6 +47,8 @@ static int inbox_answer(struct syn_client *c, const struct syn_msg *msg,
 	memcpy(&c->answer, msg, bytes);
 	if (msg->type == SYN_MSG_WINDOW_REPLY && !msg->error)
 		c->opened = syn_window_setup_locked(c, &c->answer.window);
+	if (msg->type == SYN_MSG_CODED_REPLY && !msg->error)
+		c->opened = syn_window_setup_coded_locked(c, &c->answer.coded);
 	c->answered = true;
 	(void)pthread_cond_broadcast(&c->turn);
 	return 0;
@@ -76,6 +79,10 @@ static int inbox_dispatch(struct syn_client *c, union inbox_message *m,
 		return inbox_answer(c, &m->msg, bytes);
 	case SYN_MSG_WINDOW_REPLY:
 		if (bytes != sizeof(m->window))
+			return -EPROTO;
+		return inbox_answer(c, &m->msg, bytes);
+	case SYN_MSG_CODED_REPLY:
+		if (bytes != sizeof(m->coded))
 			return -EPROTO;
 		return inbox_answer(c, &m->msg, bytes);
 	case SYN_MSG_EXTENT:

@@ -97,6 +97,18 @@ static bool loan_is_stored_so(const struct syn_window *w,
 	return false;
 }
 
+/* There is such a slot, and what it holds is what is lent. */
+static bool loan_has_slot(const struct syn_window *w,
+			  const struct syn_loan *loan)
+{
+	uint32_t slot = loan->dst_slot;
+
+	if (slot > SYN_PTE_SLOT(UINT32_MAX) ||
+	    SYN_SLOT_INDEX(slot) >= syn_window_plane(w, slot)->range)
+		return false;
+	return !(slot & SYN_SLOT_CODED) || loan->codec == SYN_CODEC_H4;
+}
+
 static bool loan_is_sane(const struct syn_client *c,
 			 const struct syn_loan *loan, uint64_t page)
 {
@@ -105,7 +117,7 @@ static bool loan_is_sane(const struct syn_client *c,
 	if (loan->handle != page || loan->window >= SYN_WINDOWS_MAX)
 		return false;
 	w = &c->window[loan->window];
-	return w->client && loan->dst_slot < w->plane.range &&
+	return w->client && loan_has_slot(w, loan) &&
 	       loan_is_stored_so(w, loan);
 }
 
@@ -147,6 +159,7 @@ static int loan_prepare(struct syn_client *c, uint32_t index, uint64_t page,
 		.src = e.map.at + loan.src_frame * e.msg.frame_bytes,
 		.bytes = loan.bytes,
 		.codec = loan.codec,
+		.as_stored = loan.dst_slot & SYN_SLOT_CODED,
 		.layout = &w->layout,
 		.nr_sums = loan.nr_sums,
 		.tile_bytes = loan.tile_bytes,
@@ -367,6 +380,12 @@ static int load_passes(struct syn_loading *load, const uint64_t *pages,
 	}
 }
 
+/* Where an absent page will lie the daemon knows. */
+static uint32_t window_slots(const struct syn_window *w)
+{
+	return w->plane[0].slots + w->plane[1].slots;
+}
+
 /* More pages than its slots can never be here together. */
 static int load_check_size(struct syn_client *c, const uint64_t *pages,
 			   unsigned int nr)
@@ -380,7 +399,7 @@ static int load_check_size(struct syn_client *c, const uint64_t *pages,
 		if (index >= c->nr_pages || syn_page_is_here(c, pages[i]))
 			continue;
 		window = syn_load_relaxed(&c->window_of[index]);
-		if (++absent[window] > c->window[window].plane.slots &&
+		if (++absent[window] > window_slots(&c->window[window]) &&
 		    c->window[window].client)
 			return -E2BIG;
 	}

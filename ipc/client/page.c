@@ -97,7 +97,7 @@ int syn_lease(struct syn_window *window, unsigned int nr, uint64_t timeout_ns,
 
 	if (r || !nr)
 		return r;
-	if (nr > window->plane.slots)
+	if (nr > window->plane[0].slots)
 		return -E2BIG;
 	if (nr > SYN_BATCH_MAX) {
 		many = syn_alloc(nr, sizeof(*many));
@@ -139,10 +139,16 @@ int syn_commit(struct syn_client *client, const uint64_t *pages,
 	return r;
 }
 
-/* The process that wrote the page makes its sums; nobody else can know. */
+/*
+ * The process that wrote the page makes its sums; nobody else can know.  None
+ * are wanted of a page that was encoded: *ret_nr is 0 where it lies so.
+ */
 static int seal_sums(struct syn_client *c, uint64_t page,
-		     const struct syn_space *space, uint32_t *ret_sums)
+		     const struct syn_window *w, uint32_t *ret_sums,
+		     uint32_t *ret_nr)
 {
+	const struct syn_space *space = &w->space;
+	struct syn_planes coded;
 	void *addr;
 	int r = syn_load(c, &page, 1, SEAL_LOAD_NS, &addr);
 
@@ -150,8 +156,12 @@ static int seal_sums(struct syn_client *c, uint64_t page,
 		return -EAGAIN;
 	if (r)
 		return r;
-	r = c->device->ops->sum(c->device, addr, space->page_bytes,
-				space->page_bytes / space->nr_tiles, ret_sums);
+	syn_window_coded(w, &coded);
+	*ret_nr = syn_planes_have(&coded, addr) ? 0 : space->nr_tiles;
+	if (*ret_nr)
+		r = c->device->ops->sum(c->device, addr, space->page_bytes,
+					space->page_bytes / space->nr_tiles,
+					ret_sums);
 	syn_pin_drop(c, &page, 1);
 	return r;
 }
@@ -182,10 +192,9 @@ int syn_seal(struct syn_client *client, uint64_t page, const uint64_t key[2],
 		r = syn_timeline_reach(client, timeline, value,
 				       syn_deadline_ns(SEAL_LOAD_NS));
 	if (!r)
-		r = seal_sums(client, page, &w->space, sums);
+		r = seal_sums(client, page, w, sums, &req.sqe.nr);
 	if (r)
 		return r;
-	req.sqe.nr = w->space.nr_tiles;
 	req.in_bytes = req.sqe.nr * sizeof(sums[0]);
 	r = syn_request_run(client, &req, 1);
 	return r ? r : req.res;

@@ -63,7 +63,7 @@ static int space_message(const struct syn_space_opts *opts,
 			 struct syn_msg_space *ret)
 {
 	if (!opts->nr_components || opts->nr_components > SYN_COMPONENTS_MAX ||
-	    !opts->components)
+	    !opts->components || opts->coded > 1)
 		return -EINVAL;
 	*ret = (struct syn_msg_space){
 		.msg = { .type = SYN_MSG_SPACE, .size = sizeof(*ret) },
@@ -74,6 +74,7 @@ static int space_message(const struct syn_space_opts *opts,
 		.nr_components = opts->nr_components,
 		.raw_head = opts->raw_head,
 		.raw_tail = opts->raw_tail,
+		.flags = opts->coded ? SYN_SPACE_F_CODED : 0,
 	};
 	memcpy(ret->component, opts->components,
 	       opts->nr_components * sizeof(*opts->components));
@@ -135,6 +136,7 @@ static int layout_keep_locked(struct syn_client *c,
 	struct syn_space_layout own = {
 		.space = space->id,
 		.h4 = c->features & SYN_FEATURE_H4 && space_allows_h4(msg),
+		.coded = msg->flags & SYN_SPACE_F_CODED,
 	};
 	int r;
 
@@ -191,6 +193,8 @@ int syn_space_define(struct syn_client *client,
 		r = SYN_OPTS_READ(&own, opts);
 	if (!r)
 		r = space_message(&own, &msg);
+	if (!r && msg.flags && !(client->features & SYN_FEATURE_CODED))
+		r = -EOPNOTSUPP;
 	if (r)
 		return r;
 	(void)pthread_mutex_lock(&client->lock);
@@ -232,26 +236,58 @@ static void plane_free(struct syn_client *c, struct syn_plane *p, bool forked)
 	free(p->mapped);
 }
 
+/* @w: as opened, its planes as the daemon says. */
+static int window_setup(struct syn_client *c, struct syn_window *w, uint32_t id)
+{
+	int r;
+
+	if (id >= SYN_WINDOWS_MAX || c->window[id].client ||
+	    !plane_is_sane(&w->plane[0], w->space.page_bytes) ||
+	    (w->coded &&
+	     !plane_is_sane(&w->plane[1], syn_layout_bytes(&w->layout))))
+		return -EPROTO;
+	r = plane_make(c, &w->plane[0]);
+	if (!r && w->coded) {
+		r = plane_make(c, &w->plane[1]);
+		if (r)
+			plane_free(c, &w->plane[0], false);
+	}
+	if (r)
+		return r;
+	w->client = c;
+	c->window[id] = *w;
+	return syn_extent_place_locked(c, id);
+}
+
 int syn_window_setup_locked(struct syn_client *c,
 			    const struct syn_msg_window_reply *msg)
 {
 	struct syn_window w = c->opening;
-	int r;
 
-	w.client = c;
-	w.plane = (struct syn_plane){
+	w.plane[0] = (struct syn_plane){
 		.stride = msg->stride,
 		.range = msg->range_slots,
 		.slots = msg->slots,
 	};
-	if (msg->window >= SYN_WINDOWS_MAX || c->window[msg->window].client ||
-	    !plane_is_sane(&w.plane, w.space.page_bytes))
-		return -EPROTO;
-	r = plane_make(c, &w.plane);
-	if (r)
-		return r;
-	c->window[msg->window] = w;
-	return syn_extent_place_locked(c, msg->window);
+	return window_setup(c, &w, msg->window);
+}
+
+int syn_window_setup_coded_locked(struct syn_client *c,
+				  const struct syn_msg_coded_reply *msg)
+{
+	struct syn_window w = c->opening;
+
+	w.plane[0] = (struct syn_plane){
+		.stride = msg->stride,
+		.range = msg->range_slots,
+		.slots = msg->slots,
+	};
+	w.plane[1] = (struct syn_plane){
+		.stride = msg->coded_stride,
+		.range = msg->coded_range,
+		.slots = msg->coded_slots,
+	};
+	return window_setup(c, &w, msg->window);
 }
 
 /*
@@ -267,7 +303,31 @@ static int window_device_locked(struct syn_client *c)
 	return syn_device_cuda_open(c->uuid, &c->device);
 }
 
-static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
+static int window_send_locked(struct syn_client *c,
+			      const struct syn_msg_coded *want)
+{
+	struct syn_msg_window msg = {
+		.msg = { .type = SYN_MSG_WINDOW, .size = sizeof(msg) },
+		.space = want->space,
+		.slots = want->slots,
+		.device = want->device,
+	};
+
+	return ask_locked(c, &msg.msg, SYN_MSG_WINDOW_REPLY);
+}
+
+static int window_send_coded_locked(struct syn_client *c,
+				    const struct syn_msg_coded *want)
+{
+	struct syn_msg_coded msg = *want;
+
+	msg.msg =
+		(struct syn_msg){ .type = SYN_MSG_CODED, .size = sizeof(msg) };
+	return ask_locked(c, &msg.msg, SYN_MSG_CODED_REPLY);
+}
+
+static int window_ask_locked(struct syn_client *c,
+			     const struct syn_msg_coded *want,
 			     const struct syn_window *opening,
 			     struct syn_window **ret)
 {
@@ -277,37 +337,50 @@ static int window_ask_locked(struct syn_client *c, struct syn_msg_window *msg,
 	if (r)
 		return r;
 	c->opening = *opening;
-	r = ask_locked(c, &msg->msg, SYN_MSG_WINDOW_REPLY);
+	r = opening->coded ? window_send_coded_locked(c, want)
+			   : window_send_locked(c, want);
 	if (!r)
 		r = c->opened;
 	if (!r)
-		*ret = &c->window[c->answer.window.window];
+		*ret = &c->window[opening->coded ? c->answer.coded.window
+						 : c->answer.window.window];
 	ask_end_locked(c);
 	return r;
 }
 
-/* @opening: its space, and what the caller chose. */
-static int window_open(struct syn_client *client, struct syn_msg_window *msg,
-		       struct syn_window *opening, struct syn_window **ret)
+/* What the client knows of the space, and whether it can have such a window. */
+static int window_space_locked(struct syn_client *c,
+			       const struct syn_msg_coded *want,
+			       struct syn_window *opening)
 {
-	const struct syn_space_layout *layout;
-	int r;
+	const struct syn_space_layout *layout =
+		layout_find(c, opening->space.id);
 
-	if (!msg->slots || !opening->space.nr_tiles)
-		return -EINVAL;
-	msg->msg = (struct syn_msg){ .type = SYN_MSG_WINDOW,
-				     .size = sizeof(*msg) };
-	msg->space = opening->space.id;
-	(void)pthread_mutex_lock(&client->lock);
-	layout = layout_find(client, opening->space.id);
 	if (layout) {
 		opening->layout = layout->layout;
 		opening->h4 = layout->h4;
+		opening->coded = layout->coded;
+	} else if (opening->wrap.slots) {
+		return -EINVAL;
 	}
-	r = !layout && opening->wrap.slots ? -EINVAL
-					   : window_device_locked(client);
+	return opening->coded == !!want->coded_slots ? 0 : -EINVAL;
+}
+
+/* @opening: its space, and what the caller chose. */
+static int window_open(struct syn_client *client, struct syn_msg_coded *want,
+		       struct syn_window *opening, struct syn_window **ret)
+{
+	int r;
+
+	if (!want->slots || !opening->space.nr_tiles)
+		return -EINVAL;
+	want->space = opening->space.id;
+	(void)pthread_mutex_lock(&client->lock);
+	r = window_space_locked(client, want, opening);
 	if (!r)
-		r = window_ask_locked(client, msg, opening, ret);
+		r = window_device_locked(client);
+	if (!r)
+		r = window_ask_locked(client, want, opening, ret);
 	(void)pthread_mutex_unlock(&client->lock);
 	return r;
 }
@@ -318,7 +391,7 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	SYN_KEEP_ERRNO;
 	struct syn_window opening = { .space = *space };
 	struct syn_window_opts own;
-	struct syn_msg_window msg;
+	struct syn_msg_coded want;
 	int r = syn_client_check(client);
 
 	if (!r)
@@ -326,9 +399,10 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	if (r)
 		return r;
 	opening.fidelity = own.fidelity;
-	msg = (struct syn_msg_window){ .slots = own.slots,
+	want = (struct syn_msg_coded){ .slots = own.slots,
+				       .coded_slots = own.coded_slots,
 				       .device = own.device };
-	return window_open(client, &msg, &opening, ret);
+	return window_open(client, &want, &opening, ret);
 }
 
 int syn_window_wrap(struct syn_client *client, const struct syn_space *space,
@@ -336,7 +410,7 @@ int syn_window_wrap(struct syn_client *client, const struct syn_space *space,
 {
 	SYN_KEEP_ERRNO;
 	struct syn_window opening = { .space = *space };
-	struct syn_msg_window msg;
+	struct syn_msg_coded want;
 	int r = syn_client_check(client);
 
 	if (!r)
@@ -347,20 +421,30 @@ int syn_window_wrap(struct syn_client *client, const struct syn_space *space,
 	    opening.wrap.token % WRAP_ALIGN || opening.wrap.stride % WRAP_ALIGN)
 		return -EINVAL;
 	opening.fidelity = opening.wrap.fidelity;
-	msg = (struct syn_msg_window){
+	want = (struct syn_msg_coded){
 		.slots = opening.wrap.passing ? opening.wrap.passing
 					      : WRAP_PASSING,
 		.device = opening.wrap.device,
 	};
-	return window_open(client, &msg, &opening, ret);
+	return window_open(client, &want, &opening, ret);
+}
+
+static void plane_tell(const struct syn_plane *p, struct syn_planes *ret)
+{
+	ret->base = p->base;
+	ret->stride = p->stride;
+	ret->range = p->range;
+	ret->slots = p->slots;
 }
 
 void syn_window_planes(const struct syn_window *window, struct syn_planes *ret)
 {
-	ret->base = window->plane.base;
-	ret->stride = window->plane.stride;
-	ret->range = window->plane.range;
-	ret->slots = window->plane.slots;
+	plane_tell(&window->plane[0], ret);
+}
+
+void syn_window_coded(const struct syn_window *window, struct syn_planes *ret)
+{
+	plane_tell(&window->plane[1], ret);
 }
 
 int syn_client_gpu(struct syn_client *client, uint8_t ret_uuid[SYN_UUID_BYTES])
@@ -386,7 +470,9 @@ void syn_window_free_all(struct syn_client *c, bool forked)
 
 		if (!w->client)
 			continue;
-		plane_free(c, &w->plane, forked);
+		plane_free(c, &w->plane[0], forked);
+		if (w->coded)
+			plane_free(c, &w->plane[1], forked);
 		w->client = NULL;
 	}
 }

@@ -11,7 +11,7 @@
 
 static unsigned int wrap_piece(const struct syn_window *w)
 {
-	return syn_min(WRAP_PIECE, w->plane.slots);
+	return syn_min(WRAP_PIECE, w->plane[0].slots);
 }
 
 static struct syn_spread wrap_spread(const struct syn_window *w, uint32_t slot,

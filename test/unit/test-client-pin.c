@@ -9,16 +9,20 @@
 #include "ipc/client/client-internal.h"
 #include "test/test.h"
 
-#define NR_PAGES 64u
-#define STRIDE	 64u
+#define NR_PAGES     64u
+#define STRIDE	     64u
+#define NR_CODED     8u
+#define STRIDE_CODED 16u
 
 static uint32_t usable;
 static uint64_t pte[NR_PAGES];
 static uint32_t pin[NR_PAGES];
 static uint8_t window_of[NR_PAGES];
 static uint64_t mapped[1];
+static uint64_t mapped_coded[1];
 static struct syn_timeline timeline[2];
 static char memory[NR_PAGES * STRIDE];
+static char memory_coded[NR_CODED * STRIDE_CODED];
 static struct syn_client client;
 
 static int setup(void **state)
@@ -27,6 +31,7 @@ static int setup(void **state)
 	memset(pin, 0, sizeof(pin));
 	memset(timeline, 0, sizeof(timeline));
 	mapped[0] = UINT64_MAX;
+	mapped_coded[0] = UINT64_MAX;
 	client.state = &usable;
 	client.pte = pte;
 	client.pin = pin;
@@ -36,11 +41,16 @@ static int setup(void **state)
 	client.nr_timelines = 2;
 	client.window[0] = (struct syn_window){
 		.client = &client,
-		.plane = { .base = memory,
-			   .stride = STRIDE,
-			   .range = NR_PAGES,
-			   .slots = NR_PAGES,
-			   .mapped = mapped },
+		.plane[0] = { .base = memory,
+			      .stride = STRIDE,
+			      .range = NR_PAGES,
+			      .slots = NR_PAGES,
+			      .mapped = mapped },
+		.plane[1] = { .base = memory_coded,
+			      .stride = STRIDE_CODED,
+			      .range = NR_CODED,
+			      .slots = NR_CODED,
+			      .mapped = mapped_coded },
 	};
 	for (uint32_t i = 0; i < NR_PAGES; i++)
 		pte[i] = SYN_PTE(7, SYN_PTE_RESIDENT, NR_PAGES - 1 - i);
@@ -67,6 +77,29 @@ static void test_pin_and_unpin(void **state)
 		assert_int_equal(SYN_PIN_COUNT(pin[i]), 0);
 	/* The daemon sees that it was used. */
 	assert_int_equal(SYN_PIN_USES(pin[0]), 2);
+}
+
+/* The slot says in which range the page lies. */
+static void test_pin_in_both_planes(void **state)
+{
+	const uint64_t pages[3] = { SYN_HANDLE(7, 0), SYN_HANDLE(7, 1),
+				    SYN_HANDLE(7, 2) };
+	void *addr[3];
+
+	pte[0] = SYN_PTE(7, SYN_PTE_RESIDENT, SYN_SLOT_CODED | 5);
+	pte[1] = SYN_PTE(7, SYN_PTE_RESIDENT, 5);
+	pte[2] = SYN_PTE(7, SYN_PTE_RESIDENT, SYN_SLOT_CODED);
+	assert_int_equal(syn_pin(&client, pages, 3, addr), 0);
+	assert_ptr_equal(addr[0], memory_coded + 5 * STRIDE_CODED);
+	assert_ptr_equal(addr[1], memory + 5 * STRIDE);
+	assert_ptr_equal(addr[2], memory_coded);
+	syn_unpin(&client, 0, pages, 3);
+	/* Neither past the range nor where nothing is mapped. */
+	pte[1] = SYN_PTE(7, SYN_PTE_RESIDENT, SYN_SLOT_CODED | NR_CODED);
+	assert_int_equal(syn_pin(&client, pages, 2, addr), SYN_E_FAULT);
+	mapped_coded[0] = ~(1ull << 5);
+	assert_int_equal(syn_pin(&client, pages, 1, addr), SYN_E_FAULT);
+	assert_int_equal(SYN_PIN_COUNT(pin[0]), 0);
 }
 
 /* One that cannot be pinned leaves none pinned. */
@@ -230,6 +263,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		pin_test(test_pin_and_unpin),
+		pin_test(test_pin_in_both_planes),
 		pin_test(test_outcomes),
 		pin_test(test_handles_outside),
 		pin_test(test_overflow),

@@ -116,6 +116,9 @@ SYN_API uint32_t syn_client_session(const struct syn_client *client);
  *			the daemon's ladder says so.
  * @raw_head:		so many first layers of a page keep their keys raw ...
  * @raw_tail:		... and so many last ones.
+ * @coded:		1: everybody who reads pages of this space takes encoded
+ *			ones as they are stored, see syn_window_coded(); 0: they
+ *			are decoded.  A different space.
  */
 struct syn_space_opts {
 	size_t sz;
@@ -126,6 +129,7 @@ struct syn_space_opts {
 	const struct syn_component *components;
 	uint8_t raw_head;
 	uint8_t raw_tail;
+	uint8_t coded;
 };
 
 struct syn_space {
@@ -135,7 +139,10 @@ struct syn_space {
 	uint64_t identity;   /* hash of model and geometry */
 };
 
-/* The same geometry gets the same space in every client.  -EINVAL. */
+/*
+ * The same geometry gets the same space in every client.  -EINVAL.
+ * -EOPNOTSUPP: the daemon is too old for what is asked.
+ */
 SYN_API int syn_space_define(struct syn_client *client,
 			     const struct syn_space_opts *opts,
 			     struct syn_space *ret);
@@ -148,19 +155,24 @@ SYN_API int syn_space_define(struct syn_client *client,
  * @device:	which device, 0 on one.
  * @fidelity:	bits that pages found by syn_lookup() must have kept;
  *		0: nothing may have been lost.
+ * @coded_slots: of a space with @coded, and of no other: pages that may be
+ *		resident besides as they are stored.  @slots are for those that
+ *		are written or stay raw.
  */
 struct syn_window_opts {
 	size_t sz;
 	uint32_t slots;
 	uint32_t device;
 	uint32_t fidelity;
+	uint32_t coded_slots;
 };
 
 /*
  * -EDQUOT: HBM, or the domain's quota, does not hold that many more slots.
  * Where HBM is a GPU's, the first window is opened in the caller's context of
  * it, or else the primary one.  -ENODEV: this process does not see that GPU.
- * -ENOSYS: its driver is too old.
+ * -ENOSYS: its driver is too old.  -EINVAL: no slots, or @coded_slots not as the
+ * space wants it.
  */
 SYN_API int syn_window_open(struct syn_client *client,
 			    const struct syn_space *space,
@@ -202,8 +214,8 @@ struct syn_wrap_opts {
  * their allocator.  Nobody but this library touches that memory: pages come
  * in by syn_fetch() and go out by syn_store().  Everything else that takes a
  * window or its pages works on the slots that they pass through.  -EINVAL: no
- * slots, or pages that are not whole tiles of 128 tokens of one size; else as
- * syn_window_open().
+ * slots, pages that are not whole tiles of 128 tokens of one size, or a space
+ * whose pages are read as they are stored; else as syn_window_open().
  */
 SYN_API int syn_window_wrap(struct syn_client *client,
 			    const struct syn_space *space,
@@ -238,6 +250,27 @@ SYN_API void syn_window_planes(const struct syn_window *window,
  */
 SYN_API int syn_client_gpu(struct syn_client *client,
 			   uint8_t ret_uuid[SYN_UUID_BYTES]);
+
+/*
+ * The same of the slots that hold pages as they are stored, encoded; all zero if
+ * the space has none.  They have addresses of their own, and their bytes are
+ * those of synapse/codec.h, with the layout of the space.  Only the library
+ * writes them, and only before syn_pin() or syn_load() succeeds.
+ *
+ * A page that was written lies in a canonical slot until it has been encoded and
+ * left HBM; anchors and others that stay raw always do.  So each address says
+ * what is there: syn_planes_have().
+ */
+SYN_API void syn_window_coded(const struct syn_window *window,
+			      struct syn_planes *ret);
+
+/* Whether @addr, of a page, is in a slot of @planes.  Any thread. */
+static inline int syn_planes_have(const struct syn_planes *planes,
+				  const void *addr)
+{
+	return (uintptr_t)addr - (uintptr_t)planes->base <
+	       planes->range * planes->stride;
+}
 
 /*
  * Fresh pages, resident, writable by this client alone, zeroed or holding
@@ -281,7 +314,8 @@ SYN_API void syn_unpin(struct syn_client *client, uint32_t timeline,
  * against its sums.  Waits up to @timeout_ns for room.
  * SYN_E_BACKPRESSURE: no room came free in time; none is pinned.
  * SYN_E_LOST: the bytes of one are gone or did not verify; none is pinned, and
- * ret_addr[i] is NULL for the lost ones.  -E2BIG: more absent pages than slots.
+ * ret_addr[i] is NULL for the lost ones.  -E2BIG: more absent pages than slots,
+ * or 64 of them want more slots of one kind than there are.
  */
 SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
 		     unsigned int nr, uint64_t timeout_ns, void **ret_addr);
