@@ -36,16 +36,18 @@ static const struct syn_component parts[] = {
  * @c:		the session.
  * @space:	its pages, ...
  * @layout:	... and their tiles.
+ * @coded:	slots for pages as they are stored: where encoded ones are.
  * @timeline:	its own.
  */
 struct client {
 	struct syn_client *c;
 	struct syn_space space;
 	struct syn_layout layout;
+	struct syn_planes coded;
 	uint32_t timeline;
 };
 
-static int client_open(struct client *t, bool h4)
+static int client_open(struct client *t, bool h4, bool coded)
 {
 	struct syn_attach_opts attach = SYN_OPTS(struct syn_attach_opts);
 	struct syn_space_opts geometry = SYN_OPTS(struct syn_space_opts);
@@ -57,6 +59,7 @@ static int client_open(struct client *t, bool h4)
 	geometry.tokens = TOKENS;
 	geometry.layers_per_page = LAYERS;
 	geometry.raw_head = h4;
+	geometry.coded = coded;
 	geometry.nr_components = 2;
 	geometry.components = own;
 	if (syn_layout_init(&t->layout, TOKENS, LAYERS, 2, own, 1, 0))
@@ -106,8 +109,9 @@ static int h4_write(struct client *t, struct syn_window *w, uint64_t *pages)
 	return r;
 }
 
-/* What the CPU makes of page @i when it goes to four bits and back. */
-static int h4_expect(const struct client *t, uint32_t i, unsigned char *ret)
+/* What the CPU makes of page @i when it goes to four bits, and back if @decode. */
+static int h4_expect(const struct client *t, uint32_t i, bool decode,
+		     unsigned char *ret)
 {
 	static uint16_t canonical[BYTES / 2];
 	static unsigned char stored[BYTES];
@@ -120,27 +124,36 @@ static int h4_expect(const struct client *t, uint32_t i, unsigned char *ret)
 	elements_fill(canonical, BYTES / 2, i);
 	r = syn_page_encode(stored, canonical, &t->layout, 0, tiles, raw, sums,
 			    error);
-	return r ? r
-		 : syn_page_decode(ret, stored, &t->layout, 0, tiles, sums,
-				   &bad);
+	if (!r && decode)
+		return syn_page_decode(ret, stored, &t->layout, 0, tiles, sums,
+				       &bad);
+	memcpy(ret, stored, syn_layout_bytes(&t->layout));
+	return r;
 }
 
 /* Loads page @i: 1 if it is what the CPU makes of it, 0 if nothing was lost. */
 static int h4_check(struct client *t, uint64_t page, uint32_t i)
 {
 	static unsigned char want[BYTES], got[BYTES];
+	uint64_t bytes = BYTES;
+	bool stays;
 	void *addr;
 	int r = syn_load(t->c, &page, 1, SYN_FOREVER, &addr);
 
 	if (r)
 		return r < 0 ? r : -EBUSY;
-	r = gpu_engine_device.get(got, addr, BYTES);
+	stays = syn_planes_have(&t->coded, addr);
+	if (stays)
+		bytes = syn_layout_bytes(&t->layout);
+	r = gpu_engine_device.get(got, addr, bytes);
 	syn_unpin(t->c, t->timeline, &page, 1);
 	if (!r)
-		r = h4_expect(t, i, want);
+		r = h4_expect(t, i, !stays, want);
 	if (r)
 		return r;
-	if (!memcmp(got, want, BYTES))
+	if (t->coded.slots && !stays)
+		memset(want, 0, sizeof(want));
+	if (!memcmp(got, want, bytes))
 		return 1;
 	elements_fill((uint16_t *)want, BYTES / 2, i);
 	return memcmp(got, want, BYTES) ? -EILSEQ : 0;
@@ -153,19 +166,21 @@ static int h4_run(void *arg)
 	struct client t = { 0 };
 	struct syn_window *w;
 	unsigned int decoded = 0;
-	int r = client_open(&t, true);
+	int r = client_open(&t, true, arg);
 
-	(void)arg;
 	share.slots = SLOTS;
+	share.coded_slots = arg ? SLOTS : 0;
 	if (!r)
 		r = syn_window_open(t.c, &t.space, &share, &w);
-	if (!r)
+	if (!r) {
+		syn_window_coded(w, &t.coded);
 		r = h4_write(&t, w, pages);
+	}
 	for (uint32_t k = 0; k < 2 * PAGES && r >= 0; k++) {
 		r = h4_check(&t, pages[k % PAGES], k % PAGES);
 		decoded += r > 0;
 	}
-	(void)printf("%u of %u loads decoded\n", decoded, 2 * PAGES);
+	(void)printf("%u of %u loads of encoded pages\n", decoded, 2 * PAGES);
 	t.c = syn_detach(t.c);
 	return r < 0 ? r : decoded >= PAGES ? 0 : -ENODATA;
 }
@@ -180,6 +195,17 @@ static void test_encoded_pages_are_the_cpus(void **state)
 	assert_true(status.encoded >= PAGES - SLOTS);
 	assert_int_equal(status.sum_failures, 0);
 	assert_int_equal(status.raw_fallbacks, 0);
+}
+
+/* The same, resident as they are stored: a decoded one is a failure. */
+static void test_encoded_pages_stay_so(void **state)
+{
+	struct syn_ctl_status status;
+
+	(void)state;
+	assert_int_equal(gpu_join(gpu_fork(h4_run, (void *)1)), 0);
+	ctl_status(daemon_of_test.socket, &status);
+	assert_int_equal(status.sum_failures, 0);
 }
 
 /* ---- wrapped memory ----------------------------------------------------- */
@@ -306,7 +332,7 @@ static int wrap_run(void *arg)
 	unsigned char *memory = malloc(wrap_bytes(&o));
 	struct syn_window *w;
 	CUdeviceptr device;
-	int r = memory ? client_open(&t, false) : -ENOMEM;
+	int r = memory ? client_open(&t, false, false) : -ENOMEM;
 
 	if (!r)
 		r = syn_cuda_errno(
@@ -337,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_encoded_pages_are_the_cpus),
+		cmocka_unit_test(test_encoded_pages_stay_so),
 		cmocka_unit_test(test_wrapped_memory),
 	};
 
