@@ -177,6 +177,11 @@ static void test_why_members(void **state)
 					 .page = UINT32_MAX,
 					 .tier = SYN_TIER_HOST };
 	const struct syn_ctl_why last = { .cause = SYN_WHY_REPLACED };
+	const struct syn_ctl_why other = { .cause = SYN_WHY_IDENTITY,
+					   .field = SYN_FIELD_CODED };
+	const struct syn_ctl_page coded = { .flags = SYN_PAGE_F_HBM |
+						     SYN_PAGE_F_HOST |
+						     SYN_PAGE_F_CODED };
 	const struct syn_ctl_page page = {
 		.flags = SYN_PAGE_F_DURABLE | SYN_PAGE_F_NOT_FINITE,
 		.error = 6554,
@@ -190,6 +195,8 @@ static void test_why_members(void **state)
 	assert_text(&syn_record_why, &last, "field", "-");
 	assert_text(&syn_record_why, &last, "tier", "-");
 	assert_text(&syn_record_pages, &page, "flags", "durable,not-finite");
+	assert_text(&syn_record_pages, &coded, "flags", "hbm,host,coded");
+	assert_text(&syn_record_why, &other, "field", "coded");
 	assert_text(&syn_record_errors, &page, "error", "10.00 %");
 	assert_text(&syn_record_errors, &page, "error_mean", "0.00 %");
 }
@@ -283,6 +290,10 @@ static void test_why_page(void **state)
 	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
 	assert_non_null(strstr(text, "not all of its numbers are finite\n"));
 	assert_non_null(strstr(text, "\ndurable:"));
+	assert_null(strstr(text, "read in place"));
+	page.flags |= SYN_PAGE_F_HBM | SYN_PAGE_F_CODED;
+	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));
+	assert_non_null(strstr(text, "in HBM as it is stored: read"));
 	page = (struct syn_ctl_page){ .state = SYN_PAGE_LOST,
 				      .flags = SYN_PAGE_F_HBM };
 	CAPTURE(text, sizeof(text), syn_show_why_page(out, &page));

@@ -218,16 +218,17 @@ static const char *const page_words[] = { "free", "open", "full", "sealed",
 					  "lost" };
 static const char *const codec_words[] = { NULL, "raw16", "h4" };
 /* Indexed by bit. */
-static const char *const flag_words[] = { "hbm",     "host",	  "nvme",
-					  "keyed",   "moving",	  "filling",
-					  "durable", "not-finite" };
+static const char *const flag_words[] = { "hbm",     "host",	   "nvme",
+					  "keyed",   "moving",	   "filling",
+					  "durable", "not-finite", "coded" };
 static const char *const cause_words[] = {
 	NULL,	   "present",  "never",	   "not-ready", "evicted",
 	"ordered", "identity", "domain",   "fidelity",	"checksum",
 	"device",  "writer",   "replaced",
 };
 static const char *const field_words[] = { NULL,     "model",	   "tokens",
-					   "layers", "components", "floor" };
+					   "layers", "components", "floor",
+					   "coded" };
 
 #define WORD(words, value)                                                     \
 	((value) < syn_array_size(words) ? (words)[value] : NULL)

@@ -200,6 +200,8 @@ void syn_show_why_page(FILE *out, const struct syn_ctl_page *page)
 		if (tiers >> i & 1)
 			(void)fprintf(out, "in %s\n",
 				      tier_text(SYN_TIER_HBM + i));
+	if (tiers && page->flags & SYN_PAGE_F_CODED)
+		(void)fprintf(out, "in HBM as it is stored: read in place\n");
 	if (tiers)
 		page_codec(out, page);
 	if (page->flags & SYN_PAGE_F_DURABLE)
