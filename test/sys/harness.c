@@ -453,8 +453,18 @@ int raw_attach(struct raw_client *c, const char *path)
 
 int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages)
 {
-	const struct timeval patience = { .tv_sec = 20 };
 	struct syn_msg_hello hello;
+
+	raw_hello(&hello);
+	hello.nr_pages = nr_pages;
+	return raw_attach_hello(c, path, &hello);
+}
+
+int raw_attach_hello(struct raw_client *c, const char *path,
+		     const struct syn_msg_hello *as)
+{
+	const struct timeval patience = { .tv_sec = 20 };
+	struct syn_msg_hello hello = *as;
 	int r;
 
 	memset(c, 0, sizeof(*c));
@@ -468,8 +478,6 @@ int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages)
 	assert_int_equal(setsockopt(c->sock, SOL_SOCKET, SO_RCVTIMEO, &patience,
 				    sizeof(patience)),
 			 0);
-	raw_hello(&hello);
-	hello.nr_pages = nr_pages;
 	r = syn_conn_send(c->sock, &hello.msg, NULL, 0);
 	/* A refusal may have been quicker. */
 	if (!r || r == -EPIPE)

@@ -144,6 +144,9 @@ void raw_hello(struct syn_msg_hello *ret);
 int raw_attach(struct raw_client *c, const char *path);
 /* With another number of page-table entries. */
 int raw_attach_pages(struct raw_client *c, const char *path, uint32_t nr_pages);
+/* With any HELLO. */
+int raw_attach_hello(struct raw_client *c, const char *path,
+		     const struct syn_msg_hello *as);
 /* In good order, with a BYE. */
 void raw_close(struct raw_client *c);
 /* Opens the tests' space and a window of @slots; the answer's error. */

@@ -229,6 +229,8 @@ static void test_messages_of_a_session(void **state)
 					  SYN_MSG_CTL,
 					  SYN_MSG_SPACE,
 					  SYN_MSG_WINDOW,
+					  SYN_MSG_CODED,
+					  SYN_MSG_CODED_REPLY,
 					  SYN_MSG_BYE,
 					  77 };
 
@@ -278,6 +280,75 @@ static void test_bad_space_and_window(void **state)
 	/* None of it has ended the session. */
 	assert_int_equal(raw_window(&c, 8), 0);
 	assert_true(c.nr_extents > 0);
+	raw_close(&c);
+}
+
+static int space_with_flags(struct raw_client *c, uint16_t flags)
+{
+	struct syn_msg_space space = { .msg = { .type = SYN_MSG_SPACE,
+						.size = sizeof(space) },
+				       .tokens = 128,
+				       .layers_per_page = 1,
+				       .nr_components = 1,
+				       .flags = flags };
+
+	space.component[0] = (struct syn_component){ .role = SYN_ROLE_K,
+						     .dtype = SYN_DTYPE_F16,
+						     .heads = 1,
+						     .dim = 64 };
+	space.component[0].codec = SYN_CODEC_H4;
+	assert_int_equal(syn_conn_send(c->sock, &space.msg, NULL, 0), 0);
+	assert_true(
+		raw_read(c, SYN_MSG_SPACE_REPLY, &c->space, sizeof(c->space)));
+	return c->space.msg.error;
+}
+
+static int window_coded(struct raw_client *c, const struct syn_msg_coded *want)
+{
+	struct syn_msg_coded coded = *want;
+	struct syn_msg_coded_reply reply;
+
+	coded.msg = (struct syn_msg){ .type = SYN_MSG_CODED,
+				      .size = sizeof(coded) };
+	assert_int_equal(syn_conn_send(c->sock, &coded.msg, NULL, 0), 0);
+	assert_true(raw_read(c, SYN_MSG_CODED_REPLY, &reply, sizeof(reply)));
+	return reply.msg.error;
+}
+
+/* Only in a session that knows of it, and of a space that is so. */
+static void test_coded_space_and_window(void **state)
+{
+	struct syn_msg_coded want = { .slots = 1, .coded_slots = 1 };
+	struct syn_msg_hello hello;
+	struct raw_client c;
+
+	(void)state;
+	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
+	assert_int_equal(space_with_flags(&c, SYN_SPACE_F_CODED), -EOPNOTSUPP);
+	raw_close(&c);
+	raw_hello(&hello);
+	hello.features |= SYN_FEATURE_H4;
+	assert_int_equal(raw_attach_hello(&c, daemon_of_test.socket, &hello),
+			 0);
+	assert_int_equal(space_with_flags(&c, SYN_SPACE_F_CODED), -EOPNOTSUPP);
+	raw_close(&c);
+	hello.features |= SYN_FEATURE_CODED;
+	assert_int_equal(raw_attach_hello(&c, daemon_of_test.socket, &hello),
+			 0);
+	assert_int_equal(space_with_flags(&c, 2), -EINVAL);
+	assert_int_equal(space_with_flags(&c, 0), 0);
+	want.space = c.space.space;
+	assert_int_equal(window_coded(&c, &want), -EINVAL);
+	assert_int_equal(space_with_flags(&c, SYN_SPACE_F_CODED), 0);
+	want.space = c.space.space;
+	want.device = 1;
+	assert_int_equal(window_coded(&c, &want), -ENODEV);
+	want.device = 0;
+	want.coded_slots = UINT32_MAX;
+	assert_int_equal(window_coded(&c, &want), -EDQUOT);
+	want.coded_slots = 1;
+	assert_int_equal(window_coded(&c, &want), 0);
+	assert_int_equal(c.nr_extents, 2);
 	raw_close(&c);
 }
 
@@ -340,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_second_hello),
 		cmocka_unit_test(test_messages_of_a_session),
 		cmocka_unit_test(test_bad_space_and_window),
+		cmocka_unit_test(test_coded_space_and_window),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_silent),
 	};
