@@ -8,12 +8,16 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "kernels/codec/page.h"
+
 #define WALK_CLIENTS 6u
 #define WALK_OPS     200000u
 #define WALK_HELD    96u /* leases of a client */
 #define WALK_KEYS    64u
 #define WALK_SLOTS   24u
-#define WALK_TOKENS  64u
+#define WALK_TOKENS  128u
+#define WALK_BYTES   (32u << 10) /* of a page */
+#define WALK_CODED   8u
 
 struct held {
 	uint64_t handle;
@@ -39,6 +43,7 @@ struct walk {
 	struct world world;
 	struct walker walker[WALK_CLIENTS];
 	uint32_t space;
+	bool coded; /* pages are encoded, and read as they are stored */
 	uint32_t nr_clients;
 	uint32_t nr_domains;
 	uint64_t random;
@@ -46,6 +51,7 @@ struct walk {
 	uint64_t quotas;
 	uint64_t refused;
 	uint64_t loads;
+	uint64_t read_coded;
 	uint64_t found;
 	uint64_t deaths;
 };
@@ -70,9 +76,69 @@ static uint32_t walk_key_seed(const struct walk *k, const struct walker *w,
 	return k->key_seed[key] + w->domain;
 }
 
-static void walk_join(struct walk *k, struct walker *w)
+static int walk_window(struct walk *k, struct walker *w)
 {
 	struct syn_msg_window_reply reply;
+	struct syn_msg_coded_reply coded;
+	int r;
+
+	if (k->coded)
+		r = syn_mm_window_open_coded(w->client.session, k->space,
+					     WALK_SLOTS, WALK_CODED, &coded);
+	else
+		r = syn_mm_window_open(w->client.session, k->space, WALK_SLOTS,
+				       &reply);
+	if (!r)
+		w->window = k->coded ? coded.window : reply.window;
+	return r;
+}
+
+/* Bytes of any kind; those that are to be encoded are small numbers mostly. */
+static const void *walk_bytes(const struct walk *k, uint32_t seed)
+{
+	static uint32_t word[WALK_BYTES / sizeof(uint32_t)];
+	bool finite = k->coded && seed % 4;
+	uint32_t i;
+
+	for (i = 0; i < syn_array_size(word); i++) {
+		word[i] = seed + i * 2654435761u;
+		if (finite)
+			word[i] &= 0xbfffbfff;
+	}
+	return word;
+}
+
+static void walk_write(const struct walk *k, struct walker *w,
+		       const struct held *h)
+{
+	uint32_t *at;
+
+	assert_int_equal(client_pin(&w->client, h->handle, &at), 0);
+	memcpy(at, walk_bytes(k, h->seed), WALK_BYTES);
+	client_unpin(&w->client, h->handle);
+}
+
+/* What lies at @at is the page, in the form that its slot is for. */
+static bool walk_matches(struct walk *k, const struct walker *w,
+			 const struct held *h, const void *at)
+{
+	const struct syn_layout *l = &k->world.mm->info[k->space].layout;
+	static unsigned char stored[WALK_BYTES];
+	uint32_t sums[2][SYN_TILES_MAX];
+	uint16_t errors[SYN_TILES_MAX];
+
+	if (!client_is_coded(&w->client, h->handle))
+		return !memcmp(at, walk_bytes(k, h->seed), WALK_BYTES);
+	k->read_coded++;
+	assert_int_equal(syn_page_encode(stored, walk_bytes(k, h->seed), l, 0,
+					 syn_layout_tiles(l), sums[0], sums[1],
+					 errors),
+			 0);
+	return !memcmp(at, stored, syn_layout_bytes(l));
+}
+
+static void walk_join(struct walk *k, struct walker *w)
+{
 	int r;
 
 	if (w->lingers) {
@@ -81,7 +147,7 @@ static void walk_join(struct walk *k, struct walker *w)
 	}
 	w->domain = 1 + (uint32_t)(w - k->walker) % k->nr_domains;
 	client_open(&w->client, &k->world, w->domain);
-	r = syn_mm_window_open(w->client.session, k->space, WALK_SLOTS, &reply);
+	r = walk_window(k, w);
 	assert_true(!r || (r == -EDQUOT && k->nr_domains > 1));
 	if (r) {
 		k->refused++;
@@ -89,7 +155,6 @@ static void walk_join(struct walk *k, struct walker *w)
 		return;
 	}
 	client_extents(&w->client);
-	w->window = reply.window;
 	w->alive = true;
 	w->nr = 0;
 	w->loans = 0;
@@ -125,7 +190,7 @@ static void walk_lease(struct walk *k, struct walker *w)
 			.handle = handles[i],
 			.seed = walk_random(k, UINT32_MAX),
 		};
-		client_write(&w->client, h->handle, h->seed);
+		walk_write(k, w, h);
 	}
 }
 
@@ -139,7 +204,7 @@ static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 		return;
 	if (!h->full) {
 		h->seed = walk_key_seed(k, w, key);
-		client_write(&w->client, h->handle, h->seed);
+		walk_write(k, w, h);
 		r = client_commit(&w->client, h->handle, WALK_TOKENS);
 		assert_int_equal(r, 0);
 		h->full = true;
@@ -157,8 +222,13 @@ static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 
 static void walk_check(struct walk *k, struct walker *w, struct held *h)
 {
-	int r = client_check(&w->client, h->handle, h->seed);
+	uint32_t *at;
+	int r = client_load(&w->client, h->handle, &at);
 
+	if (!r) {
+		assert_true(walk_matches(k, w, h, at));
+		client_unpin(&w->client, h->handle);
+	}
 	assert_true(!r || r == SYN_E_BACKPRESSURE || r == SYN_E_BUSY ||
 		    r == SYN_MM_E_WAIT);
 	k->loads += !r;
@@ -169,17 +239,15 @@ static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 	uint32_t *at;
 
 	if (h->pinned) {
-		assert_int_equal(
-			*client_slot(
-				&w->client, w->window,
-				SYN_PTE_SLOT(w->client.pte[SYN_HANDLE_INDEX(
-					h->handle)])),
-			h->seed);
+		uint64_t pte = w->client.pte[SYN_HANDLE_INDEX(h->handle)];
+
+		at = client_slot(&w->client, w->window, SYN_PTE_SLOT(pte));
+		assert_true(walk_matches(k, w, h, at));
 		client_unpin(&w->client, h->handle);
 		h->pinned = false;
 	} else if (walk_random(k, 4) == 0 &&
 		   client_load(&w->client, h->handle, &at) == 0) {
-		assert_int_equal(*at, h->seed);
+		assert_true(walk_matches(k, w, h, at));
 		h->pinned = true;
 	}
 }
@@ -196,13 +264,16 @@ static void walk_release(struct walker *w, struct held *h)
 static void walk_lookup(struct walk *k, struct walker *w)
 {
 	uint32_t key = walk_random(k, WALK_KEYS);
+	struct syn_vec_key vec = { .key = { key + 1, ~(key + 1ull) } };
 	uint64_t handle;
 	uint64_t miss;
 	int r;
 
 	if (w->nr == WALK_HELD)
 		return;
-	r = client_lookup(&w->client, w->window, key + 1, &handle, &miss);
+	r = syn_mm_lookup(w->client.session, w->window,
+			  k->coded ? SYN_FIDELITY_H4 : 0, &vec, 1, &handle,
+			  &miss);
 	if (r != 1)
 		return;
 	k->found++;
@@ -354,9 +425,28 @@ static void walk_end(struct walk *k)
 	world_close(&k->world);
 }
 
+static void walk_space(struct walk *k)
+{
+	struct syn_msg_space_reply reply;
+	struct syn_msg_space msg;
+	const char *why = "";
+
+	/* 32 KiB a page: 64 frames in an extent. */
+	space_fill(&msg, WALK_TOKENS, 1, 64);
+	if (k->coded) {
+		msg.flags = SYN_SPACE_F_CODED;
+		msg.component[0].codec = SYN_CODEC_H4;
+		msg.component[1].codec = SYN_CODEC_H4;
+	}
+	assert_int_equal(syn_mm_space_define(k->world.mm, &msg, &reply, &why),
+			 0);
+	assert_int_equal(reply.page_bytes, WALK_BYTES);
+	k->space = reply.space;
+}
+
 /* Three clients of each domain, up to the most there may be. */
-static void walk_run(uint64_t seed, uint32_t ops, uint32_t nr_domains,
-		     uint64_t host_bytes, uint32_t nr_segments)
+static void walk_run_as(uint64_t seed, uint32_t ops, uint32_t nr_domains,
+			uint64_t host_bytes, uint32_t nr_segments, bool coded)
 {
 	static struct walk walk;
 	struct syn_mm_config config = {
@@ -366,20 +456,21 @@ static void walk_run(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 		.max_sessions = 8,
 		.low_permille = 100,
 		.high_permille = 250,
-		.codec = SYN_CODEC_RAW16,
+		.codec = coded ? SYN_CODEC_H4 : SYN_CODEC_RAW16,
 	};
 	struct syn_simdisk *sim = NULL;
 	struct syn_ctl_status stat;
 	uint32_t i;
 
-	walk = (struct walk){ .random = seed, .nr_domains = nr_domains };
+	walk = (struct walk){ .random = seed,
+			      .nr_domains = nr_domains,
+			      .coded = coded };
 	walk.nr_clients = syn_min(3 * nr_domains, WALK_CLIENTS);
 	if (nr_segments)
 		assert_int_equal(
 			syn_simdisk_new(&sim, 2 * MIB, nr_segments, seed), 0);
 	world_open_swap(&walk.world, &config, sim);
-	/* 32 KiB a page: 64 frames in an extent. */
-	walk.space = world_space(&walk.world, WALK_TOKENS, 2, 64);
+	walk_space(&walk);
 	for (i = 0; i < WALK_KEYS; i++)
 		walk.key_seed[i] = walk_random(&walk, UINT32_MAX);
 	for (i = 0; i < ops; i++)
@@ -399,10 +490,18 @@ static void walk_run(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 		      (unsigned long long)walk.refused);
 	assert_true(stat.demotions && stat.loads && walk.found && walk.deaths);
 	assert_int_equal(stat.sum_failures, 0);
-	if (sim && nr_domains == 1 && host_bytes == 2 * MIB)
+	assert_int_equal(!walk.read_coded, !coded);
+	assert_true(!coded || walk.read_coded < walk.loads);
+	if (sim && !coded && nr_domains == 1 && host_bytes == 2 * MIB)
 		assert_true(world_tier(&walk.world, SYN_TIER_NVME).out_bytes);
 	walk_end(&walk);
 	assert_null(syn_simdisk_free(sim));
+}
+
+static void walk_run(uint64_t seed, uint32_t ops, uint32_t nr_domains,
+		     uint64_t host_bytes, uint32_t nr_segments)
+{
+	walk_run_as(seed, ops, nr_domains, host_bytes, nr_segments, false);
 }
 
 static void test_walk(void **state)
@@ -438,6 +537,13 @@ static void test_walk_domains(void **state)
 	walk_run(0xaf251af3b0f025b5, WALK_OPS / 2, 3, 8 * MIB, 0);
 }
 
+/* Pages change their frames' size, as they are encoded or stay raw. */
+static void test_walk_coded(void **state)
+{
+	walk_run_as(0x14057b7ef767814f, WALK_OPS / 2, 1, 16 * MIB, 0, true);
+	walk_run_as(0xc2b2ae3d27d4eb4f, WALK_OPS / 2, 2, 3 * MIB, 8, true);
+}
+
 /* Other walks each time, under the setup that asks for it. */
 static void test_walk_more(void **state)
 {
@@ -447,8 +553,8 @@ static void test_walk_more(void **state)
 	if (!getenv("SYN_TEST_STRESS"))
 		skip();
 	for (i = 0; i < 40; i++)
-		walk_run(seed + 2ull * i, WALK_OPS / 2, 1 + i % 3,
-			 (2 + i % 4) * MIB, i % 5);
+		walk_run_as(seed + 2ull * i, WALK_OPS / 2, 1 + i % 3,
+			    (2 + i % 4) * MIB, i % 5, i / 5 % 2);
 }
 
 int main(void)
@@ -459,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_walk_swap),
 		cmocka_unit_test(test_walk_swap_short),
 		cmocka_unit_test(test_walk_domains),
+		cmocka_unit_test(test_walk_coded),
 		cmocka_unit_test(test_walk_more),
 	};
 
