@@ -34,7 +34,7 @@ static uint64_t kept_place(uint64_t *at, uint64_t nr, uint64_t size)
 	return here;
 }
 
-/* Pages are below 2^30 and records below 200 bytes: nothing overflows. */
+/* Pages are below 2^30 and records below 300 bytes: nothing overflows. */
 static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 {
 	uint64_t at = syn_align_up(sizeof(struct syn_rec_head), KEPT_ALIGN);

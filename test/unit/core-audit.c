@@ -183,6 +183,25 @@ static uint64_t count_hbm(const struct audit *a, const struct syn_pool *pool,
 	return nr;
 }
 
+/* Pages, wherever they are, and windows. */
+static uint64_t count_users(const struct audit *a, const struct syn_pool *pool)
+{
+	const struct syn_mm *mm = a->mm;
+	uint64_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < mm->page_used; i++)
+		nr += mm->page[i].state != SYN_PAGE_FREE &&
+		      mm->page[i].pool == pool->index;
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		struct syn_session *s = mm->session[i];
+
+		nr += s && s->window_of[pool->space] != SYN_NO_WINDOW &&
+		      syn_window_of(s, pool)->pool == pool;
+	}
+	return nr;
+}
+
 static void audit_pool(const struct audit *a, const struct syn_pool *pool)
 {
 	const struct syn_extent *ext;
@@ -219,6 +238,7 @@ static void audit_pool(const struct audit *a, const struct syn_pool *pool)
 		assert_true(count_below(a, pool) <= used);
 		return;
 	}
+	assert_int_equal(count_users(a, pool), pool->nr_users);
 	assert_true(pool->nr_frames >= pool->guaranteed);
 	assert_int_equal(count_hbm(a, pool, &going), used);
 	assert_int_equal(going, pool->going);

@@ -35,6 +35,7 @@ static struct {
 	struct syn_msg_coded_reply reply;
 	struct syn_loan loan;
 	uint32_t hbm_first; /* of the extent of coded slots */
+	uint64_t hbm_frame; /* likewise */
 	int last_status;    /* of the last LOADED */
 } plan;
 
@@ -83,7 +84,6 @@ static void extent_make(uint64_t bytes, int *ret_fd, unsigned char **ret)
 static void extent_send(struct peer *p, struct syn_msg_extent m, int *fd)
 {
 	m.msg = (struct syn_msg){ .type = SYN_MSG_EXTENT, .size = sizeof(m) };
-	m.frame_bytes = STORED;
 	m.bytes = m.nr_frames * m.frame_bytes;
 	peer_send(p, &m, fd, 1);
 }
@@ -92,11 +92,13 @@ static void window_send(struct peer *p, int *host_fd, int *hbm_fd)
 {
 	const struct syn_msg_extent below = { .extent = HOST_EXTENT,
 					      .tier = SYN_TIER_HOST,
-					      .nr_frames = 1 };
+					      .nr_frames = 1,
+					      .frame_bytes = PAGE };
 	const struct syn_msg_extent hbm = { .extent = HBM_EXTENT,
 					    .tier = SYN_TIER_HBM,
 					    .first_slot = plan.hbm_first,
-					    .nr_frames = CODED_SLOTS };
+					    .nr_frames = CODED_SLOTS,
+					    .frame_bytes = plan.hbm_frame };
 
 	extent_send(p, below, host_fd);
 	extent_send(p, hbm, hbm_fd);
@@ -134,7 +136,7 @@ static void script(struct peer *p)
 	p->answer = answer;
 	p->page_bytes = PAGE;
 	p->nr_tiles = TILES;
-	extent_make(STORED, &host_fd, &host);
+	extent_make(PAGE, &host_fd, &host);
 	extent_make(CODED_SLOTS * STORED, &hbm_fd, &hbm);
 	memcpy(host, stored, syn_layout_bytes(&layout));
 	(void)munmap(hbm, CODED_SLOTS * STORED);
@@ -173,6 +175,7 @@ static void plan_reset(void)
 {
 	memset(&plan, 0, sizeof(plan));
 	plan.hbm_first = SYN_SLOT_CODED;
+	plan.hbm_frame = STORED;
 	plan.reply = (struct syn_msg_coded_reply){
 		.msg = { .type = SYN_MSG_CODED_REPLY,
 			 .size = sizeof(plan.reply) },
@@ -206,7 +209,7 @@ static void stop(void)
 	client = syn_detach(client);
 	peer_stop(&peer);
 	if (host)
-		(void)munmap(host, STORED);
+		(void)munmap(host, PAGE);
 	host = NULL;
 }
 
@@ -301,6 +304,7 @@ static void assert_window_refused(void)
 static void test_replies_that_make_no_sense(void **state)
 {
 	plan.reply.coded_stride = STORED - 4096;
+	plan.hbm_frame = STORED - 4096;
 	assert_window_refused();
 	plan.reply.coded_stride = STORED + 1;
 	assert_window_refused();
