@@ -6,6 +6,9 @@
 
 #include "core/base/fault.h"
 #include "core/lists.h"
+#include "core/move.h"
+#include "core/page.h"
+#include "core/swap.h"
 #include "kernels/codec/page.h"
 
 #define RAW_BYTES   (128u * 1024) /* of a page ... */
@@ -314,6 +317,39 @@ static void test_from_one_plane_to_the_other(void **state)
 	push(&c);
 	check_coded(&c, page, 3);
 	assert_int_equal(client_persist(&c, page), 0);
+	client_close(&c);
+}
+
+/* The swap file has its only copy below: that is one, and is written anew. */
+static void test_resident_and_in_the_swap_file(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_rec_page *pg;
+	struct client c;
+	uint64_t page;
+
+	begin(f, &c, CODED_SLOTS);
+	page = page_full(&c, 5);
+	assert_int_equal(client_seal(&c, page, 9, 0), 0);
+	push(&c);
+	pg = client_page(&c, page);
+	while (!syn_page_is(pg, SYN_PAGE_F_NVME)) {
+		(void)syn_swap_out(f->world.mm, 0, false, SYN_NONE);
+		world_settle(&f->world);
+	}
+	check_coded(&c, page, 5);
+	world_settle(&f->world);
+	/* What happens when host memory is short. */
+	assert_int_equal(syn_lists_host(pg), SYN_LIST_DUP);
+	syn_page_host_free(f->world.mm, 0);
+	world_audit(&f->world);
+	assert_int_equal(syn_move_out(f->world.mm, 0, SYN_NONE), 0);
+	assert_false(syn_page_is(pg, SYN_PAGE_F_HBM | SYN_PAGE_F_HOST));
+	check_coded(&c, page, 5);
+	syn_page_host_free(f->world.mm, 0);
+	assert_int_equal(client_persist(&c, page), 0);
+	check_coded(&c, page, 5);
+	assert_int_equal(world_stat(&f->world).encoded, 1);
 	client_close(&c);
 }
 
@@ -657,6 +693,7 @@ int main(void)
 		CODED_TEST(test_sealed_from_stored_bytes),
 		CODED_TEST(test_mixed_batch),
 		CODED_TEST(test_from_one_plane_to_the_other),
+		CODED_TEST(test_resident_and_in_the_swap_file),
 		CODED_TEST(test_more_pages_in_the_same_memory),
 		CODED_TEST(test_window_past_the_budget),
 		CODED_TEST(test_windows_that_cannot_be),
