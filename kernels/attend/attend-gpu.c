@@ -160,6 +160,8 @@ static uint64_t scratch_lay(const struct syn_attend_shape *shape,
 	at += syn_align_up(queries * SYN_ATTEND_QUERY_BYTES(shape->dim), ALIGN);
 	work->sums = (void *)at;
 	at += syn_align_up(nr_strips * heads * 2 * sizeof(float), ALIGN);
+	work->totals = (void *)at;
+	at += syn_align_up(nr_seqs * heads * 2 * sizeof(float), ALIGN);
 	work->values = (void *)at;
 	return at + nr_strips * heads * shape->dim * sizeof(float);
 }

@@ -108,8 +108,10 @@ static __device__ void strips_merge(const struct syn_attend_work *work)
 		value_add(&sum, 1 / sm.weight, &value);
 	if (threadIdx.x < DIM / 4)
 		out[threadIdx.x] = sum;
-	if (threadIdx.x == 0)
-		work->batch.lse[blockIdx.x] = lse * LN_2;
+	if (threadIdx.x)
+		return;
+	work->batch.lse[blockIdx.x] = lse * LN_2;
+	((float2 *)work->totals)[blockIdx.x] = make_float2(sm.max, sm.weight);
 }
 
 /* Blocks for a sequence: what strips said of parts is divided by all of them. */
@@ -119,13 +121,24 @@ static __device__ void shares_divide(const struct syn_attend_work *work)
 	const uint32_t n = blockIdx.x / SYN_ATTEND_SHARERS;
 	const uint32_t step = SYN_ATTEND_SHARERS * blockDim.x;
 	const struct syn_attend_seq seq = work->batch.seqs[n];
-	const float *lse = work->batch.lse + (uint64_t)n * heads;
+	const uint32_t parts = strip_parts(seq.nr);
+	const float2 *sums =
+		(const float2 *)work->sums + (uint64_t)work->first[n] * heads;
+	const float2 *totals =
+		(const float2 *)work->totals + (uint64_t)n * heads;
 	float *shares = work->batch.shares + (uint64_t)seq.share * heads;
 
+	if (work->first[n + 1] > work->max_strips)
+		return;
 	for (uint32_t i =
 		     blockIdx.x % SYN_ATTEND_SHARERS * blockDim.x + threadIdx.x;
-	     i < seq.nr * heads; i += step)
-		shares[i] = power_of_2(shares[i] - lse[i % heads] * LOG2_E);
+	     i < seq.nr * heads; i += step) {
+		const uint32_t head = i % heads, strip = i / heads / parts;
+		const float2 all = totals[head];
+
+		shares[i] *= power_of_2(sums[strip * heads + head].x - all.x) /
+			     all.y;
+	}
 }
 
 #endif

@@ -15,6 +15,7 @@
  * @k:		encoded keys on their way.
  * @v:		encoded values.
  * @parts:	of the strip.
+ * @kept:	of them, for shares: the largest score then, and the weight.
  */
 template <int DIM> struct place {
 	union {
@@ -25,6 +26,7 @@ template <int DIM> struct place {
 		};
 	};
 	struct syn_attend_part parts[SYN_ATTEND_STRIP_MAX];
+	float2 kept[SYN_ATTEND_STRIP_MAX][ROWS];
 };
 
 template <int DIM> static __device__ __forceinline__ place<DIM> *place_of(void)
@@ -57,18 +59,39 @@ static __device__ __forceinline__ bool has_row(const struct strip *s)
 	return s->first_row + lane_row() < s->work->group;
 }
 
-/* For the merge: a part's share before it is divided by all of them. */
-static __device__ __forceinline__ void
-share_store(const struct strip *s, uint32_t part, float max, float weight)
-{
-	const struct syn_attend_work *work = s->work;
-	uint64_t at = s->share + part;
+/* ---- shares ------------------------------------------------------------- */
 
-	if (!work->batch.shares || lane_quad() || !has_row(s))
+/* What there is of part @i, and the largest score so far. */
+template <int DIM>
+static __device__ __forceinline__ void
+share_keep(uint32_t i, const struct softmax *sm, float weight)
+{
+	if (!lane_quad())
+		place_of<DIM>()->kept[i][lane_row()] =
+			make_float2(sm->max, weight);
+}
+
+/* A lane a part and row: weights, relative to the largest score of all. */
+template <int DIM>
+static __device__ __forceinline__ void shares_store(const struct strip *s,
+						    const struct softmax *sm)
+{
+	const uint32_t i = threadIdx.x % 32 / ROWS, row = threadIdx.x % ROWS;
+	const struct syn_attend_work *work = s->work;
+	const float max = __shfl_sync(ALL, sm->max, row * 4);
+	const uint64_t at =
+		((uint64_t)(s->share + i) * work->kv_heads + s->head) *
+			work->group +
+		s->first_row + row;
+	float2 kept;
+
+	static_assert(SYN_ATTEND_STRIP_MAX * ROWS == 32, "a lane each");
+	__syncwarp();
+	if (!work->batch.shares || i >= s->nr ||
+	    s->first_row + row >= work->group)
 		return;
-	at = (at * work->kv_heads + s->head) * work->group + s->first_row +
-	     lane_row();
-	work->batch.shares[at] = max + log2f(weight);
+	kept = place_of<DIM>()->kept[i][row];
+	work->batch.shares[at] = kept.y * power_of_2(kept.x - max);
 }
 
 /* ---- a part ------------------------------------------------------------- */
@@ -154,7 +177,7 @@ part_weights(const struct strip *s, uint32_t i, struct softmax *sm,
 	float weight;
 	float factor = softmax_add(sm, part_tokens<DIM>(s, i), x, &weight);
 
-	share_store(s, i, sm->max, weight);
+	share_keep<DIM>(i, sm, weight);
 	return factor;
 }
 
@@ -399,6 +422,7 @@ strip_attend(const struct syn_attend_work *work, uint32_t i, uint32_t head,
 	struct softmax sm = { -INFINITY, 0 };
 
 	strip_parts_add<DIM, F16>(&s, query, &sm, work->values + first * DIM);
+	shares_store<DIM>(&s, &sm);
 	if (has_row(&s) && !lane_quad())
 		((float2 *)work->sums)[first + lane_row()] =
 			make_float2(sm.max, sm.weight);

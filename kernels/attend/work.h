@@ -27,6 +27,7 @@
  * @queries:	scratch: struct query, [nr_seqs][kv_heads][takes].
  * @sums:	scratch: the largest score, in powers of 2, and the sum of the
  *		weights, [max_strips][kv_heads][group][2].
+ * @totals:	scratch: the same of all strips, [nr_seqs][kv_heads][group][2].
  * @values:	scratch: weighted, [max_strips][kv_heads][group][dim].
  */
 struct syn_attend_work {
@@ -40,6 +41,7 @@ struct syn_attend_work {
 	uint32_t *first;
 	void *queries;
 	float *sums;
+	float *totals;
 	float *values;
 };
 
@@ -47,11 +49,12 @@ struct syn_attend_work {
 #define SYN_ATTEND_QUERY_BYTES(dim)                                            \
 	(SYN_ATTEND_ROWS * ((dim) * (2u + 2u + 2u) + 4u + 4u + 4u))
 
-/* Shared memory of a block of strips: for each warp two tiles, and parts. */
+/* Shared memory of a block of strips: for each warp two tiles, and its parts. */
 #define SYN_ATTEND_SHARED_BYTES(dim)                                           \
 	(SYN_ATTEND_WARPS *                                                    \
 	 (2u * ((dim)*2u + SYN_TILE_TOKENS * 2u +                              \
 		SYN_TILE_TOKENS * (dim) / 2u) +                                \
-	  SYN_ATTEND_STRIP_MAX * (uint32_t)sizeof(struct syn_attend_part)))
+	  SYN_ATTEND_STRIP_MAX * ((uint32_t)sizeof(struct syn_attend_part) +   \
+				  SYN_ATTEND_ROWS * 8u)))
 
 #endif
