@@ -66,8 +66,11 @@ static struct syn_client *client_free(struct syn_client *c)
 
 	syn_extent_free_all(c, forked);
 	syn_window_free_all(c, forked);
-	if (!forked)
+	syn_shares_free(c, forked);
+	if (!forked) {
+		syn_timelines_unshare(c);
 		c->device->ops->close(c->device);
+	}
 	if (c->client_map && !forked)
 		(void)munmap(c->client_map, c->client_bytes);
 	if (c->daemon_map && !forked)

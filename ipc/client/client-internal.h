@@ -165,6 +165,8 @@ struct syn_window {
  * @window:	by id.
  * @retry_ns:	hint of the last refusal; needs no lock.
  * @nr_loading:	loads that were begun and not ended; needs no lock.
+ * @reports:	batches of shares, or NULL; set once, under @lock.  Its own
+ *		mutex is taken before @lock.
  * @lock:	guards all that follows.
  * @turn:	waiting threads that are not the reaper.
  * @nr_waiting:	how many.
@@ -229,6 +231,7 @@ struct syn_client {
 	struct syn_window window[SYN_WINDOWS_MAX];
 	uint64_t retry_ns;
 	uint32_t nr_loading;
+	struct syn_reports *reports;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turn;
@@ -386,6 +389,8 @@ int syn_wait_locked(struct syn_client *c, const bool *done);
 void syn_reap_locked(struct syn_client *c);
 /* Submits without waiting for room or answer; false: no room now. */
 bool syn_request_tell_locked(struct syn_client *c, const struct syn_sqe *sqe);
+/* The same; its answer comes to @req, unless the session ends before. */
+bool syn_request_post_locked(struct syn_client *c, struct syn_request *req);
 /* The session is over; all that waits is woken.  The first reason stays. */
 void syn_client_end_locked(struct syn_client *c, const char *reason);
 
@@ -426,9 +431,22 @@ void syn_window_free_all(struct syn_client *c, bool forked);
 
 /* timeline.c */
 
+/* Memory that streams may write from now on; see struct syn_device_ops. */
+int syn_client_share_locked(struct syn_client *c, void *at, uint64_t bytes);
+void syn_timelines_unshare(struct syn_client *c);
 /* Waits until work @value of it is done.  -EAGAIN: not by the deadline. */
 int syn_timeline_reach(const struct syn_client *c, uint32_t timeline,
 		       uint64_t value, uint64_t deadline_ns);
+
+/* shares.c */
+
+/* Sums what is complete, and reports what is due. */
+void syn_shares_look(struct syn_client *c);
+/* The pages are about to be released: what is known of them is reported. */
+void syn_shares_leave(struct syn_client *c, const uint64_t *pages,
+		      unsigned int nr);
+/* In a child (@forked) the memory is not mapped.  The device is still open. */
+void syn_shares_free(struct syn_client *c, bool forked);
 
 /* pin.c */
 

@@ -56,7 +56,6 @@ struct cuda_batch {
  * @lock:	guards what follows.
  * @loader:	of the whole process.
  * @batches:	under way.
- * @words:	memory whose words streams may write, or NULL.
  */
 struct device_cuda {
 	struct syn_device dev;
@@ -64,7 +63,6 @@ struct device_cuda {
 	pthread_mutex_t lock;
 	struct syn_gpu_loader *loader;
 	struct syn_list batches;
-	void *words;
 };
 
 static struct device_cuda *cuda_of(struct syn_device *dev)
@@ -77,8 +75,6 @@ static void cuda_close(struct syn_device *dev)
 	struct device_cuda *cuda = cuda_of(dev);
 
 	syn_gpu_loader_close(cuda->loader);
-	if (cuda->words)
-		syn_gpu_unregister(cuda->gpu, cuda->words);
 	syn_gpu_close(cuda->gpu);
 	(void)pthread_mutex_destroy(&cuda->lock);
 	free(cuda);
@@ -369,14 +365,14 @@ static int cuda_gather(struct syn_device *dev, const struct syn_spread *vec,
 
 /* ---- signals ------------------------------------------------------------ */
 
-static int cuda_share(struct syn_device *dev, void *words, uint64_t bytes)
+static int cuda_share(struct syn_device *dev, void *at, uint64_t bytes)
 {
-	struct device_cuda *cuda = cuda_of(dev);
-	int r = syn_gpu_register(cuda->gpu, words, bytes);
+	return syn_gpu_register(cuda_of(dev)->gpu, at, bytes);
+}
 
-	if (!r)
-		cuda->words = words;
-	return r;
+static void cuda_unshare(struct syn_device *dev, void *at)
+{
+	syn_gpu_unregister(cuda_of(dev)->gpu, at);
 }
 
 static int cuda_signal(struct syn_device *dev, void *stream, uint64_t *word,
@@ -399,6 +395,7 @@ static const struct syn_device_ops cuda_ops = {
 	.spread = cuda_spread,
 	.gather = cuda_gather,
 	.share = cuda_share,
+	.unshare = cuda_unshare,
 	.signal = cuda_signal,
 };
 

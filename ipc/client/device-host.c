@@ -211,12 +211,18 @@ static int host_gather(struct syn_device *dev, const struct syn_spread *vec,
 	return spread_all(vec, nr, false);
 }
 
-static int host_share(struct syn_device *dev, void *words, uint64_t bytes)
+static int host_share(struct syn_device *dev, void *at, uint64_t bytes)
 {
 	(void)dev;
-	(void)words;
+	(void)at;
 	(void)bytes;
 	return 0;
+}
+
+static void host_unshare(struct syn_device *dev, void *at)
+{
+	(void)dev;
+	(void)at;
 }
 
 /* There are no streams: what was given to one is done. */
@@ -243,6 +249,7 @@ static const struct syn_device_ops host_ops = {
 	.spread = host_spread,
 	.gather = host_gather,
 	.share = host_share,
+	.unshare = host_unshare,
 	.signal = host_signal,
 };
 

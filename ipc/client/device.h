@@ -96,8 +96,9 @@ struct syn_spread {
  * @sum:	sums of a page in a slot.
  * @spread:	pages from slots to where they are spread.  Waits.
  * @gather:	the other way.  Waits.
- * @share:	streams may write words of this memory, whole pages of the
- *		kernel's, until @close; called once.
+ * @share:	streams may write this memory, whole pages of the kernel's, by
+ *		the same addresses.
+ * @unshare:	not any more.
  * @signal:	once the work given to @stream so far is done, a word of it
  *		becomes @value.  -EBUSY: the stream is captured.
  *
@@ -122,7 +123,8 @@ struct syn_device_ops {
 		      unsigned int nr);
 	int (*gather)(struct syn_device *dev, const struct syn_spread *vec,
 		      unsigned int nr);
-	int (*share)(struct syn_device *dev, void *words, uint64_t bytes);
+	int (*share)(struct syn_device *dev, void *at, uint64_t bytes);
+	void (*unshare)(struct syn_device *dev, void *at);
 	int (*signal)(struct syn_device *dev, void *stream, uint64_t *word,
 		      uint64_t value);
 };

@@ -335,5 +335,8 @@ int syn_release(struct syn_client *client, const uint64_t *pages,
 		if (SYN_PIN_COUNT(word))
 			r = -EBUSY;
 	}
-	return r ? r : pages_release(client, pages, nr);
+	if (r)
+		return r;
+	syn_shares_leave(client, pages, nr);
+	return pages_release(client, pages, nr);
 }

@@ -43,5 +43,6 @@ int syn_poll(struct syn_client *client, uint32_t *ret_events, unsigned int max)
 		ret_events[nr++] = event;
 	}
 	(void)pthread_mutex_unlock(&client->lock);
+	syn_shares_look(client);
 	return (int)nr;
 }

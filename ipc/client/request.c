@@ -91,13 +91,24 @@ static void request_fill_locked(struct syn_client *c, struct syn_request *req,
 	c->nr_filled++;
 }
 
-bool syn_request_tell_locked(struct syn_client *c, const struct syn_sqe *sqe)
+static bool request_try_locked(struct syn_client *c, struct syn_request *req,
+			       const struct syn_sqe *sqe)
 {
 	if (c->ended || !request_has_room(c))
 		return false;
-	request_fill_locked(c, NULL, sqe);
+	request_fill_locked(c, req, sqe);
 	request_publish_locked(c);
 	return true;
+}
+
+bool syn_request_tell_locked(struct syn_client *c, const struct syn_sqe *sqe)
+{
+	return request_try_locked(c, NULL, sqe);
+}
+
+bool syn_request_post_locked(struct syn_client *c, struct syn_request *req)
+{
+	return request_try_locked(c, req, &req->sqe);
 }
 
 /* The daemon's side array is ours until the entry is consumed. */

@@ -48,23 +48,39 @@ void syn_timeline_done(struct syn_client *client, uint32_t timeline,
 		syn_store_release(&t->done, value);
 }
 
-/* Pages of the kernel's that hold all timelines. */
-static int timelines_share_locked(struct syn_client *c)
+/* The page of the kernel's with the first timeline. */
+static uintptr_t timelines_begin(const struct syn_client *c)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uintptr_t begin = (uintptr_t)c->timeline & ~(page - 1);
-	uintptr_t end =
-		syn_align_up((uintptr_t)(c->timeline + c->nr_timelines), page);
-	int r;
+	return (uintptr_t)c->timeline & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+}
 
-	/* The GPU is opened with the first window. */
+/* The GPU is opened with the first window. */
+int syn_client_share_locked(struct syn_client *c, void *at, uint64_t bytes)
+{
 	if (c->features & SYN_FEATURE_CUDA && c->device == syn_device_host())
 		return -ENODEV;
+	return c->device->ops->share(c->device, at, bytes);
+}
+
+static int timelines_share_locked(struct syn_client *c)
+{
+	uintptr_t begin = timelines_begin(c);
+	uintptr_t end = syn_align_up((uintptr_t)(c->timeline + c->nr_timelines),
+				     (uint64_t)sysconf(_SC_PAGESIZE));
+	int r;
+
 	if (c->shares)
 		return 0;
-	r = c->device->ops->share(c->device, (void *)begin, end - begin);
+	r = syn_client_share_locked(c, (void *)begin, end - begin);
 	c->shares = !r;
 	return r;
+}
+
+void syn_timelines_unshare(struct syn_client *c)
+{
+	if (c->shares)
+		c->device->ops->unshare(c->device, (void *)timelines_begin(c));
+	c->shares = false;
 }
 
 int syn_timeline_signal(struct syn_client *client, uint32_t timeline,

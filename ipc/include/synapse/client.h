@@ -409,6 +409,104 @@ SYN_API int syn_persist(struct syn_client *client, const uint64_t *pages,
 SYN_API int syn_report(struct syn_client *client,
 		       const struct syn_vec_share *shares, unsigned int nr);
 
+#define SYN_SHARES_BYTES_MAX   (1ull << 30) /* of memory for shares */
+#define SYN_SHARES_HEADS_MAX   1024u	    /* query heads of a layer */
+#define SYN_SHARES_QUERIES_MAX 65536u	    /* in one batch */
+
+/**
+ * struct syn_shares_opts - memory that attention writes shares to.
+ * @sz:		sizeof(struct syn_shares_opts).
+ * @bytes:	at most SYN_SHARES_BYTES_MAX, rounded up to whole pages of the
+ *		kernel's; 0: 16 MiB.
+ */
+struct syn_shares_opts {
+	size_t sz;
+	uint64_t bytes;
+};
+
+/*
+ * The same in batches that nobody waits for: an engine gets memory from
+ * syn_shares_begin(), its attention writes there how much went to each page,
+ * and goes on.  syn_poll() looks which batches are complete, sums them by page
+ * over layers and steps and reports the sums, at most once in 10 ms.
+ *
+ * This makes the memory, once for a client; it stays until syn_detach().  A
+ * GPU's kernels may write it by the same addresses.  @opts may be NULL.
+ * -EBUSY: it is there already.  -EINVAL: too much.  -ENODEV: no window of the
+ * GPU is open yet.
+ */
+SYN_API int syn_shares_open(struct syn_client *client,
+			    const struct syn_shares_opts *opts);
+
+/**
+ * struct syn_shares_batch - shares that attention is about to write.
+ * @sz:		sizeof(struct syn_shares_batch).
+ * @pages:	the page of each part; one that has several parts comes as
+ *		often.  Copied.
+ * @nr_parts:	how many: what attention gives a share of its own, at most 128
+ *		tokens of a page.
+ * @queries:	tokens that asked, 1 to SYN_SHARES_QUERIES_MAX.
+ * @kv_heads:	heads of keys and values.
+ * @group:	query heads for each; together at most SYN_SHARES_HEADS_MAX.
+ * @timeline:	what writes the shares is done, ...
+ * @value:	... once work @value of @timeline is.
+ * @sequence:	tells sequences apart, for recordings.
+ * @first:	where the first query stands in it, in tokens; the same.
+ * @layer:	of the model; the same.
+ */
+struct syn_shares_batch {
+	size_t sz;
+	const uint64_t *pages;
+	uint32_t nr_parts;
+	uint32_t queries;
+	uint16_t kv_heads;
+	uint16_t group;
+	uint32_t timeline;
+	uint64_t value;
+	uint64_t sequence;
+	uint64_t first;
+	uint32_t layer;
+};
+
+/*
+ * Memory for float [nr_parts][kv_heads][group], zero, valid until work @value
+ * is done: what each part had of the attention of each query head, summed over
+ * the queries; over all parts that is @queries for each head.  Never waits.
+ * -EAGAIN: no room, as nothing that was begun before is complete: go on and
+ * report nothing of this layer.  -EINVAL: no memory was made, or a number that
+ * cannot be.  -ESTALE: see above.  -E2BIG: more than all the memory.
+ *
+ * Reports are advice.  Of a page that has been released when its batch is
+ * complete nothing is said; what is not a share (negative, no number, more than
+ * the queries can give) is taken for none and counted.
+ */
+SYN_API int syn_shares_begin(struct syn_client *client,
+			     const struct syn_shares_batch *batch, float **ret);
+
+/**
+ * struct syn_shares_stats - what became of batches.
+ * @sz:		sizeof(struct syn_shares_stats).
+ * @batches:	summed.
+ * @refused:	not begun, for want of room.
+ * @invalid:	floats that were no shares.
+ * @requests:	to the daemon.
+ * @pages:	in them.
+ * @gone:	sums that were not reported: the page had been released.
+ */
+struct syn_shares_stats {
+	size_t sz;
+	uint64_t batches;
+	uint64_t refused;
+	uint64_t invalid;
+	uint64_t requests;
+	uint64_t pages;
+	uint64_t gone;
+};
+
+/* Since syn_shares_open(); all 0 before.  @ret->sz is set.  -EINVAL: to what. */
+SYN_API int syn_shares_read(struct syn_client *client,
+			    struct syn_shares_stats *ret);
+
 /*
  * Gives leases back.  The pages must not be pinned by this client (-EBUSY).
  * A page nobody leases dies, unless it is sealed under a key.
