@@ -12,6 +12,7 @@
 
 #include "core/base/fault.h"
 #include "core/base/log.h"
+#include "test/unit/fake-shares.h"
 #include "tools/infer/audit.h"
 #include "tools/infer/engine.h"
 #include "tools/infer/forward.h"
@@ -259,6 +260,7 @@ int syn_pin(struct syn_client *client, const uint64_t *handles, unsigned int nr,
 void syn_unpin(struct syn_client *client, uint32_t timeline,
 	       const uint64_t *handles, unsigned int nr)
 {
+	fake_shares_check();
 	for (unsigned int i = 0; i < nr; i++)
 		assert_true(page_of(handles[i])->pins-- > 0);
 }
@@ -378,13 +380,6 @@ int syn_persist(struct syn_client *client, const uint64_t *handles,
 		page_of(handles[i])->durable = true;
 	}
 	return 0;
-}
-
-int syn_report(struct syn_client *client, const struct syn_vec_share *shares,
-	       unsigned int nr)
-{
-	assert_true(page_of(shares[0].handle)->leases > 0);
-	return syn_fault() ? -EPROTO : 0;
 }
 
 int syn_release(struct syn_client *client, const uint64_t *handles,

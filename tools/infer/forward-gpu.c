@@ -47,6 +47,7 @@ struct told {
  * @done:	recorded behind a step.
  * @model:	the layers.
  * @n_layers:	how many.
+ * @n_heads:	query heads.
  * @page_bytes:	of a page.
  * @graphs:	one token: each layer, and all of them.
  * @pages:	pinned for a step.
@@ -57,7 +58,8 @@ struct told {
  * @staged:	... and pages of a layer that the share does not hold, or 0.
  * @host:	pinned: what the device is told.
  * @next:	pinned: its answer.
- * @sums:	pinned: shares of pages, [n_layers][max_blocks]; or NULL.
+ * @sums:	pinned: shares of pages, [n_layers][max_blocks][n_heads]; or
+ *		NULL.
  */
 struct forward_gpu {
 	struct syn_forward forward;
@@ -69,6 +71,7 @@ struct forward_gpu {
 	CUevent done;
 	struct syn_gpu_model *model;
 	unsigned int n_layers;
+	unsigned int n_heads;
 	uint64_t page_bytes;
 	struct syn_graphs *graphs;
 	struct syn_kv_stream *pages;
@@ -296,16 +299,26 @@ static int pass_wait(struct pass *p)
 	return gpu_check(f, result, "a step");
 }
 
-static int pass_report(struct pass *p)
+/* What the device has summed, layer by layer, once the step is over. */
+static int pass_report(struct pass *p, uint64_t at)
 {
 	struct forward_gpu *f = p->f;
-	int r = 0;
+	const size_t layer = (size_t)f->forward.max_blocks * f->n_heads;
+	const size_t nr = (size_t)(p->full + 1) * f->n_heads;
 
-	for (unsigned int n = 0; n < f->n_layers && !r; n++)
-		r = syn_kv_seq_report(
-			p->seq, n, f->sums + (size_t)n * f->forward.max_blocks,
-			p->full + 1, p->work.rows);
-	return r;
+	for (unsigned int n = 0; n < f->n_layers; n++) {
+		float *share;
+		int r = syn_kv_seq_report_begin(p->seq, n, at, p->work.rows,
+						&share);
+
+		if (r)
+			return r;
+		if (!share)
+			continue;
+		memcpy(share, f->sums + n * layer, nr * sizeof(*share));
+		syn_kv_seq_report_end(p->seq);
+	}
+	return 0;
 }
 
 /* One token always asks for an answer: its graphs are the same for all. */
@@ -350,7 +363,7 @@ static int gpu_run(struct syn_forward *forward, struct syn_kv_seq *seq,
 	waited = pass_wait(&p);
 	r = r ? r : ended ? ended : waited;
 	if (!r && f->sums)
-		r = pass_report(&p);
+		r = pass_report(&p, at);
 	if (!r && ret)
 		*ret = *f->next;
 	return r;
@@ -424,7 +437,8 @@ static int gpu_memory(struct forward_gpu *f)
 
 static int gpu_pinned(struct forward_gpu *f, bool reports)
 {
-	uint64_t nr_sums = (uint64_t)f->n_layers * f->forward.max_blocks;
+	uint64_t nr_sums =
+		(uint64_t)f->n_layers * f->forward.max_blocks * f->n_heads;
 	uint64_t bytes = 0;
 	uint64_t told = place(&bytes, f->told.bytes);
 	uint64_t next = place(&bytes, sizeof(*f->next));
@@ -509,6 +523,7 @@ int syn_forward_gpu_new(const struct syn_model *model, struct syn_kv *kv,
 	f->forward.ops = &gpu_ops;
 	f->forward.max_blocks = (unsigned int)syn_div_up(max_tokens, TOKENS);
 	f->n_layers = model->config.n_layers;
+	f->n_heads = model->config.n_heads;
 	f->page_bytes = syn_kv_stats(kv)->page_bytes;
 	f->max_parts = (unsigned int)syn_align_up(f->forward.max_blocks, 2);
 	r = gpu_open(f, model, kv);

@@ -36,7 +36,6 @@
  * @mass:	of one page and one KV head, [columns].
  * @out:	[n_kv_heads][columns][HEAD_DIM].
  * @work:	of simd; also the queries of a KV head as rows.
- * @share:	attention by page, [pages]; for reports only.
  * @page_max:	[pages][n_kv_heads][columns]; for reports only.
  * @page_mass:	the same.
  */
@@ -59,7 +58,6 @@ struct forward_cpu {
 	float *mass;
 	float *out;
 	float *work;
-	float *share;
 	float *page_max;
 	float *page_mass;
 };
@@ -107,7 +105,6 @@ static int forward_alloc(struct forward_cpu *f)
 		{ &f->mass, f->columns },
 		{ &f->out, queries * SYN_HEAD_DIM },
 		{ &f->work, syn_max(work, (size_t)SYN_SIMD_WORK) },
-		{ &f->share, pages },
 		{ &f->page_max, pages * queries },
 		{ &f->page_mass, pages * queries },
 	};
@@ -142,7 +139,6 @@ static void cpu_free(struct syn_forward *forward)
 	free(f->mass);
 	free(f->out);
 	free(f->work);
-	free(f->share);
 	free(f->page_max);
 	free(f->page_mass);
 	free(f);
@@ -383,30 +379,43 @@ static void chunk_merge(struct chunk *chunk)
 	}
 }
 
-/* A page's weights were relative to the maximum of their time. */
+/*
+ * All queries of query head @g of KV head @head to page @number, whose weights
+ * were relative to the maximum of their time.
+ */
+static float chunk_share(const struct chunk *chunk, unsigned int number,
+			 unsigned int head, unsigned int g)
+{
+	const struct forward_cpu *f = chunk->f;
+	size_t page = (size_t)number * f->columns * f->model->config.n_kv_heads;
+	double share = 0;
+
+	for (unsigned int i = 0; i < chunk->nr; i++) {
+		size_t now = (size_t)head * f->columns + i * f->group + g;
+		float shrink = expf(f->page_max[page + now] - f->max[now]);
+
+		share += (double)(f->page_mass[page + now] * shrink /
+				  f->sum[now]);
+	}
+	return (float)share;
+}
+
 static int chunk_report(struct chunk *chunk, unsigned int layer)
 {
-	struct forward_cpu *f = chunk->f;
-	unsigned int heads = f->model->config.n_kv_heads;
-	unsigned int nr = chunk->full + 1;
+	unsigned int heads = chunk->f->model->config.n_kv_heads;
+	uint64_t at = (uint64_t)chunk->full * SYN_PAGE_TOKENS + chunk->first;
+	float *share;
+	int r;
 
-	for (unsigned int n = 0; n < nr; n++) {
-		double share = 0;
-
-		for (size_t h = 0; h < heads; h++) {
-			for (size_t c = 0; c < chunk->nr * f->group; c++) {
-				size_t now = h * f->columns + c;
-				size_t then = n * heads * f->columns + now;
-				float shrink =
-					expf(f->page_max[then] - f->max[now]);
-
-				share += (double)(f->page_mass[then] * shrink /
-						  f->sum[now]);
-			}
-		}
-		f->share[n] = (float)share;
-	}
-	return syn_kv_seq_report(chunk->seq, layer, f->share, nr, chunk->nr);
+	r = syn_kv_seq_report_begin(chunk->seq, layer, at, chunk->nr, &share);
+	if (r || !share)
+		return r;
+	for (unsigned int n = 0; n <= chunk->full; n++)
+		for (unsigned int h = 0; h < heads; h++)
+			for (unsigned int g = 0; g < chunk->f->group; g++)
+				*share++ = chunk_share(chunk, n, h, g);
+	syn_kv_seq_report_end(chunk->seq);
+	return 0;
 }
 
 static int chunk_attend(struct chunk *chunk, unsigned int layer)

@@ -288,26 +288,22 @@ extern "C" __global__ void syn_step_heads(const struct syn_step_heads h)
 }
 
 /*
- * A block a page: @sums of the shares that all tokens and heads gave it, in a
- * fixed order.
+ * A block a page and query head: @sums of the shares that all tokens gave it, in
+ * a fixed order; [page][query head].
  */
 extern "C" __global__ void syn_step_shares(const struct syn_step *step,
-					   const float *shares,
-					   uint32_t n_heads, float *sums)
+					   const float *shares, float *sums)
 {
 	__shared__ float s[TOKENS];
 	const uint32_t nr = step->full + 1;
-	float sum = 0;
+	const uint32_t page = blockIdx.x * gridDim.y + blockIdx.y;
 
 	if (blockIdx.x >= nr)
 		return;
-	if (threadIdx.x < step->nr)
-		for (uint32_t h = 0; h < n_heads; h++)
-			sum += shares[((uint64_t)threadIdx.x * nr +
-				       blockIdx.x) *
-					      n_heads +
-				      h];
-	s[threadIdx.x] = sum;
+	s[threadIdx.x] =
+		threadIdx.x < step->nr
+			? shares[(uint64_t)threadIdx.x * nr * gridDim.y + page]
+			: 0;
 	__syncthreads();
 	for (uint32_t n = TOKENS / 2; n; n /= 2) {
 		if (threadIdx.x < n)
@@ -315,7 +311,7 @@ extern "C" __global__ void syn_step_shares(const struct syn_step *step,
 		__syncthreads();
 	}
 	if (threadIdx.x == 0)
-		sums[blockIdx.x] = s[0];
+		sums[page] = s[0];
 }
 
 /* ---- what comes out ----------------------------------------------------- */

@@ -101,10 +101,10 @@ static int give_shares(const struct syn_gpu_work *w, unsigned int layer)
 	struct syn_gpu_model *m = w->model;
 	CUdeviceptr step = w->step;
 	uint32_t heads = m->config->n_heads;
-	float *sums = w->sums + (size_t)layer * m->max_blocks;
-	void *args[] = { &step, &m->scratch.shares, &heads, &sums };
+	float *sums = w->sums + (size_t)layer * m->max_blocks * heads;
+	void *args[] = { &step, &m->scratch.shares, &sums };
 
-	return launch(m, SYN_KERNEL_SHARES, m->max_blocks, 1, TOKENS, args);
+	return launch(m, SYN_KERNEL_SHARES, m->max_blocks, heads, TOKENS, args);
 }
 
 static int give_attention(const struct syn_gpu_work *w, unsigned int layer)

@@ -104,7 +104,7 @@ int syn_gpu_model_check(const struct syn_gpu_model *m, CUresult result,
  * @parts:	struct syn_attend_part, [n_layers][max_parts]: the pages.
  * @max_parts:	a multiple of two.
  * @next:	behind the last layer: what may follow the last token; or NULL.
- * @sums:	shares of pages, [n_layers][max_blocks]; or NULL.
+ * @sums:	shares of pages, [n_layers][max_blocks][n_heads]; or NULL.
  */
 struct syn_gpu_work {
 	struct syn_gpu_model *model;

@@ -19,10 +19,14 @@
  * @stats:	so far.
  * @timeline:	of the one thread, or of its stream.
  * @n_layers:	of the model.
+ * @n_kv_heads:	likewise.
+ * @group:	query heads of each.
  * @tails:	pages that may grow at once.
  * @batch:	pages to pin at once.
  * @codec:	of pages below HBM.
  * @report:	tell the daemon shares.
+ * @nr_sequences: so far.
+ * @issued:	number of the report that is being written.
  */
 struct syn_kv {
 	struct syn_client *client;
@@ -31,15 +35,20 @@ struct syn_kv {
 	struct syn_kv_stats stats;
 	uint32_t timeline;
 	unsigned int n_layers;
+	unsigned int n_kv_heads;
+	unsigned int group;
 	unsigned int tails;
 	unsigned int batch;
 	uint32_t codec;
 	bool report;
+	uint64_t nr_sequences;
+	uint64_t issued;
 };
 
 /**
  * struct syn_kv_seq - a sequence's pages.
  * @kv:		the connection.
+ * @number:	of the sequence, from 0 on.
  * @tokens:	the sequence's bytes; the owner appends to them.
  * @nr_blocks:	blocks that have pages, the same in all layers.
  * @nr_full:	of these, blocks that are full; the tail, if any, follows.
@@ -54,6 +63,7 @@ struct syn_kv {
  */
 struct syn_kv_seq {
 	struct syn_kv *kv;
+	uint64_t number;
 	const uint8_t *tokens;
 	unsigned int nr_blocks;
 	unsigned int nr_full;

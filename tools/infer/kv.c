@@ -2,7 +2,6 @@
 /* KV pages of sequences, leased from synapsed. */
 #include "tools/infer/kv.h"
 
-#include <math.h>
 #include <xxhash.h>
 
 #include "core/base/base.h"
@@ -12,12 +11,11 @@
 #include "tools/infer/model.h"
 #include "tools/infer/simd.h"
 
-#define BLOCK	    SYN_PAGE_TOKENS
-#define BATCH_MAX   64u
-#define EVENTS_MAX  16u
-#define SHARE_UNITS 65536.0 /* struct syn_vec_share counts in 2^-16 */
-#define RECENT	    2u /* blocks: the one that grows and the last full one */
-#define H4_BITS	    4u
+#define BLOCK	   SYN_PAGE_TOKENS
+#define BATCH_MAX  64u
+#define EVENTS_MAX 16u
+#define RECENT	   2u /* blocks: the one that grows and the last full one */
+#define H4_BITS	   4u
 
 int syn_kv_failed(const struct syn_kv *kv, const char *what, int r)
 {
@@ -108,6 +106,13 @@ static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
 	return 0;
 }
 
+static int kv_open_shares(struct syn_kv *kv)
+{
+	int r = syn_shares_open(kv->client, NULL);
+
+	return r ? syn_kv_failed(kv, "shares", r) : 0;
+}
+
 int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
 {
 	struct syn_kv *kv = syn_alloc(1, sizeof(*kv));
@@ -116,6 +121,8 @@ int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
 	if (!kv)
 		return -ENOMEM;
 	kv->n_layers = opts->config->n_layers;
+	kv->n_kv_heads = opts->config->n_kv_heads;
+	kv->group = opts->config->n_heads / opts->config->n_kv_heads;
 	kv->codec = opts->codec;
 	kv->report = opts->report;
 	r = kv_attach(kv, opts);
@@ -123,6 +130,8 @@ int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
 		r = kv_define(kv, opts);
 	if (r == 0)
 		r = kv_open_window(kv, opts);
+	if (r == 0 && kv->report)
+		r = kv_open_shares(kv);
 	if (r) {
 		syn_kv_close(kv);
 		return r;
@@ -165,6 +174,7 @@ int syn_kv_seq_new(struct syn_kv *kv, const uint8_t *tokens, size_t max_tokens,
 	if (!seq)
 		return -ENOMEM;
 	seq->kv = kv;
+	seq->number = kv->nr_sequences++;
 	seq->tokens = tokens;
 	seq->max_blocks = (unsigned int)syn_div_up(max_tokens, BLOCK);
 	seq->pages = syn_alloc((size_t)kv->n_layers * seq->max_blocks,
@@ -546,21 +556,35 @@ bool syn_kv_seq_reports(const struct syn_kv_seq *seq)
 	return seq->kv->report;
 }
 
-int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
-		      const float *share, unsigned int nr, unsigned int queries)
+int syn_kv_seq_report_begin(struct syn_kv_seq *seq, unsigned int layer,
+			    uint64_t first, unsigned int queries, float **ret)
 {
-	const uint64_t *pages = syn_kv_seq_pages(seq, layer);
-	struct syn_vec_share *vec = syn_alloc(nr, sizeof(*vec));
+	struct syn_kv *kv = seq->kv;
+	struct syn_shares_batch batch = SYN_OPTS(struct syn_shares_batch);
 	int r;
 
-	if (!vec)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < nr; i++) {
-		vec[i].handle = pages[i];
-		vec[i].share = (uint32_t)lrint((double)share[i] * SHARE_UNITS);
-		vec[i].queries = queries;
-	}
-	r = syn_report(seq->kv->client, vec, nr);
-	free(vec);
-	return r < 0 ? syn_kv_failed(seq->kv, "report", r) : 0;
+	kv->issued = syn_timeline_issue(kv->client, kv->timeline);
+	batch.pages = syn_kv_seq_pages(seq, layer);
+	batch.nr_parts = (uint32_t)(first / BLOCK) + 1;
+	batch.queries = queries;
+	batch.kv_heads = (uint16_t)kv->n_kv_heads;
+	batch.group = (uint16_t)kv->group;
+	batch.timeline = kv->timeline;
+	batch.value = kv->issued;
+	batch.sequence = seq->number;
+	batch.first = first;
+	batch.layer = layer;
+	r = syn_shares_begin(kv->client, &batch, ret);
+	if (!r)
+		return 0;
+	*ret = NULL;
+	syn_kv_seq_report_end(seq);
+	return r == -EAGAIN ? 0 : syn_kv_failed(kv, "report", r);
+}
+
+void syn_kv_seq_report_end(struct syn_kv_seq *seq)
+{
+	struct syn_kv *kv = seq->kv;
+
+	syn_timeline_done(kv->client, kv->timeline, kv->issued);
 }

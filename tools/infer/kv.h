@@ -129,16 +129,18 @@ int syn_kv_seq_pin(struct syn_kv_seq *seq, unsigned int layer,
 void syn_kv_seq_unpin(struct syn_kv_seq *seq, unsigned int layer,
 		      unsigned int first, unsigned int nr);
 
-/* Wants syn_kv_seq_report() called. */
+/* Wants to know how attention was spread. */
 bool syn_kv_reports(const struct syn_kv *kv);
 bool syn_kv_seq_reports(const struct syn_kv_seq *seq);
 
 /*
- * Attention that @queries queries gave to the first @nr pages of a layer, each
- * query's shares over all pages and heads adding up to its heads.
+ * Room for what @queries queries, the first at token @first, give to each page
+ * of a layer up to theirs: float [pages][query heads], up to @queries for each
+ * head.  NULL: there is none, nothing is reported.
  */
-int syn_kv_seq_report(struct syn_kv_seq *seq, unsigned int layer,
-		      const float *share, unsigned int nr,
-		      unsigned int queries);
+int syn_kv_seq_report_begin(struct syn_kv_seq *seq, unsigned int layer,
+			    uint64_t first, unsigned int queries, float **ret);
+/* It is written. */
+void syn_kv_seq_report_end(struct syn_kv_seq *seq);
 
 #endif
