@@ -11,6 +11,7 @@
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
 #include "ipc/client/opts.h"
+#include "ipc/client/trace.h"
 #include "ipc/conn.h"
 
 #define ATTACH_PATH	  "/run/synapse/synapse.sock"
@@ -67,6 +68,7 @@ static struct syn_client *client_free(struct syn_client *c)
 	syn_extent_free_all(c, forked);
 	syn_window_free_all(c, forked);
 	syn_shares_free(c, forked);
+	syn_trace_free(c, forked);
 	if (!forked) {
 		syn_timelines_unshare(c);
 		c->device->ops->close(c->device);

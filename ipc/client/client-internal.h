@@ -167,6 +167,7 @@ struct syn_window {
  * @nr_loading:	loads that were begun and not ended; needs no lock.
  * @reports:	batches of shares, or NULL; set once, under @lock.  Its own
  *		mutex is taken before @lock.
+ * @trace:	a recording, or NULL; set once, under @lock.
  * @lock:	guards all that follows.
  * @turn:	waiting threads that are not the reaper.
  * @nr_waiting:	how many.
@@ -232,6 +233,7 @@ struct syn_client {
 	uint64_t retry_ns;
 	uint32_t nr_loading;
 	struct syn_reports *reports;
+	struct syn_trace *trace;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turn;

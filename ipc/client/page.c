@@ -3,6 +3,7 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
+#include "ipc/client/trace.h"
 
 /* A page may have left before it is sealed; its sums need it back. */
 #define SEAL_LOAD_NS 10000000000u
@@ -110,9 +111,12 @@ int syn_lease(struct syn_window *window, unsigned int nr, uint64_t timeout_ns,
 		r = lease_try(window, nr, pages, &hint_ns);
 	} while (r == SYN_E_BACKPRESSURE &&
 		 syn_backoff(window->client, hint_ns, deadline_ns));
-	if (!r)
-		memcpy(ret_pages, pages, nr * sizeof(*pages));
-	return r;
+	if (r)
+		return r;
+	memcpy(ret_pages, pages, nr * sizeof(*pages));
+	syn_trace_pages(window->client, SYN_TRACE_LEASE, window->space.id,
+			pages, nr);
+	return 0;
 }
 
 int syn_commit(struct syn_client *client, const uint64_t *pages,
@@ -136,6 +140,8 @@ int syn_commit(struct syn_client *client, const uint64_t *pages,
 			};
 		r = syn_batch_run(client, &batch);
 	}
+	if (!r)
+		syn_trace_commit(client, pages, tokens, nr);
 	return r;
 }
 
@@ -197,7 +203,11 @@ int syn_seal(struct syn_client *client, uint64_t page, const uint64_t key[2],
 		return r;
 	req.in_bytes = req.sqe.nr * sizeof(sums[0]);
 	r = syn_request_run(client, &req, 1);
-	return r ? r : req.res;
+	if (!r)
+		r = req.res;
+	if (r >= 0)
+		syn_trace_seal(client, page, key, r == SYN_E_DUP);
+	return r;
 }
 
 /* The prefix goes on only while whole pieces are found. */
@@ -254,6 +264,8 @@ int syn_lookup(struct syn_window *window, const uint64_t (*keys)[2],
 			(void)pages_release(window->client, ret_pages, found);
 		return r;
 	}
+	syn_trace_lookup(window->client, window->space.id, keys, nr, ret_pages,
+			 found);
 	if (ret_miss)
 		*ret_miss = (uint32_t)miss;
 	return (int)found;
@@ -319,7 +331,11 @@ int syn_report(struct syn_client *client, const struct syn_vec_share *shares,
 	};
 	int r = syn_client_check(client);
 
-	return r ? r : syn_batch_run(client, &batch);
+	if (!r)
+		r = syn_batch_run(client, &batch);
+	if (!r)
+		syn_trace_report(client, shares, nr);
+	return r;
 }
 
 int syn_release(struct syn_client *client, const uint64_t *pages,
@@ -338,5 +354,8 @@ int syn_release(struct syn_client *client, const uint64_t *pages,
 	if (r)
 		return r;
 	syn_shares_leave(client, pages, nr);
-	return pages_release(client, pages, nr);
+	r = pages_release(client, pages, nr);
+	if (!r)
+		syn_trace_pages(client, SYN_TRACE_RELEASE, 0, pages, nr);
+	return r;
 }

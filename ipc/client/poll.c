@@ -2,6 +2,7 @@
 /* Events and housekeeping. */
 #include "core/base/base.h"
 #include "ipc/client/client-internal.h"
+#include "ipc/client/trace.h"
 
 static void poll_facts_locked(struct syn_client *c)
 {
@@ -44,5 +45,6 @@ int syn_poll(struct syn_client *client, uint32_t *ret_events, unsigned int max)
 	}
 	(void)pthread_mutex_unlock(&client->lock);
 	syn_shares_look(client);
+	syn_trace_look(client);
 	return (int)nr;
 }

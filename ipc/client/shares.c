@@ -16,6 +16,7 @@
 #include "core/base/list.h"
 #include "ipc/client/client-internal.h"
 #include "ipc/client/opts.h"
+#include "ipc/client/trace.h"
 
 #define SHARES_BYTES (16ull << 20)
 /* Batches begin where no two of them share a line of any device's. */
@@ -224,6 +225,7 @@ static void batch_sum(struct syn_reports *rp, struct batch *b)
 	const float *shares = (const float *)(void *)(rp->ring + b->at);
 
 	batch_fold(rp, b);
+	syn_trace_shares(rp->client, &b->info, shares);
 	for (uint32_t i = 0; i < b->info.nr_parts; i++) {
 		double sum = 0;
 
@@ -409,6 +411,7 @@ static int batch_new(const struct syn_shares_batch *info, struct batch **ret)
 		return -ENOMEM;
 	b->info = *info;
 	memcpy(b->pages, info->pages, pages);
+	b->info.pages = b->pages;
 	b->bytes = syn_align_up((uint64_t)info->nr_parts * info->kv_heads *
 					info->group * sizeof(float),
 				SHARES_ALIGN);

@@ -7,6 +7,7 @@
 #include "core/base/fault.h"
 #include "ipc/client/client-internal.h"
 #include "ipc/client/opts.h"
+#include "ipc/client/trace.h"
 #include "ipc/conn.h"
 
 /* Slots of HBM that pages of a wrapped window pass through, by default. */
@@ -200,6 +201,8 @@ int syn_space_define(struct syn_client *client,
 	(void)pthread_mutex_lock(&client->lock);
 	r = space_ask_locked(client, &msg, ret);
 	(void)pthread_mutex_unlock(&client->lock);
+	if (!r)
+		syn_trace_space(client, &msg, ret);
 	return r;
 }
 

@@ -508,6 +508,22 @@ SYN_API int syn_shares_read(struct syn_client *client,
 			    struct syn_shares_stats *ret);
 
 /*
+ * Records in a new file at @path what a policy can be judged by: the spaces,
+ * the life of each page, and the attention that it received by query step,
+ * layer and KV head.  Documentation/share-trace.rst is the format.  Begin right
+ * after syn_attach(): what was before is not in it.  -EBUSY: once a session.
+ * -errno: the file cannot be made.
+ *
+ * Nothing fails because of the file later: its first error ends the recording.
+ */
+SYN_API int syn_trace_begin(struct syn_client *client, const char *path);
+/*
+ * Ends the recording, as syn_detach() does.  0: all is in the file; -errno: the
+ * first error; what was before it can be read.  -EINVAL: there was none.
+ */
+SYN_API int syn_trace_end(struct syn_client *client);
+
+/*
  * Gives leases back.  The pages must not be pinned by this client (-EBUSY).
  * A page nobody leases dies, unless it is sealed under a key.
  */
