@@ -12,6 +12,8 @@
 #include "core/base/fault.h"
 #include "test/test.h"
 
+#define FAKE_RECORD "a recording"
+
 static uint64_t fake_issued;   /* work that writes shares, ... */
 static uint64_t fake_finished; /* ... and what of it is done */
 
@@ -56,6 +58,17 @@ void syn_timeline_done(struct syn_client *client, uint32_t timeline,
 {
 	assert_int_equal(value, fake_issued);
 	fake_finished = value;
+}
+
+int syn_trace_begin(struct syn_client *client, const char *path)
+{
+	assert_string_equal(path, FAKE_RECORD);
+	return syn_fault() ? -EACCES : 0;
+}
+
+int syn_trace_end(struct syn_client *client)
+{
+	return syn_fault() ? -ENOSPC : 0;
 }
 
 #endif

@@ -517,7 +517,8 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 				  .slots = share,
 				  .sequences = sequences,
 				  .codec = run_codec,
-				  .report = report };
+				  .report = report,
+				  .record = report ? FAKE_RECORD : NULL };
 	struct syn_engine_opts opts = { .config = &model->config,
 					.forward = forward,
 					.prompts = &prompts,
@@ -537,6 +538,8 @@ static int run(unsigned int share, unsigned int sequences, bool report,
 	r = syn_engine_run(&opts, &stats);
 	if (r == 0)
 		assert_in_range(stats.ttft_median_ns, 1, stats.ttft_max_ns);
+	if (!r)
+		r = syn_kv_record_end(opts.kv);
 	assert_int_equal(syn_kv_stats(opts.kv)->pages, 0);
 	ret->persisted = syn_kv_stats(opts.kv)->pages_persisted;
 	assert_null(syn_kv_close(opts.kv));

@@ -25,6 +25,7 @@
  * @batch:	pages to pin at once.
  * @codec:	of pages below HBM.
  * @report:	tell the daemon shares.
+ * @record:	where a recording goes, or NULL.
  * @nr_sequences: so far.
  * @issued:	number of the report that is being written.
  */
@@ -41,6 +42,7 @@ struct syn_kv {
 	unsigned int batch;
 	uint32_t codec;
 	bool report;
+	const char *record;
 	uint64_t nr_sequences;
 	uint64_t issued;
 };

@@ -43,6 +43,12 @@ static int kv_attach(struct syn_kv *kv, const struct syn_kv_opts *opts)
 			  reason);
 		return r;
 	}
+	if (opts->record) {
+		r = syn_trace_begin(kv->client, opts->record);
+		if (r)
+			return syn_kv_failed(kv, opts->record, r);
+		kv->record = opts->record;
+	}
 	r = syn_timeline_new(kv->client, &kv->timeline);
 	return r ? syn_kv_failed(kv, "timeline", r) : 0;
 }
@@ -147,6 +153,13 @@ struct syn_kv *syn_kv_close(struct syn_kv *kv)
 	syn_detach(kv->client);
 	free(kv);
 	return NULL;
+}
+
+int syn_kv_record_end(struct syn_kv *kv)
+{
+	int r = kv->record ? syn_trace_end(kv->client) : 0;
+
+	return r ? syn_kv_failed(kv, kv->record, r) : 0;
 }
 
 const struct syn_kv_stats *syn_kv_stats(const struct syn_kv *kv)

@@ -34,6 +34,7 @@ struct syn_model_config;
  * @sequences:	sequences that may live at once.
  * @codec:	SYN_CODEC_*: what pages may become below HBM.
  * @report:	pass attention shares on to the daemon.
+ * @record:	a file that records them; NULL: none.
  */
 struct syn_kv_opts {
 	const char *socket;
@@ -45,6 +46,7 @@ struct syn_kv_opts {
 	unsigned int sequences;
 	uint32_t codec;
 	bool report;
+	const char *record;
 };
 
 /**
@@ -81,6 +83,8 @@ struct syn_kv_stats {
 int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret);
 /* All sequences are gone.  Takes NULL, returns NULL. */
 struct syn_kv *syn_kv_close(struct syn_kv *kv);
+/* Ends the recording, if there is one: 0 when all of it is in the file. */
+int syn_kv_record_end(struct syn_kv *kv);
 const struct syn_kv_stats *syn_kv_stats(const struct syn_kv *kv);
 /* The daemon's ids of this session and of its space. */
 uint32_t syn_kv_session(const struct syn_kv *kv);

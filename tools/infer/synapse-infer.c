@@ -42,6 +42,7 @@ static const char usage[] =
 	"                     ladder says so: raw16 or h4; default: raw16\n"
 	"  --persist          wait until a prompt's pages are on disk\n"
 	"  --report           tell the daemon how attention was spread\n"
+	"  --record FILE      record that, and what became of pages\n"
 	"  --audit            ask the daemon about needle pages (its user only)\n"
 	"  --help             this text\n"
 	"  --version          the version\n";
@@ -63,6 +64,7 @@ struct options {
 	uint32_t codec;
 	bool persist;
 	bool report;
+	const char *record;
 	bool audit;
 };
 
@@ -80,6 +82,7 @@ enum {
 	OPT_CODEC,
 	OPT_PERSIST,
 	OPT_REPORT,
+	OPT_RECORD,
 	OPT_AUDIT,
 	OPT_HELP,
 	OPT_VERSION,
@@ -99,6 +102,7 @@ static const struct option long_options[] = {
 	{ "codec", required_argument, NULL, OPT_CODEC },
 	{ "persist", no_argument, NULL, OPT_PERSIST },
 	{ "report", no_argument, NULL, OPT_REPORT },
+	{ "record", required_argument, NULL, OPT_RECORD },
 	{ "audit", no_argument, NULL, OPT_AUDIT },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -184,6 +188,10 @@ static int take_option(int c, struct options *o)
 		o->persist = true;
 		return 0;
 	case OPT_REPORT:
+		o->report = true;
+		return 0;
+	case OPT_RECORD:
+		o->record = optarg;
 		o->report = true;
 		return 0;
 	case OPT_AUDIT:
@@ -288,6 +296,7 @@ static int run_open(struct run *run, struct options *o)
 		.hbm_bytes = o->hbm_bytes,
 		.codec = o->codec,
 		.report = o->report,
+		.record = o->record,
 	};
 	int r;
 
@@ -330,6 +339,9 @@ static int run_go(struct run *run, const struct options *o)
 	if (r == 0 && run->stats)
 		r = syn_output_stats(&run->output, &stats, run->forward,
 				     run->kv, run->audit, run->stats);
+	/* Answers are right without it. */
+	if (r == 0)
+		r = syn_kv_record_end(run->kv);
 	return r;
 }
 
