@@ -161,8 +161,8 @@ static void play_shares(const uint64_t *pages)
 	shares(pages + 1, 2, 257, 1, 0, 6);
 	/* Two parts of a page are one page. */
 	shares(parts, 3, 258, 1, 1, 3);
-	/* Less than a code can say exactly. */
-	shares(pages, 1, 259, 3, 2, 20);
+	/* More digits than a code has. */
+	shares(pages, 1, 259, 1027, 2, 20);
 	poll_once();
 	assert_int_equal(syn_report(client, &told, 1), 0);
 	for (unsigned int i = 0; i < BATCHES; i++)

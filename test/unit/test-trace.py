@@ -78,7 +78,7 @@ def check_shares(records):
           [(r['sequence'], r['first'], r['layer'], r['queries'], r['kv_heads'],
             r['group']) for r in some[:7]],
           [(7, 0, 0, 128, 2, 2), (7, 0, 1, 128, 2, 2), (7, 256, 0, 1, 2, 2),
-           (7, 257, 0, 1, 2, 2), (7, 258, 1, 1, 2, 2), (7, 259, 2, 3, 2, 2),
+           (7, 257, 0, 1, 2, 2), (7, 258, 1, 1, 2, 2), (7, 259, 2, 1027, 2, 2),
            (7, 300, 3, 1, 2, 2)])
     check('pages of batches', [r['pages'] for r in some[:7]],
           [PAGES[:2], PAGES[:2], PAGES[:3], PAGES[1:3], [PAGES[0], PAGES[2]],
@@ -89,7 +89,7 @@ def check_shares(records):
     whole = row(PAGES[:3], 1, 3)
     check('parts of a page', some[4]['shares'],
           [[a + b for a, b in zip(whole[0], whole[1])], whole[2]])
-    for got, want in zip(some[5]['shares'][0], row(PAGES[:1], 3, 20)[0]):
+    for got, want in zip(some[5]['shares'][0], row(PAGES[:1], 1027, 20)[0]):
         if abs(got / want - 1) > 2 ** -9:
             sys.exit(f'FAIL: {got} is not {want}')
     check('all others', all(r['shares'] == row(PAGES[:4], 1, 8)
