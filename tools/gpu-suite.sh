@@ -39,7 +39,7 @@ while [[ $# -gt 0 ]]; do
 	shift
 done
 arguments=("$@")
-[[ $# -gt 0 ]] || arguments=(gpu-{mem,copy,move,fault,load,codec,slow})
+[[ $# -gt 0 ]] || arguments=(gpu-{mem,copy,move,fault,load,codec,attend,slow})
 
 command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
 options=(

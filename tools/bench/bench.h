@@ -52,6 +52,7 @@ int syn_bench_gpu_move(struct syn_bench *bench);
 int syn_bench_gpu_fault(struct syn_bench *bench);
 int syn_bench_gpu_load(struct syn_bench *bench);
 int syn_bench_gpu_codec(struct syn_bench *bench);
+int syn_bench_gpu_attend(struct syn_bench *bench);
 int syn_bench_gpu_slow(struct syn_bench *bench);
 
 /* Says on stderr what failed; returns @error. */

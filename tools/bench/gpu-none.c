@@ -40,6 +40,11 @@ int syn_bench_gpu_codec(struct syn_bench *bench)
 	return left_out();
 }
 
+int syn_bench_gpu_attend(struct syn_bench *bench)
+{
+	return left_out();
+}
+
 int syn_bench_gpu_slow(struct syn_bench *bench)
 {
 	return left_out();

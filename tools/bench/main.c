@@ -37,6 +37,8 @@ static const struct {
 	{ "gpu-load", "pages loaded into HBM against one copy",
 	  syn_bench_gpu_load },
 	{ "gpu-codec", "codec h4 from HBM to HBM", syn_bench_gpu_codec },
+	{ "gpu-attend", "attention over pages as they are stored",
+	  syn_bench_gpu_attend },
 	{ "gpu-slow", "an engine's work while pages are loaded",
 	  syn_bench_gpu_slow },
 };
