@@ -18,7 +18,7 @@
 #define H4_DIM_MAX 128u
 
 /* Units of a level: 39.125 to the root mean square of a token. */
-#define H4_LEVELS     5, 15, 25, 37, 49, 63, 81, 107
+#define H4_LEVELS     SYN_H4_LEVELS
 #define H4_THRESHOLDS 10, 20, 31, 43, 56, 72, 94
 
 /* Elements are compared in units of a level, and summed in 32nds of one. */
@@ -28,13 +28,11 @@
 /* A token below this sum of squares has no scale that fp16 can hold. */
 #define H4_TINY 0x1p-60f
 
-/* A stored scale is in units of 2^-8 of a level: none of fp16 is too large. */
-#define H4_SCALE     256.0f
-#define H4_SCALE_INV 0x1p-8f
-
-/* Bit i: channel i is negated.  The first outputs of splitmix64 from seed 0. */
-#define H4_SIGNS_0 0xe220a8397b1dcdafu
-#define H4_SIGNS_1 0x6e789e6aa1b965f4u
+/* What everybody needs who reads a stored tile is in synapse/codec.h. */
+#define H4_SCALE     SYN_H4_SCALE
+#define H4_SCALE_INV SYN_H4_SCALE_INV
+#define H4_SIGNS_0   SYN_H4_SIGNS_0
+#define H4_SIGNS_1   SYN_H4_SIGNS_1
 
 static inline bool syn_h4_negative(uint32_t channel)
 {

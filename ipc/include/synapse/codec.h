@@ -8,7 +8,7 @@
  * h4 a tile of keys or values is stored as Documentation/arithmetic.rst says;
  * every other tile, and the keys of the layers under the floor, stay raw.
  *
- * Sizes only, no state.  Includes libc only; valid C and C++.
+ * Sizes and constants only, no state.  Includes libc only; valid C and C++.
  */
 #ifndef SYNAPSE_CODEC_H
 #define SYNAPSE_CODEC_H
@@ -17,6 +17,17 @@
 #include <string.h>
 
 #include <synapse/abi.h>
+
+/* The sizes of h4's levels: odd integers. */
+#define SYN_H4_LEVELS 5, 15, 25, 37, 49, 63, 81, 107
+
+/* A stored scale is in units of 2^-8 of a level: none of fp16 is too large. */
+#define SYN_H4_SCALE	 256.0f
+#define SYN_H4_SCALE_INV 0x1p-8f
+
+/* Bit i: channel i is negated.  The first outputs of splitmix64 from seed 0. */
+#define SYN_H4_SIGNS_0 0xe220a8397b1dcdafu
+#define SYN_H4_SIGNS_1 0x6e789e6aa1b965f4u
 
 /**
  * struct syn_layout - how the pages of one space are stored.
