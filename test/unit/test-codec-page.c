@@ -85,10 +85,17 @@ static void test_tiles_lie_where_the_layout_says(void **state)
 		uint32_t i = t % 3;
 		uint32_t layer = t / (2 * 2 * 3);
 		const unsigned char *from = canonical + t * RAW_BYTES;
+		uint32_t head = t / 3 % 2, block = t / (2 * 3) % 2;
 		uint32_t bytes = syn_layout_tile_bytes(&layout, layer, i);
 		bool floor = i == 0 && (layer == 0 || layer == LAYERS - 1);
 		uint16_t error = 0;
 
+		assert_int_equal(
+			syn_layout_stored_at(&layout, layer, block, head, i),
+			at);
+		assert_int_equal(
+			syn_layout_canonical_at(&layout, layer, block, head, i),
+			from - canonical);
 		assert_int_equal(sums.raw[t], syn_sum(from, RAW_BYTES));
 		if (floor || i == 2) {
 			assert_int_equal(bytes, RAW_BYTES);
@@ -106,6 +113,53 @@ static void test_tiles_lie_where_the_layout_says(void **state)
 		at += bytes;
 	}
 	assert_int_equal(at, syn_layout_bytes(&layout));
+}
+
+static void check_offsets(const struct syn_layout *l)
+{
+	uint32_t per_layer = l->blocks * l->heads * l->nr_components;
+	uint64_t canonical_at = 0, stored_at = 0;
+
+	for (uint32_t t = 0; t < syn_layout_tiles(l); t++) {
+		uint32_t layer = t / per_layer, i = t % l->nr_components;
+		uint32_t head = t / l->nr_components % l->heads;
+		uint32_t block = t / l->nr_components / l->heads % l->blocks;
+
+		assert_int_equal(
+			syn_layout_canonical_at(l, layer, block, head, i),
+			canonical_at);
+		assert_int_equal(syn_layout_stored_at(l, layer, block, head, i),
+				 stored_at);
+		canonical_at += syn_tile_raw_bytes(&l->component[i]);
+		stored_at += syn_layout_tile_bytes(l, layer, i);
+	}
+	assert_int_equal(stored_at, syn_layout_bytes(l));
+}
+
+/* Floors of any height, also those that meet, and components in any order. */
+static void test_offsets_of_any_tile(void **state)
+{
+	for (uint32_t n = 0; n < LAYERS * LAYERS * 3 * 2; n++) {
+		uint32_t head = n % LAYERS + 1, tail = n / LAYERS % LAYERS;
+		uint32_t first = n / LAYERS / LAYERS % 3;
+		bool wide = n / (LAYERS * LAYERS * 3);
+		struct syn_component c[3];
+		struct syn_layout l;
+
+		for (uint32_t i = 0; i < 3; i++) {
+			c[i] = components[(first + i) % 3];
+			c[i].dim = wide ? 128 : 64;
+			c[i].heads = 3;
+		}
+		assert_int_equal(syn_layout_init(&l, 3 * SYN_TILE_TOKENS,
+						 LAYERS, 3, c, head, tail),
+				 0);
+		check_offsets(&l);
+		assert_int_equal(syn_layout_init(&l, SYN_TILE_TOKENS, LAYERS, 1,
+						 c, head - 1, tail + 1),
+				 0);
+		check_offsets(&l);
+	}
 }
 
 static void test_decoding_is_the_inverse(void **state)
@@ -235,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tiles_lie_where_the_layout_says,
 				       setup),
+		cmocka_unit_test(test_offsets_of_any_tile),
 		cmocka_unit_test_setup(test_decoding_is_the_inverse, setup),
 		cmocka_unit_test_setup(test_ranges, setup),
 		cmocka_unit_test_setup(test_a_flipped_bit_is_found, setup),

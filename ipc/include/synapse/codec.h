@@ -18,6 +18,13 @@
 
 #include <synapse/abi.h>
 
+/* Kernels call some of this, too. */
+#ifdef __CUDACC__
+#define SYN_HOST_DEVICE __host__ __device__
+#else
+#define SYN_HOST_DEVICE
+#endif
+
 /* The sizes of h4's levels: odd integers. */
 #define SYN_H4_LEVELS 5, 15, 25, 37, 49, 63, 81, 107
 
@@ -50,7 +57,8 @@ struct syn_layout {
 };
 
 /* Canonical bytes of a tile: two bytes an element. */
-static inline uint32_t syn_tile_raw_bytes(const struct syn_component *c)
+static inline SYN_HOST_DEVICE uint32_t
+syn_tile_raw_bytes(const struct syn_component *c)
 {
 	return SYN_TILE_TOKENS * c->dim * 2;
 }
@@ -59,7 +67,8 @@ static inline uint32_t syn_tile_raw_bytes(const struct syn_component *c)
  * Bytes of an h4 tile: a mean for each channel (keys), a scale for each token,
  * both fp16, then four bits an element.
  */
-static inline uint32_t syn_tile_h4_bytes(const struct syn_component *c)
+static inline SYN_HOST_DEVICE uint32_t
+syn_tile_h4_bytes(const struct syn_component *c)
 {
 	uint32_t mean = c->role == SYN_ROLE_K ? c->dim * 2 : 0;
 
@@ -67,8 +76,8 @@ static inline uint32_t syn_tile_h4_bytes(const struct syn_component *c)
 }
 
 /* SYN_CODEC_* of the tiles of component @i in @layer of an h4 page. */
-static inline uint32_t syn_layout_codec(const struct syn_layout *l,
-					uint32_t layer, uint32_t i)
+static inline SYN_HOST_DEVICE uint32_t
+syn_layout_codec(const struct syn_layout *l, uint32_t layer, uint32_t i)
 {
 	const struct syn_component *c = &l->component[i];
 
@@ -81,8 +90,8 @@ static inline uint32_t syn_layout_codec(const struct syn_layout *l,
 }
 
 /* Stored bytes of one of those tiles. */
-static inline uint32_t syn_layout_tile_bytes(const struct syn_layout *l,
-					     uint32_t layer, uint32_t i)
+static inline SYN_HOST_DEVICE uint32_t
+syn_layout_tile_bytes(const struct syn_layout *l, uint32_t layer, uint32_t i)
 {
 	const struct syn_component *c = &l->component[i];
 
@@ -108,6 +117,60 @@ static inline uint64_t syn_layout_bytes(const struct syn_layout *l)
 		for (i = 0; i < l->nr_components; i++)
 			sum += syn_layout_tile_bytes(l, layer, i);
 	return sum * l->blocks * l->heads;
+}
+
+/* Of the layers before @layer, those in which component @i is raw. */
+static inline SYN_HOST_DEVICE uint32_t
+syn_layout_raw_layers(const struct syn_layout *l, uint32_t layer, uint32_t i)
+{
+	uint32_t head = layer < l->raw_head ? layer : l->raw_head;
+	uint32_t tail = l->layers - l->raw_tail;
+
+	if (l->component[i].codec != SYN_CODEC_H4)
+		return layer;
+	if (l->component[i].role != SYN_ROLE_K)
+		return 0;
+	if (tail < l->raw_head)
+		tail = l->raw_head;
+	return head + (layer > tail ? layer - tail : 0);
+}
+
+/*
+ * Where the tile of (@layer, @block, @head, component @i) begins in an h4 page.
+ * A few operations for each component.
+ */
+static inline SYN_HOST_DEVICE uint64_t
+syn_layout_stored_at(const struct syn_layout *l, uint32_t layer, uint32_t block,
+		     uint32_t head, uint32_t i)
+{
+	uint64_t before = 0; /* of a head and block, in the layers before */
+	uint64_t here = 0;   /* of a head and block, in this one */
+	uint64_t at = 0;
+	uint32_t k;
+
+	for (k = 0; k < l->nr_components; k++) {
+		const struct syn_component *c = &l->component[k];
+		uint64_t raw = syn_layout_raw_layers(l, layer, k);
+
+		before += raw * syn_tile_raw_bytes(c) +
+			  (layer - raw) * syn_tile_h4_bytes(c);
+		if (k == i)
+			at = here;
+		here += syn_layout_tile_bytes(l, layer, k);
+	}
+	at += here * (block * l->heads + head);
+	return at + before * l->blocks * l->heads;
+}
+
+/* The same in a canonical page. */
+static inline SYN_HOST_DEVICE uint64_t
+syn_layout_canonical_at(const struct syn_layout *l, uint32_t layer,
+			uint32_t block, uint32_t head, uint32_t i)
+{
+	uint64_t tile = (uint64_t)layer * l->blocks + block;
+
+	tile = (tile * l->heads + head) * l->nr_components + i;
+	return tile * syn_tile_raw_bytes(&l->component[0]);
 }
 
 /*
