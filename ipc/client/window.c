@@ -450,6 +450,7 @@ void syn_window_coded(const struct syn_window *window, struct syn_planes *ret)
 	plane_tell(&window->plane[1], ret);
 }
 
+/* The daemon names it right behind its welcome. */
 int syn_client_gpu(struct syn_client *client, uint8_t ret_uuid[SYN_UUID_BYTES])
 {
 	SYN_KEEP_ERRNO;
@@ -457,10 +458,11 @@ int syn_client_gpu(struct syn_client *client, uint8_t ret_uuid[SYN_UUID_BYTES])
 
 	if (r)
 		return r;
+	if (!(client->features & SYN_FEATURE_CUDA))
+		return -ENODEV;
 	(void)pthread_mutex_lock(&client->lock);
-	if (client->device == syn_device_host())
-		r = -ENODEV;
-	else
+	r = syn_wait_locked(client, &client->has_uuid);
+	if (!r)
 		memcpy(ret_uuid, client->uuid, sizeof(client->uuid));
 	(void)pthread_mutex_unlock(&client->lock);
 	return r;

@@ -219,11 +219,11 @@ static void open_with(peer_script_fn how)
 	plan_reset();
 	peer_start(&peer, how);
 	assert_int_equal(peer_attach(&peer, &client, NULL), 0);
+	assert_int_equal(syn_client_gpu(client, uuid), -ENODEV);
 	assert_int_equal(define(client, &space), 0);
 	opts.slots = 8;
 	opts.fidelity = FLOOR;
 	assert_int_equal(syn_window_open(client, &space, &opts, &window), 0);
-	assert_int_equal(syn_client_gpu(client, uuid), -ENODEV);
 }
 
 static int setup(void **state)

@@ -102,6 +102,16 @@ SYN_API const char *syn_client_reason(struct syn_client *client);
 /* The session's id, as synapsectl shows it. */
 SYN_API uint32_t syn_client_session(const struct syn_client *client);
 
+#define SYN_UUID_BYTES 16
+
+/*
+ * The GPU that windows are in, by its UUID, from syn_attach() on: what reads
+ * pages decides what space they want.  -ENODEV: they are in memory that only the
+ * CPU reads.
+ */
+SYN_API int syn_client_gpu(struct syn_client *client,
+			   uint8_t ret_uuid[SYN_UUID_BYTES]);
+
 /**
  * struct syn_space_opts - a KV geometry.
  * @sz:			sizeof(struct syn_space_opts).
@@ -241,15 +251,6 @@ struct syn_planes {
 
 SYN_API void syn_window_planes(const struct syn_window *window,
 			       struct syn_planes *ret);
-
-#define SYN_UUID_BYTES 16
-
-/*
- * The GPU that windows are in, by its UUID.  -ENODEV: they are in memory that
- * only the CPU reads, or none is open yet.
- */
-SYN_API int syn_client_gpu(struct syn_client *client,
-			   uint8_t ret_uuid[SYN_UUID_BYTES]);
 
 /*
  * The same of the slots that hold pages as they are stored, encoded; all zero if
