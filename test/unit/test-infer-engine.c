@@ -12,6 +12,7 @@
 
 #include "core/base/fault.h"
 #include "core/base/log.h"
+#include "test/unit/fake-session.h"
 #include "test/unit/fake-shares.h"
 #include "tools/infer/audit.h"
 #include "tools/infer/engine.h"
@@ -22,6 +23,7 @@
 #include "tools/infer/simd.h"
 
 #define PAGE_BYTES   (4u * 2 * SYN_PAGE_TOKENS * SYN_HEAD_DIM)
+#define CODED_FRAME  36864u /* a page in h4, in whole frames of 4 KiB */
 #define PAGES_MAX    512u
 #define PROMPTS	     3u
 #define PROMPT_BYTES 600u
@@ -63,10 +65,6 @@ struct page {
 	uint32_t loads;
 };
 
-struct syn_client {
-	uint32_t session;
-};
-
 struct syn_window {
 	struct syn_client *client;
 };
@@ -80,9 +78,9 @@ static unsigned int full;     /* persists that find the file full */
 static unsigned int dups;     /* seals that somebody was faster with */
 static unsigned int anchors;  /* pages that are one, at most */
 static uint32_t codec;	      /* of the space */
+static unsigned int coded;    /* slots for pages as they are stored */
 static bool disk;	      /* what is not resident is on disk alone */
 static unsigned int lose;     /* this many loads from now on, one is lost */
-static struct syn_client the_client;
 static struct syn_window the_window;
 
 static struct page *page_of(uint64_t handle)
@@ -148,32 +146,6 @@ static void daemon_clear(void)
 	anchors = 0;
 }
 
-int syn_attach(const struct syn_attach_opts *opts, struct syn_client **ret,
-	       char *ret_reason)
-{
-	if (syn_fault()) {
-		(void)strcpy(ret_reason, "full");
-		return -EUSERS;
-	}
-	*ret = &the_client;
-	return 0;
-}
-
-struct syn_client *syn_detach(struct syn_client *client)
-{
-	return NULL;
-}
-
-const char *syn_client_reason(struct syn_client *client)
-{
-	return "";
-}
-
-uint32_t syn_client_session(const struct syn_client *client)
-{
-	return client->session;
-}
-
 int syn_space_define(struct syn_client *client,
 		     const struct syn_space_opts *opts, struct syn_space *ret)
 {
@@ -183,6 +155,7 @@ int syn_space_define(struct syn_client *client,
 	assert_int_equal(opts->nr_components, 2);
 	codec = opts->components[0].codec;
 	assert_int_equal(opts->components[1].codec, codec);
+	assert_int_equal(opts->coded, on_gpu && codec == SYN_CODEC_H4);
 	*ret = (struct syn_space){ .id = 1,
 				   .nr_tiles = 4,
 				   .page_bytes = PAGE_BYTES };
@@ -195,16 +168,9 @@ int syn_window_open(struct syn_client *client, const struct syn_space *space,
 	if (syn_fault())
 		return -EDQUOT;
 	slots = opts->slots;
+	coded = opts->coded_slots;
 	assert_int_equal(opts->fidelity, codec == SYN_CODEC_H4 ? 4 : 0);
 	*ret = &the_window;
-	return 0;
-}
-
-int syn_timeline_new(struct syn_client *client, uint32_t *ret)
-{
-	if (syn_fault())
-		return -EDQUOT;
-	*ret = 0;
 	return 0;
 }
 
@@ -727,6 +693,32 @@ static void test_share_must_hold_the_tails(void **state)
 	daemon_clear();
 }
 
+/* Canonical slots, and what the share's other bytes hold as it is stored. */
+static void expect_split(unsigned int share, unsigned int sequences,
+			 unsigned int raw, uint64_t frame)
+{
+	struct answers answers;
+
+	run_well(share, sequences, false, &answers);
+	assert_int_equal(slots, raw);
+	assert_int_equal(coded, frame ? (share - raw) * PAGE_BYTES / frame : 0);
+	daemon_clear();
+}
+
+static void test_a_gpus_share_is_split(void **state)
+{
+	run_codec = SYN_CODEC_H4;
+	expect_split(200, 1, 200, 0);
+	on_gpu = true;
+	expect_split(200, 1, 4 * LAYERS, CODED_FRAME);
+	expect_split(200, PROMPTS, 4 * LAYERS * PROMPTS, CODED_FRAME);
+	/* Half of what the growing pages leave. */
+	expect_split(2 * LAYERS, 1, LAYERS + LAYERS / 2, CODED_FRAME);
+	run_codec = SYN_CODEC_RAW16;
+	expect_split(200, 1, 200, 0);
+	on_gpu = false;
+}
+
 static void test_survives_every_failure(void **state)
 {
 	size_t bytes = prompt[0].nr_bytes;
@@ -768,6 +760,7 @@ int main(void)
 		cmocka_unit_test(test_waits_for_room),
 		cmocka_unit_test(test_lost_page_ends_the_run),
 		cmocka_unit_test(test_share_must_hold_the_tails),
+		cmocka_unit_test(test_a_gpus_share_is_split),
 		cmocka_unit_test(test_survives_every_failure),
 	};
 

@@ -9,6 +9,8 @@
  */
 #include "tools/infer/forward.h"
 
+#include <synapse/codec.h>
+
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
@@ -18,9 +20,8 @@
 #include "tools/infer/kv-stream.h"
 #include "tools/infer/kv.h"
 
-#define TOKENS	   SYN_STEP_TOKENS
-#define TILE_BYTES (TOKENS * SYN_STEP_DIM * (uint64_t)sizeof(uint16_t))
-#define ALIGN	   256u
+#define TOKENS SYN_STEP_TOKENS
+#define ALIGN  256u
 
 /**
  * struct told - where in memory the host says what a step is.
@@ -48,6 +49,7 @@ struct told {
  * @model:	the layers.
  * @n_layers:	how many.
  * @n_heads:	query heads.
+ * @n_kv_heads:	of a page.
  * @page_bytes:	of a page.
  * @graphs:	one token: each layer, and all of them.
  * @pages:	pinned for a step.
@@ -72,6 +74,7 @@ struct forward_gpu {
 	struct syn_gpu_model *model;
 	unsigned int n_layers;
 	unsigned int n_heads;
+	unsigned int n_kv_heads;
 	uint64_t page_bytes;
 	struct syn_graphs *graphs;
 	struct syn_kv_stream *pages;
@@ -146,33 +149,52 @@ static void pass_tell(struct pass *p, const uint8_t *tokens, uint64_t at)
 		};
 }
 
-/* As chunk_store() of the CPU's: for each head the keys, then the values. */
-static struct syn_attend_part part_of(CUdeviceptr page, uint32_t nr_tokens)
+static uint64_t tile_bytes(uint16_t role, bool coded)
 {
+	const struct syn_component c = { .role = role, .dim = SYN_STEP_DIM };
+
+	return coded ? syn_tile_h4_bytes(&c) : syn_tile_raw_bytes(&c);
+}
+
+/* As chunk_store() of the CPU's: for each head the keys, then the values. */
+static struct syn_attend_part part_of(const struct forward_gpu *f,
+				      const void *page)
+{
+	const bool coded = syn_kv_stream_coded(f->pages, page);
+	const uint64_t k = tile_bytes(SYN_ROLE_K, coded);
 	struct syn_attend_part part = {
-		.k = { .at = page,
-		       .head = 2 * TILE_BYTES,
+		.k = { .at = (uintptr_t)page,
+		       .head = k + tile_bytes(SYN_ROLE_V, coded),
 		       .token = SYN_STEP_DIM * sizeof(uint16_t),
-		       .codec = SYN_CODEC_RAW16 },
-		.nr_tokens = nr_tokens,
+		       .codec = coded ? SYN_CODEC_H4 : SYN_CODEC_RAW16 },
+		.nr_tokens = TOKENS,
 	};
 
 	part.v = part.k;
-	part.v.at += TILE_BYTES;
+	part.v.at += k;
 	return part;
 }
 
-static void pass_tell_layer(struct pass *p, unsigned int layer)
+static struct syn_attend_part *parts_of(const struct forward_gpu *f,
+					unsigned int layer)
+{
+	return (void *)(f->host + layer_parts(f, layer));
+}
+
+static void pass_tell_pages(struct pass *p, unsigned int layer,
+			    unsigned int first, unsigned int nr)
 {
 	struct forward_gpu *f = p->f;
-	struct syn_attend_part *parts =
-		(void *)(f->host + layer_parts(f, layer));
 	void *const *addr = f->addr + (size_t)layer * f->forward.max_blocks;
 
-	for (unsigned int i = 0; i < p->full; i++)
-		parts[i] = part_of((uintptr_t)addr[i], TOKENS);
-	parts[p->full] =
-		part_of((uintptr_t)syn_kv_seq_tail(p->seq, layer), TOKENS);
+	for (unsigned int i = first; i < first + nr; i++)
+		parts_of(f, layer)[i] = part_of(f, addr[i]);
+}
+
+static void pass_tell_tail(struct pass *p, unsigned int layer)
+{
+	parts_of(p->f, layer)[p->full] =
+		part_of(p->f, syn_kv_seq_tail(p->seq, layer));
 }
 
 /* What was told, [@from, @end) of it, goes to the device. */
@@ -206,24 +228,32 @@ static int pass_give(struct pass *p)
 	return r ? r : syn_kv_stream_given(p->f->pages);
 }
 
+/* A page goes to @to, raw or encoded as it is. */
+static int part_move(const struct forward_gpu *f, struct syn_attend_part *part,
+		     CUdeviceptr to)
+{
+	CUdeviceptr from = part->k.at;
+
+	part->v.at += to - from;
+	part->k.at = to;
+	return gpu_check(f,
+			 f->api->cuMemcpyAsync(to, from,
+					       f->n_kv_heads * part->k.head,
+					       f->stream),
+			 "cuMemcpyAsync");
+}
+
 /* Pages just loaded go where a whole layer has room. */
-static int pass_stage(struct pass *p, void **addr, unsigned int first,
+static int pass_stage(struct pass *p, unsigned int layer, unsigned int first,
 		      unsigned int nr)
 {
 	struct forward_gpu *f = p->f;
-	const uint64_t bytes = f->page_bytes;
 	int r = 0;
 
 	syn_kv_stream_begin(f->pages);
-	for (unsigned int i = first; i < first + nr && !r; i++) {
-		CUdeviceptr to = f->staged + i * bytes;
-
-		r = gpu_check(f,
-			      f->api->cuMemcpyAsync(to, (uintptr_t)addr[i],
-						    bytes, f->stream),
-			      "cuMemcpyAsync");
-		addr[i] = (void *)(uintptr_t)to;
-	}
+	for (unsigned int i = first; i < first + nr && !r; i++)
+		r = part_move(f, &parts_of(f, layer)[i],
+			      f->staged + i * f->page_bytes);
 	return r ? r : syn_kv_stream_given(f->pages);
 }
 
@@ -240,8 +270,9 @@ static int pass_load(struct pass *p, unsigned int layer)
 
 		if (nr < 0)
 			return nr;
+		pass_tell_pages(p, layer, done, (unsigned int)nr);
 		if (f->staged)
-			r = pass_stage(p, addr, done, (unsigned int)nr);
+			r = pass_stage(p, layer, done, (unsigned int)nr);
 		if (r)
 			return r;
 		done += (unsigned int)nr;
@@ -258,7 +289,7 @@ static int pass_layer(struct pass *p, unsigned int n)
 
 	if (r)
 		return r;
-	pass_tell_layer(p, n);
+	pass_tell_tail(p, n);
 	r = told_copy(f, n ? parts : 0, layer_parts(f, n + 1));
 	if (r)
 		return r;
@@ -279,8 +310,10 @@ static int pass_layers(struct pass *p)
 			r = pass_layer(p, n);
 		return r;
 	}
-	for (unsigned int n = 0; n < n_layers; n++)
-		pass_tell_layer(p, n);
+	for (unsigned int n = 0; n < n_layers; n++) {
+		pass_tell_pages(p, n, 0, p->full);
+		pass_tell_tail(p, n);
+	}
 	r = told_copy(p->f, 0, p->f->told.bytes);
 	if (r)
 		return r;
@@ -524,6 +557,7 @@ int syn_forward_gpu_new(const struct syn_model *model, struct syn_kv *kv,
 	f->forward.max_blocks = (unsigned int)syn_div_up(max_tokens, TOKENS);
 	f->n_layers = model->config.n_layers;
 	f->n_heads = model->config.n_heads;
+	f->n_kv_heads = model->config.n_kv_heads;
 	f->page_bytes = syn_kv_stats(kv)->page_bytes;
 	f->max_parts = (unsigned int)syn_align_up(f->forward.max_blocks, 2);
 	r = gpu_open(f, model, kv);

@@ -21,6 +21,8 @@
  * @n_layers:	of the model.
  * @n_kv_heads:	likewise.
  * @group:	query heads of each.
+ * @slots:	of the window, for pages that are raw.
+ * @coded_slots: for pages that are read as they are stored, or 0.
  * @tails:	pages that may grow at once.
  * @batch:	pages to pin at once.
  * @codec:	of pages below HBM.
@@ -38,6 +40,8 @@ struct syn_kv {
 	unsigned int n_layers;
 	unsigned int n_kv_heads;
 	unsigned int group;
+	unsigned int slots;
+	unsigned int coded_slots;
 	unsigned int tails;
 	unsigned int batch;
 	uint32_t codec;

@@ -28,6 +28,7 @@ struct batch {
  * @stream:	of the GPU.
  * @max_blocks:	of a sequence.
  * @batch_max:	pages of a batch.
+ * @coded:	where pages are as they are stored.
  * @value:	of the timeline: work that was begun and not given; or 0.
  * @batches:	of the pass: all that are pinned.
  * @nr:		how many there were ...
@@ -40,6 +41,7 @@ struct syn_kv_stream {
 	void *stream;
 	unsigned int max_blocks;
 	unsigned int batch_max;
+	struct syn_planes coded;
 	uint64_t value;
 	struct batch *batches;
 	size_t nr;
@@ -53,14 +55,25 @@ int syn_kv_gpu(const struct syn_kv *kv, uint8_t *ret_uuid)
 	return syn_client_gpu(kv->client, ret_uuid);
 }
 
-static uint64_t stream_room(const struct syn_kv_stream *s)
+/*
+ * Pages that fit whatever they are: what an absent one will be only the daemon
+ * knows.
+ */
+static unsigned int stream_room(const struct syn_kv *kv)
 {
-	return s->kv->stats.slots - s->kv->tails;
+	unsigned int raw = kv->slots - kv->tails;
+
+	return kv->coded_slots ? syn_min(raw, kv->coded_slots) : raw;
 }
 
 bool syn_kv_stream_fits(const struct syn_kv_stream *s)
 {
-	return stream_room(s) >= s->max_blocks;
+	return stream_room(s->kv) >= s->max_blocks;
+}
+
+bool syn_kv_stream_coded(const struct syn_kv_stream *s, const void *addr)
+{
+	return syn_planes_have(&s->coded, addr);
 }
 
 int syn_kv_stream_new(struct syn_kv *kv, void *stream, unsigned int max_blocks,
@@ -74,9 +87,9 @@ int syn_kv_stream_new(struct syn_kv *kv, void *stream, unsigned int max_blocks,
 	s->stream = stream;
 	s->max_blocks = max_blocks;
 	/* Two of them, where the share is small. */
-	s->batch_max = (unsigned int)syn_min(stream_room(s) / LOADS_MAX,
-					     (uint64_t)BATCH_MAX);
+	s->batch_max = syn_min(stream_room(kv) / LOADS_MAX, BATCH_MAX);
 	s->batch_max = syn_max(s->batch_max, 1u);
+	syn_window_coded(kv->window, &s->coded);
 	s->batches = syn_alloc((size_t)kv->n_layers * max_blocks,
 			       sizeof(*s->batches));
 	if (!s->batches) {
@@ -97,7 +110,8 @@ struct syn_kv_stream *syn_kv_stream_free(struct syn_kv_stream *s)
 }
 
 static void stream_push(struct syn_kv_stream *s, const uint64_t *pages,
-			unsigned int nr, struct syn_loading *load)
+			unsigned int nr, struct syn_loading *load,
+			void *const *addr)
 {
 	s->batches[s->nr++] = (struct batch){
 		.pages = pages,
@@ -108,6 +122,8 @@ static void stream_push(struct syn_kv_stream *s, const uint64_t *pages,
 	s->kv->stats.batches++;
 	s->kv->stats.faults += load != NULL;
 	s->kv->stats.pins += nr;
+	for (unsigned int i = 0; i < nr; i++)
+		s->kv->stats.coded += syn_kv_stream_coded(s, addr[i]);
 }
 
 static void stream_unpin(struct syn_kv_stream *s, const struct batch *batch)
@@ -152,11 +168,11 @@ int syn_kv_stream_pin(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 {
 	for (unsigned int n = 0; n < s->kv->n_layers && nr; n++) {
 		const uint64_t *pages = syn_kv_seq_pages(seq, n);
-		int r = syn_pin(s->kv->client, pages, nr,
-				ret_addr + (size_t)n * s->max_blocks);
+		void **addr = ret_addr + (size_t)n * s->max_blocks;
+		int r = syn_pin(s->kv->client, pages, nr, addr);
 
 		if (r == 0) {
-			stream_push(s, pages, nr, NULL);
+			stream_push(s, pages, nr, NULL, addr);
 			continue;
 		}
 		while (s->nr > s->nr_back)
@@ -177,7 +193,7 @@ static int stream_load(struct syn_kv_stream *s, const uint64_t *pages,
 				   ret_addr, &load);
 	if (r)
 		return r;
-	stream_push(s, pages, nr, load);
+	stream_push(s, pages, nr, load, ret_addr);
 	return load ? syn_load_order(load, s->stream) : 0;
 }
 

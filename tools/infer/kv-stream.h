@@ -33,6 +33,9 @@ struct syn_kv_stream *syn_kv_stream_free(struct syn_kv_stream *s);
 /* All full pages of a layer can be there at once, whatever else must be. */
 bool syn_kv_stream_fits(const struct syn_kv_stream *s);
 
+/* Whether what was pinned at @addr lies there as it is stored, in h4. */
+bool syn_kv_stream_coded(const struct syn_kv_stream *s, const void *addr);
+
 /*
  * Pins the first @nr pages of every layer, if all of them are resident: 1,
  * else 0.  @ret_addr [n_layers][max_blocks].

@@ -2,6 +2,7 @@
 /* KV pages of sequences, leased from synapsed. */
 #include "tools/infer/kv.h"
 
+#include <synapse/codec.h>
 #include <xxhash.h>
 
 #include "core/base/base.h"
@@ -16,6 +17,7 @@
 #define EVENTS_MAX 16u
 #define RECENT	   2u /* blocks: the one that grows and the last full one */
 #define H4_BITS	   4u
+#define FRAME	   4096u /* HBM is shared out in multiples of it */
 
 int syn_kv_failed(const struct syn_kv *kv, const char *what, int r)
 {
@@ -53,7 +55,21 @@ static int kv_attach(struct syn_kv *kv, const struct syn_kv_opts *opts)
 	return r ? syn_kv_failed(kv, "timeline", r) : 0;
 }
 
-static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
+/* A GPU's attention reads encoded pages as they are stored, the CPU's does not. */
+static int kv_reads_coded(struct syn_kv *kv, uint8_t *ret)
+{
+	uint8_t uuid[SYN_UUID_BYTES];
+	int r;
+
+	if (kv->codec != SYN_CODEC_H4)
+		return 0;
+	r = syn_client_gpu(kv->client, uuid);
+	*ret = !r;
+	return r && r != -ENODEV ? syn_kv_failed(kv, "GPU", r) : 0;
+}
+
+static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts,
+		     struct syn_layout *ret)
 {
 	struct syn_space_opts space = SYN_OPTS(struct syn_space_opts);
 	const struct syn_component components[] = {
@@ -68,8 +84,10 @@ static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
 		  .dim = opts->config->head_dim,
 		  .codec = (uint16_t)opts->codec },
 	};
-	int r;
+	int r = kv_reads_coded(kv, &space.coded);
 
+	if (r)
+		return r;
 	memcpy(space.model, opts->model, sizeof(space.model));
 	space.tokens = BLOCK;
 	space.layers_per_page = 1;
@@ -79,16 +97,35 @@ static int kv_define(struct syn_kv *kv, const struct syn_kv_opts *opts)
 	if (r)
 		return syn_kv_failed(kv, "space", r);
 	kv->stats.page_bytes = kv->space.page_bytes;
+	if (space.coded && syn_layout_init(ret, BLOCK, 1, space.nr_components,
+					   components, 0, 0))
+		return syn_kv_failed(kv, "space", -EINVAL);
 	return 0;
 }
 
-/* Every growing page is pinned, and a batch must fit beside them. */
-static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
+/*
+ * Raw pages are those that grow, two other anchors of each layer and sequence,
+ * and full ones that have not left yet: room for as many as grow, so that those
+ * need not leave in the middle of a step.  All else is read as it is stored.  Of
+ * a share that is too small for that, half of what is beside the growing pages
+ * goes to either.
+ */
+static void kv_split(struct syn_kv *kv, const struct syn_layout *layout)
 {
-	struct syn_window_opts window = SYN_OPTS(struct syn_window_opts);
+	uint64_t beside = kv->slots - kv->tails;
+	uint64_t raw = syn_min(3ull * kv->tails, syn_div_up(beside, 2));
+	uint64_t frame = syn_align_up(syn_layout_bytes(layout), FRAME);
+	uint64_t coded = (beside - raw) * kv->space.page_bytes / frame;
+
+	kv->slots = (unsigned int)(kv->tails + raw);
+	kv->coded_slots = (unsigned int)syn_min(coded, (uint64_t)UINT32_MAX);
+}
+
+/* Every growing page is pinned, and a batch must fit beside them. */
+static int kv_share(struct syn_kv *kv, const struct syn_kv_opts *opts)
+{
 	unsigned int tails = opts->sequences * kv->n_layers;
 	uint64_t slots = opts->slots;
-	int r;
 
 	if (!slots)
 		slots = opts->hbm_bytes / kv->space.page_bytes;
@@ -99,15 +136,31 @@ static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
 			2ull * tails);
 		return -EINVAL;
 	}
-	window.slots = (uint32_t)slots;
+	kv->stats.slots = slots;
+	kv->slots = (unsigned int)slots;
+	kv->tails = tails;
+	return 0;
+}
+
+static int kv_open_window(struct syn_kv *kv, const struct syn_kv_opts *opts)
+{
+	struct syn_window_opts window = SYN_OPTS(struct syn_window_opts);
+	struct syn_layout layout = { 0 };
+	int r = kv_define(kv, opts, &layout);
+
+	if (!r)
+		r = kv_share(kv, opts);
+	if (r)
+		return r;
+	if (layout.layers)
+		kv_split(kv, &layout);
+	window.slots = kv->slots;
+	window.coded_slots = kv->coded_slots;
 	window.fidelity = kv->codec == SYN_CODEC_H4 ? H4_BITS : 0;
 	r = syn_window_open(kv->client, &kv->space, &window, &kv->window);
 	if (r)
 		return syn_kv_failed(kv, "window", r);
-	kv->stats.slots = slots;
-	kv->tails = tails;
-	kv->batch =
-		(unsigned int)syn_min((slots - tails) / 4, (uint64_t)BATCH_MAX);
+	kv->batch = syn_min((kv->slots - kv->tails) / 4, BATCH_MAX);
 	kv->batch = syn_max(kv->batch, 1u);
 	return 0;
 }
@@ -132,8 +185,6 @@ int syn_kv_open(const struct syn_kv_opts *opts, struct syn_kv **ret)
 	kv->codec = opts->codec;
 	kv->report = opts->report;
 	r = kv_attach(kv, opts);
-	if (r == 0)
-		r = kv_define(kv, opts);
 	if (r == 0)
 		r = kv_open_window(kv, opts);
 	if (r == 0 && kv->report)

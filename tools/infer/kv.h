@@ -11,6 +11,7 @@
  *
  * Where pages may lose precision below HBM, a sequence's first block, the one
  * that grows and the last full one are anchors, which stay raw in every tier.
+ * On a GPU all others come back as they are stored, and are read so.
  */
 #ifndef SYN_TOOLS_INFER_KV_H
 #define SYN_TOOLS_INFER_KV_H
@@ -57,7 +58,8 @@ struct syn_kv_opts {
  * @pages_found: found under their keys.
  * @pages_persisted: on disk for good.
  * @dups:	sealed by somebody else first.
- * @pins:	pages pinned for attention.
+ * @pins:	pages pinned for attention ...
+ * @coded:	... and of these, read as they are stored.
  * @batches:	batches they were pinned in.
  * @faults:	batches in which something was not resident.
  * @retries:	times the daemon had no room.
@@ -72,6 +74,7 @@ struct syn_kv_stats {
 	uint64_t pages_persisted;
 	uint64_t dups;
 	uint64_t pins;
+	uint64_t coded;
 	uint64_t batches;
 	uint64_t faults;
 	uint64_t retries;

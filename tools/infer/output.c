@@ -141,6 +141,7 @@ static void add_kv(struct json_object *object, const struct syn_kv_stats *kv)
 	add_count(object, "pages_persisted", kv->pages_persisted);
 	add_count(object, "pages_sealed_by_others", kv->dups);
 	add_count(object, "pages_attended", kv->pins);
+	add_count(object, "pages_coded", kv->coded);
 	add_count(object, "batches", kv->batches);
 	add_count(object, "batches_faulted", kv->faults);
 	add_count(object, "waits_for_room", kv->retries);
