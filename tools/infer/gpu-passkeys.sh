@@ -9,7 +9,7 @@
 #
 # resident	all pages of all sequences fit in the engines' shares of HBM
 # raw16		a share is a quarter of an engine's pages
-# h4		the same, and pages have four bits below HBM
+# h4		the same, and pages that have left have four bits, in HBM, too
 # serial	a share holds one sequence, and nothing is below: one at a time
 #
 # Exits 1 unless raw16 answers with the bytes of resident, and each of them has
@@ -100,7 +100,7 @@ import sys
 
 directory = pathlib.Path(sys.argv[1])
 COLUMNS = ("run", "right", "KV/HBM", "seconds", "prefill/s", "decode/s", "ttft ms", "max ms",
-           "faulted", "sum failures")
+           "faulted", "as stored", "sum failures")
 answers, good = {}, True
 print(" | ".join(COLUMNS))
 for name in ("resident", "raw16", "h4", "serial"):
@@ -111,7 +111,7 @@ for name in ("resident", "raw16", "h4", "serial"):
     answers[name] = {x["id"]: x["tokens"] for x in lines}
     total = {k: sum(s[k] for s in stats)
              for k in ("answers", "right", "batches", "batches_faulted", "kv_peak_bytes",
-                       "hbm_share_bytes")}
+                       "hbm_share_bytes", "pages_attended", "pages_coded")}
     good &= total["right"] >= 0.98 * total["answers"] and not status["sum_failures"]
     print(" | ".join((
         name, f"{total['right']} of {total['answers']}",
@@ -121,7 +121,8 @@ for name in ("resident", "raw16", "h4", "serial"):
         f"{sum(s['decode_tokens_per_s'] for s in stats):.0f}",
         f"{max(s['ttft_median_ns'] for s in stats) / 1e6:.1f}",
         f"{max(s['ttft_max_ns'] for s in stats) / 1e6:.1f}",
-        f"{total['batches_faulted']} of {total['batches']}", f"{status['sum_failures']}")))
+        f"{total['batches_faulted']} of {total['batches']}",
+        f"{total['pages_coded']} of {total['pages_attended']}", f"{status['sum_failures']}")))
 same = answers["resident"] == answers["raw16"] == answers["serial"]
 print(f"{len(answers['raw16'])} answers on {stats[0]['device']}: raw16 and serial "
       f"{'are' if same else 'ARE NOT'} those of resident")
