@@ -13,12 +13,14 @@
 /**
  * struct batch - pages that were pinned together.
  * @pages:	which.
- * @nr:		how many.
+ * @nr:		how many ...
+ * @nr_coded:	... and of these, as they are stored.
  * @load:	brings them in, until it is ended; or NULL.
  */
 struct batch {
 	const uint64_t *pages;
 	unsigned int nr;
+	unsigned int nr_coded;
 	struct syn_loading *load;
 };
 
@@ -113,22 +115,31 @@ static void stream_push(struct syn_kv_stream *s, const uint64_t *pages,
 			unsigned int nr, struct syn_loading *load,
 			void *const *addr)
 {
-	s->batches[s->nr++] = (struct batch){
+	struct batch *batch = &s->batches[s->nr++];
+
+	*batch = (struct batch){
 		.pages = pages,
 		.nr = nr,
 		.load = load,
 	};
+	for (unsigned int i = 0; i < nr; i++)
+		batch->nr_coded += syn_kv_stream_coded(s, addr[i]);
 	s->nr_loading += load != NULL;
 	s->kv->stats.batches++;
 	s->kv->stats.faults += load != NULL;
-	s->kv->stats.pins += nr;
-	for (unsigned int i = 0; i < nr; i++)
-		s->kv->stats.coded += syn_kv_stream_coded(s, addr[i]);
 }
 
 static void stream_unpin(struct syn_kv_stream *s, const struct batch *batch)
 {
 	syn_unpin(s->kv->client, s->kv->timeline, batch->pages, batch->nr);
+}
+
+/* They have been read. */
+static void stream_give_back(struct syn_kv_stream *s, const struct batch *batch)
+{
+	s->kv->stats.pins += batch->nr;
+	s->kv->stats.coded += batch->nr_coded;
+	stream_unpin(s, batch);
 }
 
 /* A load that fails has pinned nothing. */
@@ -141,6 +152,7 @@ static int stream_end_load(struct syn_kv_stream *s, struct batch *batch)
 	if (r == 0)
 		return 0;
 	batch->nr = 0;
+	batch->nr_coded = 0;
 	return syn_kv_failed(s->kv, "load", r < 0 ? r : -EIO);
 }
 
@@ -157,7 +169,7 @@ static int stream_retire(struct syn_kv_stream *s, unsigned int keep)
 		r = r ? r : bad;
 	}
 	while (s->nr_back < s->nr_given && !s->batches[s->nr_back].load)
-		stream_unpin(s, &s->batches[s->nr_back++]);
+		stream_give_back(s, &s->batches[s->nr_back++]);
 	return r;
 }
 
