@@ -186,11 +186,12 @@ static int runs_near(const struct run *a, const struct run *b, float near,
 	return 0;
 }
 
-/* A layer's pages fit both parts of the share; they go through in copies. */
+/* All that is encoded fits; a layer of it does; it goes through in copies. */
 static int coded_runs(const struct run *raw)
 {
 	static struct run coded[] = {
 		{ .gpu = true, .h4 = true, .slots = 100, .step = BLOCK },
+		{ .gpu = true, .h4 = true, .slots = 28, .step = BLOCK },
 		{ .gpu = true, .h4 = true, .slots = 2 * LAYERS, .step = BLOCK },
 	};
 	float far = 0;
