@@ -9,20 +9,22 @@
 
 #include "core/base/base.h"
 #include "test/gpu/engine-gpu.h"
+#include "test/gpu/watch.h"
 #include "test/sys/harness.h"
 #include "tools/infer/forward.h"
 #include "tools/infer/kv.h"
 #include "tools/infer/model.h"
 #include "tools/infer/simd.h"
 
-#define BLOCK	SYN_PAGE_TOKENS
-#define TOKENS	1200u
-#define ALONE	(9 * BLOCK) /* from here on one by one in all runs */
-#define ANSWERS (ALONE / BLOCK + TOKENS - ALONE)
-#define LAYERS	6u
-#define NEAR	0.05f
-#define LOSSY	1.0f /* the CPU, which decodes such pages, is off by 0.28 */
-#define AGAIN	4u
+#define BLOCK	 SYN_PAGE_TOKENS
+#define TOKENS	 1200u
+#define ALONE	 (9 * BLOCK) /* from here on one by one in all runs */
+#define ANSWERS	 (ALONE / BLOCK + TOKENS - ALONE)
+#define RESIDENT 200u /* slots: more than all pages */
+#define LAYERS	 6u
+#define NEAR	 0.05f
+#define LOSSY	 1.0f /* the CPU, which decodes such pages, is off by 0.28 */
+#define AGAIN	 4u
 /* All full pages but anchors and what has just become one no more. */
 #define CODED (LAYERS * (ALONE / BLOCK - 3))
 
@@ -68,6 +70,21 @@ static int text_read(void)
 	return nr == TOKENS ? 0 : -ENODATA;
 }
 
+/*
+ * A token by a graph, all pages there: the host waits for the GPU once, at the
+ * end.  The first one captures the graph.
+ */
+static int token_check(const struct run *run, unsigned int at)
+{
+	if (!run->gpu || run->slots < RESIDENT || at <= ALONE)
+		return 0;
+	if (watch_saw_one_wait())
+		return 0;
+	print_message("token %u: %u waits, %u copies\n", at, watch.waits,
+		      watch.copies);
+	return -EPROTO;
+}
+
 static int run_tokens(struct run *run, struct syn_forward *forward,
 		      struct syn_kv_seq *seq)
 {
@@ -81,9 +98,12 @@ static int run_tokens(struct run *run, struct syn_forward *forward,
 		nr = at < ALONE ? run->step : 1;
 		end = at + nr;
 		r = syn_kv_seq_grow(seq, at);
+		watch_anew();
 		if (!r)
 			r = syn_forward_run(forward, seq, text + at, nr, at,
 					    &next);
+		if (!r)
+			r = token_check(run, at);
 		if (!r)
 			r = syn_kv_seq_commit(seq, end);
 		if (!r && (end % BLOCK == 0 || end > ALONE))
@@ -212,17 +232,22 @@ static int coded_runs(const struct run *raw)
 /* Blocks; one by one; a layer at a time; less than a layer at a time. */
 static int child(void *arg)
 {
-	static struct run cpu = { .slots = 200, .step = BLOCK };
+	static struct run cpu = { .slots = RESIDENT, .step = BLOCK };
 	static struct run gpu[] = {
-		{ .gpu = true, .slots = 200, .step = BLOCK },
-		{ .gpu = true, .slots = 200, .step = 1 },
+		{ .gpu = true, .slots = RESIDENT, .step = BLOCK },
+		{ .gpu = true, .slots = RESIDENT, .step = 1 },
 		{ .gpu = true, .slots = 3 * LAYERS, .step = BLOCK },
 		{ .gpu = true, .slots = 2 * LAYERS, .step = 2 },
 	};
+	const struct syn_cuda_api *api;
 	float far = 0;
 	int r;
 
 	(void)arg;
+	r = syn_cuda_load(&api);
+	if (r)
+		return r;
+	watch_begin(api);
 	r = text_read();
 	if (!r)
 		r = syn_model_load(SYN_TEST_MODEL, &model);
