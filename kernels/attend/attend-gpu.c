@@ -136,7 +136,7 @@ static uint32_t takes_of(const struct syn_attend_shape *shape)
 	return (uint32_t)syn_div_up(shape->group, SYN_ATTEND_ROWS);
 }
 
-/* Few parts make a strip each, many of them an eighth as many. */
+/* Few parts make a strip each, many of them one by the most it may have. */
 static uint64_t strips_most(uint32_t nr_seqs, uint64_t nr_parts)
 {
 	uint64_t long_ones = nr_parts / SYN_ATTEND_STRIP_MAX +

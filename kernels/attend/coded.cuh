@@ -283,8 +283,8 @@ weight_digits(const float w[2][2], uint32_t *ret_high, uint32_t *ret_low)
 }
 
 /*
- * Weights times scales, in units of which the largest is the most: numbers in
- * the last bits.  Returns the unit.
+ * Weights times scales, none of which is negative, in units of which the largest
+ * is the most: numbers in the last bits.  Returns the unit.
  */
 template <int DIM>
 static __device__ __forceinline__ float weights_scale(const coded_tile<DIM> *v,

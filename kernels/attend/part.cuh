@@ -24,12 +24,6 @@ static __device__ __forceinline__ uint32_t lane_quad(void)
 	return threadIdx.x % 4;
 }
 
-/* Token of a lane's column, in the first product; the next one is 2 further. */
-static __device__ __forceinline__ uint32_t lane_token(void)
-{
-	return lane_row() / 2 * 32 + lane_row() % 2;
-}
-
 /* What goes into a product in a lane's place of four. */
 static __device__ __forceinline__ void vector_get(const void *at,
 						  uint32_t ret[4])
