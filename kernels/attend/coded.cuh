@@ -20,33 +20,22 @@
 #define WEIGHT_MOST 65280.0f
 #define WEIGHT_ZERO 12582912.0f
 
-/* Rows of @a, bytes with a sign, by columns of @b, without; and @c. */
-static __device__ __forceinline__ void query_product(int ret[4],
-						     const uint32_t a[4],
-						     uint32_t b0, uint32_t b1,
-						     const int c[4])
-{
-	asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 "
-	    "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-	    "{%10, %11, %12, %13};"
-	    : "=r"(ret[0]), "=r"(ret[1]), "=r"(ret[2]), "=r"(ret[3])
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1),
-	      "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
-}
+/* Rows of @a by columns of @b, bytes, and @c. */
+#define BYTES_PRODUCT(name, types)                                             \
+	static __device__ __forceinline__ void name(                           \
+		int ret[4], const uint32_t a[4], uint32_t b0, uint32_t b1,     \
+		const int c[4])                                                \
+	{                                                                      \
+		asm("mma.sync.aligned.m16n8k32.row.col.s32." types ".s32 "     \
+		    "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "           \
+		    "{%10, %11, %12, %13};"                                    \
+		    : "=r"(ret[0]), "=r"(ret[1]), "=r"(ret[2]), "=r"(ret[3])   \
+		    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),     \
+		      "r"(b1), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));    \
+	}
 
-/* ... all bytes without. */
-static __device__ __forceinline__ void weight_product(int ret[4],
-						      const uint32_t a[4],
-						      uint32_t b0, uint32_t b1,
-						      const int c[4])
-{
-	asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 "
-	    "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-	    "{%10, %11, %12, %13};"
-	    : "=r"(ret[0]), "=r"(ret[1]), "=r"(ret[2]), "=r"(ret[3])
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1),
-	      "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
-}
+BYTES_PRODUCT(query_product, "s8.u8")  /* those of @a with a sign */
+BYTES_PRODUCT(weight_product, "u8.u8") /* without */
 
 /* ---- in shared memory --------------------------------------------------- */
 
