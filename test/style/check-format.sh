@@ -19,7 +19,7 @@ check_format() {
 	need $tool
 	# Another version lays out some corners differently.
 	$tool --version | grep -q 'version 14\.' || exit 77
-	list .c .h .cc | xargs $tool --dry-run -Werror
+	list .c .h .cc .cu .cuh | xargs $tool --dry-run -Werror
 }
 
 check_shell() {
@@ -29,7 +29,7 @@ check_shell() {
 
 check_spelling() {
 	need codespell
-	list .c .h .py .sh .md .rst .pml .bt .build |
+	list .c .h .cu .cuh .py .sh .md .rst .pml .bt .build |
 		xargs codespell --ignore-words test/style/words.txt
 }
 

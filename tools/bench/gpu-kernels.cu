@@ -57,8 +57,8 @@ extern "C" __global__ void __launch_bounds__(1024)
 
 	for (uint32_t i = blockIdx.x; i < nr * per_page; i += gridDim.x) {
 		uint32_t page = i / per_page;
-		uint64_t off = (uint64_t)(i % per_page) * CHUNK +
-			       threadIdx.x * 16;
+		uint64_t off =
+			(uint64_t)(i % per_page) * CHUNK + threadIdx.x * 16;
 		const uint4 *from = (const uint4 *)(src[page] + off);
 		uint4 *to = (uint4 *)(dst[page] + off);
 		uint4 a = from[0], b = from[1024], c = from[2048],
