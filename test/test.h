@@ -26,6 +26,13 @@ static inline void test_watchdog(void)
 	(void)alarm(longer_s ? (unsigned int)atoi(longer_s) : TEST_WATCHDOG_S);
 }
 
+/* A longer test than most, or one of several parts: so much from now on. */
+static inline void test_patience(unsigned int seconds)
+{
+	if (!getenv("SYN_TEST_WATCHDOG_S"))
+		(void)alarm(seconds);
+}
+
 /* Without "." and "..". */
 static inline int test_count_entries(const char *path)
 {

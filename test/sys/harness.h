@@ -90,13 +90,6 @@ void ctl_tiers(const char *path, struct syn_ctl_tier ret[SYN_QUOTA_TIERS]);
 
 int proc_fds(pid_t pid);
 void sleep_ms(unsigned int ms);
-/* A longer test than most. */
-static inline void test_patience(unsigned int seconds)
-{
-	if (!getenv("SYN_TEST_WATCHDOG_S"))
-		(void)alarm(seconds);
-}
-
 /* At least @seconds of patience for @what, in steps of 5 ms. */
 #define test_wait(cond, seconds)                                               \
 	do {                                                                   \

@@ -462,6 +462,7 @@ static void walk_run_as(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 	struct syn_ctl_status stat;
 	uint32_t i;
 
+	test_patience(TEST_WATCHDOG_S);
 	walk = (struct walk){ .random = seed,
 			      .nr_domains = nr_domains,
 			      .coded = coded };
