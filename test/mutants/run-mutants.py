@@ -140,6 +140,14 @@ def judge_all(mutants, folder):
     """Returns how many were caught."""
     free = queue.Queue()
 
+    def passes(test):
+        """Without a mutant."""
+        shop = free.get()
+        failed = shop.fails(test)
+        free.put(shop)
+        if failed:
+            raise RuntimeError(f'{test} fails without any mutant')
+
     def judge(mutant):
         shop = free.get()
         start = time.monotonic()
@@ -153,12 +161,10 @@ def judge_all(mutants, folder):
         shops = list(pool.map(
             lambda i: Workshop(os.path.join(folder, str(i)), mutants),
             range(WORKERS)))
-        # Without a mutant the tests pass: else a failure says nothing.
-        for test in sorted({t for m in mutants for t in m.tests}):
-            if shops[0].fails(test):
-                raise RuntimeError(f'{test} fails without any mutant')
         for shop in shops:
             free.put(shop)
+        # Else a failure says nothing.
+        list(pool.map(passes, sorted({t for m in mutants for t in m.tests})))
         return sum(pool.map(judge, mutants))
 
 
