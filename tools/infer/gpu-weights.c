@@ -9,8 +9,7 @@
 #include "kernels/codec/element.h"
 #include "tools/infer/gpu-step.h"
 
-#define PARTS_MAX 3u
-#define ALIGN	  256u
+#define ALIGN 256u
 
 /**
  * struct image - what is to be copied, as it grows.
@@ -20,16 +19,6 @@
 struct image {
 	unsigned char *to;
 	uint64_t bytes;
-};
-
-/**
- * struct part - rows of a joined matrix.
- * @half:	fp16.
- * @rows:	how many.
- */
-struct part {
-	const uint16_t *half;
-	unsigned int rows;
 };
 
 /* Where it begins; @ret: what is to be written there, or NULL. */
@@ -91,44 +80,32 @@ static void row_pack(const uint16_t *row, unsigned int n, unsigned int depth,
 	}
 }
 
-/* The parts, one below the other. */
 static CUdeviceptr add_matrix(struct image *image,
-			      const struct part parts[PARTS_MAX],
-			      unsigned int depth)
+			      const struct syn_matrix *matrix)
 {
-	unsigned int nr = parts[0].rows + parts[1].rows + parts[2].rows;
-	uint16_t *matrix;
-	CUdeviceptr at =
-		image_add(image, (uint64_t)nr * depth * sizeof(*matrix),
-			  (void **)&matrix);
+	const unsigned int depth = matrix->depth;
+	uint16_t *to;
+	CUdeviceptr at = image_add(
+		image, (uint64_t)syn_matrix_rows(matrix) * depth * sizeof(*to),
+		(void **)&to);
 	unsigned int n = 0;
 
-	for (unsigned int i = 0; i < PARTS_MAX && matrix; i++)
-		for (unsigned int row = 0; row < parts[i].rows; row++)
-			row_pack(parts[i].half + (size_t)row * depth, n++,
-				 depth, matrix);
+	for (unsigned int i = 0; i < SYN_MATRIX_PARTS && to; i++)
+		for (unsigned int row = 0; row < matrix->part[i].nr; row++)
+			row_pack(matrix->part[i].half + (size_t)row * depth,
+				 n++, depth, to);
 	return at;
 }
 
 static void layer_add(struct image *image, const struct syn_model_config *c,
 		      const struct syn_layer *layer, struct syn_gpu_layer *ret)
 {
-	unsigned int heads = c->n_heads * c->head_dim;
-	unsigned int kv_heads = c->n_kv_heads * c->head_dim;
-	const struct part qkv[PARTS_MAX] = { { layer->q, heads },
-					     { layer->k, kv_heads },
-					     { layer->v, kv_heads } };
-	const struct part o[PARTS_MAX] = { { layer->o, c->d_model } };
-	const struct part gate_up[PARTS_MAX] = { { layer->gate, c->d_ff },
-						 { layer->up, c->d_ff } };
-	const struct part down[PARTS_MAX] = { { layer->down, c->d_model } };
-
 	ret->attn_norm = add_vector(image, layer->attn_norm, c->d_model);
-	ret->qkv = add_matrix(image, qkv, c->d_model);
-	ret->o = add_matrix(image, o, heads);
+	ret->qkv = add_matrix(image, &layer->qkv);
+	ret->o = add_matrix(image, &layer->o);
 	ret->mlp_norm = add_vector(image, layer->mlp_norm, c->d_model);
-	ret->gate_up = add_matrix(image, gate_up, c->d_model);
-	ret->down = add_matrix(image, down, c->d_ff);
+	ret->gate_up = add_matrix(image, &layer->gate_up);
+	ret->down = add_matrix(image, &layer->down);
 }
 
 /* Addresses in @w are those in the image. */
@@ -136,11 +113,10 @@ static void model_add(struct image *image, const struct syn_model *model,
 		      struct syn_gpu_weights *w)
 {
 	const struct syn_model_config *c = &model->config;
-	const struct part logits[PARTS_MAX] = { { model->embed, c->vocab } };
 
 	w->embed =
 		add_halves(image, model->embed, (size_t)c->vocab * c->d_model);
-	w->logits = add_matrix(image, logits, c->d_model);
+	w->logits = add_matrix(image, &model->logits);
 	w->norm = add_vector(image, model->norm, c->d_model);
 	w->angles = add_angles(image, c->rope_theta);
 	for (unsigned int n = 0; n < c->n_layers; n++)

@@ -105,37 +105,70 @@ static int config_read(const struct syn_safetensors *file,
 	return r;
 }
 
+static void layer_size(const struct syn_model_config *c,
+		       struct syn_layer *layer)
+{
+	unsigned int heads = c->n_heads * c->head_dim;
+	unsigned int kv_heads = c->n_kv_heads * c->head_dim;
+
+	layer->qkv.part[0].nr = heads;
+	layer->qkv.part[1].nr = kv_heads;
+	layer->qkv.part[2].nr = kv_heads;
+	layer->qkv.depth = c->d_model;
+	layer->o.part[0].nr = c->d_model;
+	layer->o.depth = heads;
+	layer->gate_up.part[0].nr = c->d_ff;
+	layer->gate_up.part[1].nr = c->d_ff;
+	layer->gate_up.depth = c->d_model;
+	layer->down.part[0].nr = c->d_model;
+	layer->down.depth = c->d_ff;
+}
+
+static int tensor_find(const struct syn_safetensors *file, unsigned int n,
+		       const char *what, unsigned int rows,
+		       unsigned int columns, const uint16_t **ret)
+{
+	char name[NAME_BYTES];
+
+	(void)snprintf(name, sizeof(name), "layers.%u.%s.weight", n, what);
+	return syn_safetensors_tensor(file, name, rows, columns, ret);
+}
+
+static int matrix_find(const struct syn_safetensors *file, unsigned int n,
+		       const char *const names[SYN_MATRIX_PARTS],
+		       struct syn_matrix *matrix)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < SYN_MATRIX_PARTS && names[i] && r == 0;
+	     i++)
+		r = tensor_find(file, n, names[i], matrix->part[i].nr,
+				matrix->depth, &matrix->part[i].half);
+	return r;
+}
+
 static int layer_find(const struct syn_safetensors *file,
 		      const struct syn_model_config *c, unsigned int n,
 		      struct syn_layer *layer)
 {
-	unsigned int heads = c->n_heads * c->head_dim;
-	unsigned int kv_heads = c->n_kv_heads * c->head_dim;
 	const struct {
-		const char *name;
-		unsigned int rows;
-		unsigned int columns;
-		const uint16_t **to;
+		const char *const names[SYN_MATRIX_PARTS];
+		struct syn_matrix *to;
 	} all[] = {
-		{ "attn_norm", 0, c->d_model, &layer->attn_norm },
-		{ "attn.q", heads, c->d_model, &layer->q },
-		{ "attn.k", kv_heads, c->d_model, &layer->k },
-		{ "attn.v", kv_heads, c->d_model, &layer->v },
-		{ "attn.o", c->d_model, heads, &layer->o },
-		{ "mlp_norm", 0, c->d_model, &layer->mlp_norm },
-		{ "mlp.gate", c->d_ff, c->d_model, &layer->gate },
-		{ "mlp.up", c->d_ff, c->d_model, &layer->up },
-		{ "mlp.down", c->d_model, c->d_ff, &layer->down },
+		{ { "attn.q", "attn.k", "attn.v" }, &layer->qkv },
+		{ { "attn.o" }, &layer->o },
+		{ { "mlp.gate", "mlp.up" }, &layer->gate_up },
+		{ { "mlp.down" }, &layer->down },
 	};
-	char name[NAME_BYTES];
-	int r = 0;
+	int r;
 
-	for (size_t i = 0; i < syn_array_size(all) && r == 0; i++) {
-		(void)snprintf(name, sizeof(name), "layers.%u.%s.weight", n,
-			       all[i].name);
-		r = syn_safetensors_tensor(file, name, all[i].rows,
-					   all[i].columns, all[i].to);
-	}
+	layer_size(c, layer);
+	r = tensor_find(file, n, "attn_norm", 0, c->d_model, &layer->attn_norm);
+	if (r == 0)
+		r = tensor_find(file, n, "mlp_norm", 0, c->d_model,
+				&layer->mlp_norm);
+	for (size_t i = 0; i < syn_array_size(all) && r == 0; i++)
+		r = matrix_find(file, n, all[i].names, all[i].to);
 	return r;
 }
 
@@ -149,6 +182,10 @@ static int model_fill(struct syn_model *model)
 		return -ENOMEM;
 	r = syn_safetensors_tensor(model->file, "embed.weight", c->vocab,
 				   c->d_model, &model->embed);
+	model->logits = (struct syn_matrix){
+		.part = { { model->embed, c->vocab } },
+		.depth = c->d_model,
+	};
 	if (r == 0)
 		r = syn_safetensors_tensor(model->file, "norm.weight", 0,
 					   c->d_model, &model->norm);

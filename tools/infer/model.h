@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define SYN_MODEL_LAYERS_MAX 128u
+#define SYN_MATRIX_PARTS     3u
 
 struct syn_safetensors;
 
@@ -39,35 +40,61 @@ struct syn_model_config {
 };
 
 /**
- * struct syn_layer - weights of one layer: fp16, [to][from], as in the file.
+ * struct syn_rows - rows of a matrix: fp16, [to][from], as in the file.
+ * @half:	the numbers.
+ * @nr:		rows.
+ */
+struct syn_rows {
+	const uint16_t *half;
+	unsigned int nr;
+};
+
+/**
+ * struct syn_matrix - what the same numbers are multiplied with.
+ * @part:	rows of the file's matrices, to be one below the other; those
+ *		that are not used have none.
+ * @depth:	numbers of a row.
+ */
+struct syn_matrix {
+	struct syn_rows part[SYN_MATRIX_PARTS];
+	unsigned int depth;
+};
+
+/**
+ * struct syn_layer - weights of one layer.
  * @attn_norm:	[d_model]
- * @q:		queries.
- * @k:		keys.
- * @v:		values.
+ * @qkv:	queries, keys, values.
  * @o:		attention's output.
  * @mlp_norm:	[d_model]
- * @gate:	of the feed-forward part.
- * @up:		beside it.
+ * @gate_up:	of the feed-forward part, and what is beside it.
  * @down:	back to d_model.
  */
 struct syn_layer {
 	const uint16_t *attn_norm;
-	const uint16_t *q;
-	const uint16_t *k;
-	const uint16_t *v;
-	const uint16_t *o;
+	struct syn_matrix qkv;
+	struct syn_matrix o;
 	const uint16_t *mlp_norm;
-	const uint16_t *gate;
-	const uint16_t *up;
-	const uint16_t *down;
+	struct syn_matrix gate_up;
+	struct syn_matrix down;
 };
+
+/* All its rows. */
+static inline unsigned int syn_matrix_rows(const struct syn_matrix *matrix)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < SYN_MATRIX_PARTS; i++)
+		nr += matrix->part[i].nr;
+	return nr;
+}
 
 /**
  * struct syn_model - a model in memory; read only once loaded.
  * @config:	its sizes.
  * @identity:	128 bits of a hash of the weight file.
  * @file:	what all pointers point into.
- * @embed:	[vocab][d_model], also what makes logits.
+ * @embed:	[vocab][d_model]
+ * @logits:	the same, as what makes logits.
  * @norm:	[d_model]
  * @layers:	n_layers of them.
  */
@@ -76,6 +103,7 @@ struct syn_model {
 	uint64_t identity[2];
 	struct syn_safetensors *file;
 	const uint16_t *embed;
+	struct syn_matrix logits;
 	const uint16_t *norm;
 	struct syn_layer *layers;
 };

@@ -7,18 +7,6 @@
 #include "tools/infer/model.h"
 #include "tools/infer/simd.h"
 
-#define PARTS_MAX 3u
-
-/**
- * struct part - rows of a joined matrix.
- * @half:	fp16.
- * @rows:	how many.
- */
-struct part {
-	const uint16_t *half;
-	unsigned int rows;
-};
-
 static int vector_make(const struct syn_simd *simd, const uint16_t *half,
 		       size_t nr, float **ret)
 {
@@ -31,14 +19,12 @@ static int vector_make(const struct syn_simd *simd, const uint16_t *half,
 	return 0;
 }
 
-/* The parts, one below the other, as panels. */
 static int panels_make(const struct syn_simd *simd,
-		       const struct part parts[PARTS_MAX], unsigned int columns,
-		       float **ret)
+		       const struct syn_matrix *matrix, float **ret)
 {
-	unsigned int nr = parts[0].rows + parts[1].rows + parts[2].rows;
-	float *rows = syn_simd_floats((size_t)nr * columns);
-	float *panels = syn_simd_floats((size_t)nr * columns);
+	const unsigned int nr = syn_matrix_rows(matrix);
+	float *rows = syn_simd_floats((size_t)nr * matrix->depth);
+	float *panels = syn_simd_floats((size_t)nr * matrix->depth);
 	float *to = rows;
 
 	if (!rows || !panels) {
@@ -46,13 +32,14 @@ static int panels_make(const struct syn_simd *simd,
 		free(panels);
 		return -ENOMEM;
 	}
-	for (unsigned int i = 0; i < PARTS_MAX && parts[i].rows; i++) {
-		size_t elements = (size_t)parts[i].rows * columns;
+	for (unsigned int i = 0; i < SYN_MATRIX_PARTS && matrix->part[i].nr;
+	     i++) {
+		size_t elements = (size_t)matrix->part[i].nr * matrix->depth;
 
-		simd->from_half(parts[i].half, to, elements);
+		simd->from_half(matrix->part[i].half, to, elements);
 		to += elements;
 	}
-	syn_simd_pack_panels(rows, nr, columns, panels);
+	syn_simd_pack_panels(rows, nr, matrix->depth, panels);
 	free(rows);
 	*ret = panels;
 	return 0;
@@ -63,29 +50,20 @@ static int layer_make(const struct syn_simd *simd,
 		      const struct syn_layer *layer,
 		      struct syn_layer_panels *ret)
 {
-	unsigned int heads = c->n_heads * c->head_dim;
-	unsigned int kv_heads = c->n_kv_heads * c->head_dim;
-	const struct part qkv[PARTS_MAX] = { { layer->q, heads },
-					     { layer->k, kv_heads },
-					     { layer->v, kv_heads } };
-	const struct part o[PARTS_MAX] = { { layer->o, c->d_model } };
-	const struct part gate_up[PARTS_MAX] = { { layer->gate, c->d_ff },
-						 { layer->up, c->d_ff } };
-	const struct part down[PARTS_MAX] = { { layer->down, c->d_model } };
 	int r;
 
 	r = vector_make(simd, layer->attn_norm, c->d_model, &ret->attn_norm);
 	if (r == 0)
-		r = panels_make(simd, qkv, c->d_model, &ret->qkv);
+		r = panels_make(simd, &layer->qkv, &ret->qkv);
 	if (r == 0)
-		r = panels_make(simd, o, heads, &ret->o);
+		r = panels_make(simd, &layer->o, &ret->o);
 	if (r == 0)
 		r = vector_make(simd, layer->mlp_norm, c->d_model,
 				&ret->mlp_norm);
 	if (r == 0)
-		r = panels_make(simd, gate_up, c->d_model, &ret->gate_up);
+		r = panels_make(simd, &layer->gate_up, &ret->gate_up);
 	if (r == 0)
-		r = panels_make(simd, down, c->d_ff, &ret->down);
+		r = panels_make(simd, &layer->down, &ret->down);
 	return r;
 }
 
@@ -93,7 +71,6 @@ static int panels_fill(struct syn_panels *panels, const struct syn_model *model,
 		       const struct syn_simd *simd)
 {
 	const struct syn_model_config *c = &model->config;
-	const struct part embed[PARTS_MAX] = { { model->embed, c->vocab } };
 	int r;
 
 	panels->n_layers = c->n_layers;
@@ -103,7 +80,7 @@ static int panels_fill(struct syn_panels *panels, const struct syn_model *model,
 	r = vector_make(simd, model->embed, (size_t)c->vocab * c->d_model,
 			&panels->embed);
 	if (r == 0)
-		r = panels_make(simd, embed, c->d_model, &panels->logits);
+		r = panels_make(simd, &model->logits, &panels->logits);
 	if (r == 0)
 		r = vector_make(simd, model->norm, c->d_model, &panels->norm);
 	for (unsigned int n = 0; n < c->n_layers && r == 0; n++)
