@@ -13,9 +13,6 @@
 #include "kernels/attend/raw.cuh"
 #include "kernels/cuda/levels.cuh"
 
-#define CODED_VECTORS(dim)                                                     \
-	(((dim)*2 + SYN_TILE_TOKENS * 2 + SYN_TILE_TOKENS * (dim) / 2) / 16)
-
 /* Weights are two digits of base 256; and a number in the last bits of a float. */
 #define WEIGHT_MOST 65280.0f
 #define WEIGHT_ZERO 12582912.0f
@@ -53,7 +50,7 @@ template <int DIM> struct coded_tile {
 	uint4 codes[SYN_TILE_TOKENS * DIM / 32];
 };
 
-static_assert(sizeof(coded_tile<128>) == 16 * CODED_VECTORS(128), "format");
+static_assert(sizeof(coded_tile<128>) == SYN_ATTEND_TILE_BYTES(128), "work.h");
 
 /* NR vectors. */
 template <int NR>

@@ -49,11 +49,14 @@ struct syn_attend_work {
 #define SYN_ATTEND_QUERY_BYTES(dim)                                            \
 	(SYN_ATTEND_ROWS * ((dim) * (2u + 2u + 2u) + 4u + 4u + 4u))
 
+/* Of encoded keys. */
+#define SYN_ATTEND_TILE_BYTES(dim)                                             \
+	((dim)*2u + SYN_TILE_TOKENS * 2u + SYN_TILE_TOKENS * (dim) / 2u)
+
 /* Shared memory of a block of strips: for each warp two tiles, and its parts. */
 #define SYN_ATTEND_SHARED_BYTES(dim)                                           \
 	(SYN_ATTEND_WARPS *                                                    \
-	 (2u * ((dim)*2u + SYN_TILE_TOKENS * 2u +                              \
-		SYN_TILE_TOKENS * (dim) / 2u) +                                \
+	 (2u * SYN_ATTEND_TILE_BYTES(dim) +                                    \
 	  SYN_ATTEND_STRIP_MAX * ((uint32_t)sizeof(struct syn_attend_part) +   \
 				  SYN_ATTEND_ROWS * 8u)))
 
