@@ -126,3 +126,11 @@ int inproc_stop(struct inproc *p)
 	p->server = syn_server_free(p->server);
 	return (int)(intptr_t)result;
 }
+
+int inproc_end(struct inproc *p)
+{
+	int r = inproc_stop(p);
+
+	inproc_deinit(p);
+	return r;
+}

@@ -47,5 +47,7 @@ void inproc_deinit(struct inproc *p);
 int inproc_start(struct inproc *p);
 /* Returns what syn_server_run() returned. */
 int inproc_stop(struct inproc *p);
+/* inproc_stop() and inproc_deinit(); returns what the first does. */
+int inproc_end(struct inproc *p);
 
 #endif

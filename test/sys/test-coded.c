@@ -92,11 +92,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	int r = inproc_stop(&played);
-
 	(void)state;
-	inproc_deinit(&played);
-	return r;
+	return inproc_end(&played);
 }
 
 /* Finite, of both signs, another for each page. */

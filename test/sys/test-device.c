@@ -27,11 +27,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	int r = inproc_stop(&played);
-
 	(void)state;
-	inproc_deinit(&played);
-	return r;
+	return inproc_end(&played);
 }
 
 /* The answer to a HELLO with these features; descriptors are closed. */

@@ -143,8 +143,7 @@ static void test_session(void **state)
 	assert_int_equal(engine_open(&other, p.socket, 4), 0);
 	assert_int_equal(engine_grow(&other, 8, 1), 0);
 	engine_close(&other);
-	assert_int_equal(inproc_stop(&p), 0);
-	inproc_deinit(&p);
+	assert_int_equal(inproc_end(&p), 0);
 }
 
 int main(void)

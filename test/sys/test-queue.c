@@ -126,8 +126,7 @@ static int teardown(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < CLIENTS; i++)
 		raw_close(&client[i]);
-	assert_int_equal(inproc_stop(&played), 0);
-	inproc_deinit(&played);
+	assert_int_equal(inproc_end(&played), 0);
 	return 0;
 }
 

@@ -106,8 +106,7 @@ static void test_threads(void **state)
 		print_message("client %u: %u pages compared\n", i,
 			      clients[i].rounds);
 	}
-	assert_int_equal(inproc_stop(&p), 0);
-	inproc_deinit(&p);
+	assert_int_equal(inproc_end(&p), 0);
 	assert_int_equal(test_count_fds(), fds);
 }
 

@@ -113,7 +113,6 @@ int main(void)
 		(void)fprintf(stderr, "why-encoded: %d\n", r);
 	}
 	maker.client = syn_detach(maker.client);
-	(void)inproc_stop(&daemon);
-	inproc_deinit(&daemon);
+	(void)inproc_end(&daemon);
 	return r ? 1 : 0;
 }

@@ -147,11 +147,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	int r = inproc_stop(&played);
-
 	(void)state;
-	inproc_deinit(&played);
-	return r;
+	return inproc_end(&played);
 }
 
 static void key_of(uint32_t page, uint64_t ret[2])

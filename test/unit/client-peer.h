@@ -383,8 +383,10 @@ static inline void peer_script_serve(struct peer *p)
 	peer_serve(p);
 }
 
-static inline void peer_open(struct peer *p, uint32_t slots,
-			     struct syn_client **ret, struct syn_window **ret_w)
+/* A space of one component, and a window on it. */
+static inline void peer_window(struct syn_client *client, uint64_t model,
+			       uint32_t slots, struct syn_space *ret,
+			       struct syn_window **ret_w)
 {
 	static const struct syn_component component = {
 		.role = SYN_ROLE_K,
@@ -395,15 +397,23 @@ static inline void peer_open(struct peer *p, uint32_t slots,
 	};
 	struct syn_space_opts sopts = SYN_OPTS(struct syn_space_opts);
 	struct syn_window_opts wopts = SYN_OPTS(struct syn_window_opts);
-	struct syn_space space;
 
-	assert_int_equal(peer_attach(p, ret, NULL), 0);
+	sopts.model[0] = model;
 	sopts.tokens = 128;
 	sopts.nr_components = 1;
 	sopts.components = &component;
-	assert_int_equal(syn_space_define(*ret, &sopts, &space), 0);
+	assert_int_equal(syn_space_define(client, &sopts, ret), 0);
 	wopts.slots = slots;
-	assert_int_equal(syn_window_open(*ret, &space, &wopts, ret_w), 0);
+	assert_int_equal(syn_window_open(client, ret, &wopts, ret_w), 0);
+}
+
+static inline void peer_open(struct peer *p, uint32_t slots,
+			     struct syn_client **ret, struct syn_window **ret_w)
+{
+	struct syn_space space;
+
+	assert_int_equal(peer_attach(p, ret, NULL), 0);
+	peer_window(*ret, 0, slots, &space, ret_w);
 }
 
 #endif

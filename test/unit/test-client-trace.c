@@ -71,23 +71,7 @@ static int teardown(void **state)
 
 static void open_window(void)
 {
-	static const struct syn_component component = {
-		.role = SYN_ROLE_K,
-		.dtype = SYN_DTYPE_F16,
-		.heads = 1,
-		.dim = 32,
-		.codec = SYN_CODEC_RAW16,
-	};
-	struct syn_space_opts sopts = SYN_OPTS(struct syn_space_opts);
-	struct syn_window_opts wopts = SYN_OPTS(struct syn_window_opts);
-
-	sopts.model[0] = 0x1122334455667788;
-	sopts.tokens = 128;
-	sopts.nr_components = 1;
-	sopts.components = &component;
-	assert_int_equal(syn_space_define(client, &sopts, &space), 0);
-	wopts.slots = PEER_SLOTS;
-	assert_int_equal(syn_window_open(client, &space, &wopts, &window), 0);
+	peer_window(client, 0x1122334455667788, PEER_SLOTS, &space, &window);
 }
 
 static int64_t file_bytes(void)
