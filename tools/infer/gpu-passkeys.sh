@@ -28,20 +28,8 @@ answer=${5-32}
 engines=2
 cd "$(dirname "$0")/../.."
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/synapse-gpu-passkeys-XXXXXX")
-daemon=
-pids=()
-clean_up() {
-	[[ ${#pids[@]} -eq 0 ]] || kill "${pids[@]}" 2>/dev/null || true
-	[[ -z $daemon ]] || kill -KILL "$daemon" 2>/dev/null || true
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-ctl() {
-	"$build/tools/ctl/synapsectl" --socket "$dir/sock" "$@"
-}
+# shellcheck source=tools/infer/daemon.sh
+. tools/infer/daemon.sh
 
 # Six layers of pages of 128 tokens, 128 KiB each.
 pages=$((6 * ((tokens + answer + 127) / 128)))
@@ -52,33 +40,21 @@ split --number="l/$engines" --numeric-suffixes --suffix-length=2 \
 
 # run NAME CODEC SEQUENCES SLOTS
 run() {
-	local part pid begin
+	local part begin
 
 	mkdir "$dir/$1"
 	printf '[ladder]\nhost = %s\n' "$2" >"$dir/conf"
-	"$build/tools/synapsed/synapsed" --socket "$dir/sock" --device cuda \
-		--config "$dir/conf" --host 4G \
-		--hbm "$((engines * $4 / 6 + 8))M" 2>"$dir/daemon.log" &
-	daemon=$!
-	disown "$daemon"
-	for _ in {1..200}; do
-		ctl status >/dev/null 2>&1 && break
-		sleep 0.1
-	done
+	daemon_start --device cuda --config "$dir/conf" --host 4G \
+		--hbm "$((engines * $4 / 6 + 8))M"
 	begin=$(date +%s%N)
 	for part in "$dir"/part-*; do
-		"$build/tools/infer/synapse-infer" --socket "$dir/sock" \
-			--model tools/model/synapse-demo.safetensors \
-			--prompts "$part" --codec "$2" --sequences "$3" \
+		"${engine[@]}" --prompts "$part" --codec "$2" --sequences "$3" \
 			--slots "$4" --max-tokens "$answer" \
 			--output "$dir/$1/${part##*/}.out" \
 			--stats "$dir/$1/${part##*/}.json" &
 		pids+=($!)
 	done
-	for pid in "${pids[@]}"; do
-		wait "$pid" || { cat "$dir/daemon.log" >&2; exit 1; }
-	done
-	pids=()
+	wait_all
 	echo $(($(date +%s%N) - begin)) >"$dir/$1/ns"
 	ctl --json status >"$dir/$1/status"
 	kill "$daemon"

@@ -36,21 +36,10 @@ needles=${5-1}
 seed=${6-1}
 cd "$(dirname "$0")/../.."
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/synapse-passkeys-XXXXXX")
+# shellcheck source=tools/infer/daemon.sh
+. tools/infer/daemon.sh
 swap=$build/passkeys-$$.swap
-pids=()
-daemon=
-clean_up() {
-	[[ ${#pids[@]} -eq 0 ]] || kill "${pids[@]}" 2>/dev/null || true
-	[[ -z $daemon ]] || kill -KILL "$daemon" 2>/dev/null || true
-	rm -rf "$dir" "$swap"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-ctl() {
-	"$build/tools/ctl/synapsectl" --socket "$dir/sock" "$@"
-}
+leftovers=("$swap")
 
 # An engine answers one prompt at a time: six layers of pages of 128 tokens,
 # 128 KiB each; in h4 with what goes with them, 40 KiB.
@@ -74,27 +63,16 @@ python3 tools/model/make_prompts.py --count "$count" --tokens "$tokens" \
 split --number="l/$jobs" --numeric-suffixes --suffix-length=4 \
 	"$dir/prompts" "$dir/part-"
 
-"$build/tools/synapsed/synapsed" --socket "$dir/sock" --config "$dir/conf" \
-	--host "${host}M" --hbm "$((jobs * slots / 6 + 4))M" \
-	2>"$dir/daemon.log" &
-daemon=$!
-disown "$daemon"
-for _ in {1..100}; do
-	ctl status >/dev/null 2>&1 && break
-	sleep 0.1
-done
+daemon_start --config "$dir/conf" --host "${host}M" \
+	--hbm "$((jobs * slots / 6 + 4))M"
 
 for part in "$dir"/part-*; do
-	"$build/tools/infer/synapse-infer" --socket "$dir/sock" --audit \
-		--model tools/model/synapse-demo.safetensors --codec "$codec" \
-		--name "${part##*/}" --prompts "$part" --sequences 1 \
-		--slots "$slots" --output "$part.out" --stats "$part.json" &
+	"${engine[@]}" --audit --codec "$codec" --name "${part##*/}" \
+		--prompts "$part" --sequences 1 --slots "$slots" \
+		--output "$part.out" --stats "$part.json" &
 	pids+=($!)
 done
-for pid in "${pids[@]}"; do
-	wait "$pid" || { cat "$dir/daemon.log" >&2; exit 1; }
-done
-pids=()
+wait_all
 ctl --json status >"$dir/status"
 ctl tiers
 

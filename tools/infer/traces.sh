@@ -38,26 +38,10 @@ answer=16
 # more, as what has ended gives its memory back a moment later.
 slots=$((2 * 6 * (16384 / 128 + 2)))
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/synapse-traces-XXXXXX")
-pids=()
-daemon=
-clean_up() {
-	[[ ${#pids[@]} -eq 0 ]] || kill "${pids[@]}" 2>/dev/null || true
-	[[ -z $daemon ]] || kill -KILL "$daemon" 2>/dev/null || true
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
+# shellcheck source=tools/infer/daemon.sh
+. tools/infer/daemon.sh
 
-"$build/tools/synapsed/synapsed" --socket "$dir/sock" --host 1024M \
-	--hbm "$(((jobs + 1) * slots / 6))M" 2>"$dir/daemon.log" &
-daemon=$!
-disown "$daemon"
-for _ in {1..100}; do
-	"$build/tools/ctl/synapsectl" --socket "$dir/sock" status \
-		>/dev/null 2>&1 && break
-	sleep 0.1
-done
+daemon_start --host 1024M --hbm "$(((jobs + 1) * slots / 6))M"
 
 # One engine for each prompt, so that a recording is of one prompt.
 record() {
@@ -71,10 +55,8 @@ record() {
 		--out "$dir/$name.prompt"
 	printf '{"tokens": %d, "needles": %d, "seed": %d}\n' "$tokens" \
 		"$needles" "$((seed + n))" >"$dir/$name.made"
-	"$build/tools/infer/synapse-infer" --socket "$dir/sock" \
-		--model tools/model/synapse-demo.safetensors --sequences 1 \
-		--prompts "$dir/$name.prompt" --slots "$slots" \
-		--max-tokens "$answer" --name "trace-$name" \
+	"${engine[@]}" --sequences 1 --prompts "$dir/$name.prompt" \
+		--slots "$slots" --max-tokens "$answer" --name "trace-$name" \
 		--output "$dir/$name.out" --record "$out/$name.trace"
 }
 
@@ -88,10 +70,7 @@ for ((job = 0; job < jobs; job++)); do
 	work "$job" &
 	pids+=($!)
 done
-for pid in "${pids[@]}"; do
-	wait "$pid" || { cat "$dir/daemon.log" >&2; exit 1; }
-done
-pids=()
+wait_all
 
 python3 - "$dir" "$out" "$count" "$SECONDS" <<'END'
 import hashlib
