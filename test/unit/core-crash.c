@@ -11,11 +11,10 @@
 #define ARENA_BYTES (1ull << 30)
 #define ARENA_ALIGN 64u
 #define DEV_QUEUE   SYN_MOVES_MAX
-#define DEATH_NTH   400u /* of failpoints passed in an adoption, at most */
 
 struct crash_count crash_count;
+void (*crash_adopting)(struct world *w);
 void (*crash_adopted)(struct world *w);
-uint32_t crash_again_permille;
 
 static uint64_t crash_seed;
 
@@ -275,11 +274,10 @@ static void count_seals(const struct syn_mm *mm)
 	uint32_t i;
 
 	for (i = 0; i < mm->head->max_pages; i++)
-		crash_count.seals +=
-			mm->page[i].state == SYN_PAGE_SEALED &&
-			(mm->page[i].flags &
-			 (SYN_PAGE_F_KEYED | SYN_PAGE_F_READY)) ==
-				SYN_PAGE_F_KEYED;
+		crash_count.seals += mm->page[i].state == SYN_PAGE_SEALED &&
+				     (mm->page[i].flags &
+				      (SYN_PAGE_F_KEYED | SYN_PAGE_F_READY)) ==
+					     SYN_PAGE_F_KEYED;
 }
 
 /* Kept memory as it was found, and what it says. */
@@ -307,8 +305,8 @@ static void check_page(const struct world *w, uint32_t i)
 
 	if (was->state == SYN_PAGE_FREE || was->state == SYN_PAGE_LOST ||
 	    !(was->flags & SYN_PAGE_F_KEYED) ||
-	    !(was->flags & (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST |
-			    SYN_PAGE_F_NVME)))
+	    !(was->flags &
+	      (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)))
 		return;
 	if (!(was->flags & SYN_PAGE_F_READY) &&
 	    (!snapshot_there(w, was->ready_session) ||
@@ -467,9 +465,9 @@ static void worker_begin(struct world *w)
 
 static void worker_next(struct world *w)
 {
-	crash_arm(NULL, crash_random(1000) < crash_again_permille
-				? 1 + crash_random(DEATH_NTH)
-				: 0);
+	crash_arm(NULL, 0);
+	if (crash_adopting)
+		crash_adopting(w);
 	w->guarded = true;
 	worker_begin(w);
 	w->guarded = false;

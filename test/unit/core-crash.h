@@ -54,9 +54,8 @@ void crash_world_close(struct world *w);
 
 /* The next death: at the @nth pass of @point, NULL: of any. */
 void crash_arm(const struct syn_failpoint *point, uint64_t nth);
-/* Called after each adoption, with the new worker. */
+/* Called before each adoption, and after it, with the new worker. */
+extern void (*crash_adopting)(struct world *w);
 extern void (*crash_adopted)(struct world *w);
-/* One of @permille adoptions dies, too. */
-extern uint32_t crash_again_permille;
 
 #endif
