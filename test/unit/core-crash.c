@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/kept.h"
 #include "kernels/copy-job.h"
 
 #define ARENA_BYTES (1ull << 30)
@@ -44,6 +46,8 @@ void *__wrap_syn_alloc(size_t nr, size_t size)
 
 	if (!arena_on)
 		return __real_syn_alloc(nr, size);
+	if (syn_fault())
+		return NULL;
 	arena_used += syn_align_up(nr * size, ARENA_ALIGN);
 	assert_true(arena_used <= ARENA_BYTES);
 	return p;
@@ -223,8 +227,14 @@ static void dev_kill(void)
 	memset(crash_dev.taken, 0, sizeof(crash_dev.taken));
 }
 
-/* The keeper lets go of what the worker did not ask for. */
-static void dev_adopted(void)
+void crash_lose_extent(uint32_t id)
+{
+	struct syn_mem mem = { .id = id };
+
+	crash_mem_free(&crash_dev.dev, &mem);
+}
+
+void crash_drop_extents(void)
 {
 	for (uint32_t i = 0; i < SYN_EXTENTS_MAX; i++)
 		if (crash_dev.mem[i].bytes && !crash_dev.taken[i])
@@ -448,15 +458,35 @@ static void request_adopt(struct world *w)
 	crash_count.again += !w->answered;
 }
 
-static void worker_begin(struct world *w)
+void crash_die(struct world *w)
 {
-	struct syn_adopt_why why;
-
+	worker_end(w);
 	if (crash_sim)
 		assert_int_equal(syn_simdisk_open(crash_sim, &w->disk), 0);
 	w->config.disk = w->disk;
-	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
-	dev_adopted();
+}
+
+/* It had not begun; then there is nothing of anybody. */
+static void worker_anew(struct world *w)
+{
+	memset(w->kept, 0, syn_mm_kept_bytes(&w->config));
+	assert_int_equal(syn_mm_new(&w->mm, &w->config), 0);
+	crash_drop_extents();
+}
+
+static void worker_begin(struct world *w)
+{
+	struct syn_adopt_why why;
+	int r;
+
+	crash_die(w);
+	r = syn_mm_adopt(&w->mm, &w->config, &why);
+	if (r == -ENODATA) {
+		worker_anew(w);
+		return;
+	}
+	assert_int_equal(r, 0);
+	crash_drop_extents();
 	sessions_adopt(w);
 	request_adopt(w);
 	assert_int_equal(syn_mm_adopted(w->mm), 0);
@@ -483,7 +513,6 @@ static void world_recover(struct world *w)
 		crash_count.deaths++;
 		crash_count.adopting++;
 	}
-	worker_end(w);
 	worker_next(w);
 	snapshot_check(w);
 	world_audit(w);
@@ -495,22 +524,12 @@ static void world_recover(struct world *w)
 
 static void snapshot_open(const struct world *w)
 {
-	uint64_t shift;
-	uint32_t i;
-	void **at[] = {
-		(void **)&snapshot.mm.head,	  (void **)&snapshot.mm.redo,
-		(void **)&snapshot.mm.move,	  (void **)&snapshot.mm.swap,
-		(void **)&snapshot.mm.quarantine, (void **)&snapshot.mm.lessee,
-		(void **)&snapshot.mm.page,
-	};
-
-	snapshot.mm = *w->mm;
-	snapshot.bytes = w->mm->head->bytes;
+	snapshot.bytes = syn_mm_kept_bytes(&w->config);
 	snapshot.kept = malloc(snapshot.bytes);
 	assert_non_null(snapshot.kept);
-	shift = (uint64_t)snapshot.kept - (uint64_t)w->kept;
-	for (i = 0; i < syn_array_size(at); i++)
-		*at[i] = (char *)*at[i] + shift;
+	snapshot.mm.cfg = w->config;
+	snapshot.mm.cfg.kept = snapshot.kept;
+	syn_kept_carve(&snapshot.mm);
 }
 
 void crash_world_open(struct world *w, struct syn_mm_config *config,
@@ -537,8 +556,9 @@ void crash_world_open(struct world *w, struct syn_mm_config *config,
 	config->disk = w->disk;
 	w->config = *config;
 	w->recover = world_recover;
-	assert_int_equal(syn_mm_new(&w->mm, config), 0);
 	snapshot_open(w);
+	world_do(w, if (!w->mm) w->result = syn_mm_new(&w->mm, config));
+	assert_int_equal(w->result, 0);
 }
 
 void crash_world_close(struct world *w)
