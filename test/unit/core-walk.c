@@ -192,7 +192,11 @@ static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 	uint32_t *at;
 	int r;
 
-	if (h->pinned) {
+	if (h->pinned && k->config.lossy &&
+	    client_state(&w->client, h->handle) == SYN_PTE_LOST) {
+		client_unpin(&w->client, h->handle);
+		h->pinned = false;
+	} else if (h->pinned) {
 		uint64_t pte = w->client.pte[SYN_HANDLE_INDEX(h->handle)];
 
 		at = client_slot(&w->client, w->window, SYN_PTE_SLOT(pte));

@@ -270,54 +270,6 @@ static void test_fail_nth(void **state)
 	assert_true(nth > 10);
 }
 
-/* ---- the beginning ------------------------------------------------------ */
-
-/* Its world ends; the swap file stays. */
-static void fixture_leave(struct fixture *f)
-{
-	client_close(&f->a);
-	world_settle(&f->world);
-	assert_null(syn_mm_free(f->world.mm));
-	f->world.disk->ops->close(f->world.disk);
-	free(f->world.kept);
-	crash_world_close(&f->world);
-}
-
-/* A worker that dies while it reads the swap file has kept nothing yet. */
-static void test_deaths_at_the_beginning(void **state)
-{
-	struct fixture f = { 0 };
-	uint64_t deaths = crash_count.deaths;
-	uint64_t found;
-	uint64_t miss;
-	uint32_t nth;
-	uint32_t i;
-
-	fixture_open(&f);
-	for (i = 0; i < PAGES; i++)
-		assert_int_equal(
-			client_persist(&f.a,
-				       client_sealed(&f.a, f.window, i, i + 1)),
-			0);
-	fixture_leave(&f);
-	for (nth = 1; deaths + nth == crash_count.deaths + 1; nth++) {
-		crash_arm(NULL, nth);
-		fixture_world(&f);
-		crash_arm(NULL, 0);
-		client_open(&f.a, &f.world, 1);
-		f.window = client_window(&f.a, f.space, 16);
-		for (i = 0; i < PAGES; i++) {
-			assert_int_equal(client_lookup(&f.a, f.window, i + 1,
-						       &found, &miss),
-					 1);
-			assert_int_equal(client_check(&f.a, found, i), 0);
-		}
-		fixture_leave(&f);
-	}
-	assert_true(nth > PAGES);
-	assert_null(syn_simdisk_free(f.sim));
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -330,7 +282,6 @@ int main(void)
 		TEST(test_sessions_that_are_gone),
 		TEST(test_adopt_once),
 		cmocka_unit_test(test_fail_nth),
-		cmocka_unit_test(test_deaths_at_the_beginning),
 	};
 
 	return test_main(tests);
