@@ -206,6 +206,105 @@ static void test_sessions_that_are_gone(void **state)
 	assert_int_equal(client_check(&f->a, found, 2), 0);
 }
 
+/* Its work may still touch what it gave back: that waits on, for a new drain. */
+static void test_quarantine_stands(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_full(&f->a, f->window, 1);
+
+	f->a.timeline[1].issued = 7;
+	assert_int_equal(client_release(&f->a, handle), 0);
+	f->world.recover(&f->world);
+	world_settle(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_pages, 1);
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
+	f->a.timeline[1].done = 7;
+	world_settle(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_pages, 0);
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 0);
+}
+
+/* Who ended with pins out proves nothing by its timelines. */
+static void test_dirty_stays_dirty(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_full(&f->a, f->window, 1);
+	uint32_t *at;
+
+	assert_int_equal(client_pin(&f->a, handle, &at), 0);
+	client_end(&f->a);
+	f->world.recover(&f->world);
+	assert_true(syn_mm_session_ended(f->a.session));
+	client_unpin(&f->a, handle);
+	world_settle(&f->world);
+	assert_false(syn_mm_session_idle(f->a.session));
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
+}
+
+/* A loan that is out is ended as if nothing had been. */
+static void test_loan_stands(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_vec_fault answer;
+	uint64_t handle[16];
+	uint32_t *at;
+	uint32_t i;
+
+	for (i = 0; i < 16; i++)
+		handle[i] = client_full(&f->a, f->window, i);
+	assert_int_equal(
+		client_release(&f->a, client_full(&f->a, f->window, 16)), 0);
+	for (i = 0; client_state(&f->a, handle[i]) != SYN_PTE_ABSENT; i++)
+		;
+	assert_int_equal(client_fault(&f->a, &handle[i], 1, &answer), 0);
+	assert_int_equal(answer.res, SYN_FAULT_LOAN);
+	f->world.recover(&f->world);
+	assert_int_equal(client_state(&f->a, handle[i]), SYN_PTE_FILLING);
+	assert_int_equal(syn_mm_loans(f->a.session), 1);
+	assert_int_equal(client_loaded(&f->a, answer.loan,
+				       client_execute(&f->a, answer.loan)),
+			 0);
+	assert_int_equal(client_pin(&f->a, handle[i], &at), 0);
+	client_unpin(&f->a, handle[i]);
+	assert_int_equal(client_check(&f->a, handle[i], i), 0);
+}
+
+/* What was answered is not taken back, what was not is. */
+static void test_request_at_hand(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+	struct syn_adopt_why why;
+	uint64_t handle[2];
+	uint64_t cookie;
+	uint64_t hint;
+	uint32_t session;
+
+	syn_mm_begin(f->a.session, 77);
+	assert_int_equal(
+		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
+	crash_die(w);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(client_adopt(&f->a), 0);
+	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 1);
+	assert_int_equal(session, f->a.id);
+	assert_int_equal(cookie, 77);
+	assert_int_equal(syn_mm_adopted(w->mm), 0);
+	client_audit(&f->a, 0);
+	assert_int_equal(world_stat(w).nr_pages, 0);
+	syn_mm_begin(f->a.session, 77);
+	assert_int_equal(
+		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
+	crash_die(w);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(client_adopt(&f->a), 0);
+	syn_mm_end(w->mm);
+	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 0);
+	assert_int_equal(syn_mm_adopted(w->mm), 0);
+	client_audit(&f->a, 2);
+	assert_int_equal(client_release(&f->a, handle[0]), 0);
+}
+
 static void test_adopt_once(void **state)
 {
 	struct fixture *f = *state;
@@ -280,6 +379,10 @@ int main(void)
 		TEST(test_lost_extent),
 		TEST(test_pages_stand),
 		TEST(test_sessions_that_are_gone),
+		TEST(test_quarantine_stands),
+		TEST(test_dirty_stays_dirty),
+		TEST(test_loan_stands),
+		TEST(test_request_at_hand),
 		TEST(test_adopt_once),
 		cmocka_unit_test(test_fail_nth),
 	};
