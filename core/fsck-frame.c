@@ -177,9 +177,8 @@ static void extent_check(struct syn_fsck *f, const struct syn_extent *ext)
 {
 	const struct syn_rec_extent *rec = &f->mm->rec_extent[f->what.index];
 	uint32_t loose = f->extent[ext->mem.id].loose;
-	uint32_t state = ext->pool->tier == SYN_TIER_NVME
-				 ? SYN_EXTENT_CUTTING
-				 : SYN_EXTENT_RETIRING;
+	uint32_t state = ext->pool->tier == SYN_TIER_NVME ? SYN_EXTENT_CUTTING
+							  : SYN_EXTENT_RETIRING;
 
 	if (!ext->retiring)
 		state = SYN_EXTENT_LIVE;
