@@ -146,6 +146,7 @@ uint32_t syn_kept_page_new(struct syn_mm *mm)
 		return SYN_NONE;
 	}
 	mm->nr_pages++;
+	mm->changes++;
 	return i;
 }
 
@@ -159,6 +160,7 @@ void syn_kept_page_free(struct syn_mm *mm, uint32_t page)
 	pg->lessee = mm->page_free;
 	mm->page_free = page;
 	mm->nr_pages--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_pages_left(const struct syn_mm *mm)
@@ -177,6 +179,7 @@ uint32_t syn_kept_lessee_new(struct syn_mm *mm)
 	else
 		return SYN_NONE;
 	mm->nr_lessees++;
+	mm->changes++;
 	mm->lessee[i] = (struct syn_rec_lessee){ .flags = SYN_LESSEE_USED };
 	return i;
 }
@@ -187,6 +190,7 @@ void syn_kept_lessee_free(struct syn_mm *mm, uint32_t lessee)
 	mm->lessee[lessee].next = mm->lessee_free;
 	mm->lessee_free = lessee;
 	mm->nr_lessees--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_lessees_left(const struct syn_mm *mm)
@@ -217,6 +221,7 @@ uint32_t syn_kept_swap_new(struct syn_mm *mm)
 	if (i != SYN_NONE) {
 		mm->swap_free = mm->swap_next[i];
 		mm->nr_swaps++;
+		mm->changes++;
 	}
 	return i;
 }
@@ -227,6 +232,7 @@ void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap)
 	mm->swap_next[swap] = mm->swap_free;
 	mm->swap_free = swap;
 	mm->nr_swaps--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
@@ -243,6 +249,7 @@ void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 	mm->quarantine[entry].state = SYN_QUARANTINE_FREE;
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
+	mm->changes++;
 }
 
 /* Runs of 16 << class words. */
@@ -253,6 +260,11 @@ static unsigned int sums_class(uint32_t nr_tiles)
 	while ((16u << class) < nr_tiles)
 		class ++;
 	return class;
+}
+
+uint32_t syn_kept_sums_words(uint32_t nr_tiles)
+{
+	return 16u << sums_class(nr_tiles);
 }
 
 /*

@@ -105,6 +105,7 @@ int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 		seal_key(session, page, sqe);
 	mm->lessee[lessee].flags &= (uint8_t)~SYN_LESSEE_WRITE;
 	pg->state = SYN_PAGE_SEALED;
+	mm->changes++;
 	mm->count.seals++;
 	mm->count.nr_sealed++;
 	mm->count.dups += dup;

@@ -94,6 +94,7 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	session_record(s);
 	mm->session[i] = s;
 	mm->nr_sessions++;
+	mm->changes++;
 	syn_domain_enter(mm, cfg->domain);
 	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
@@ -198,6 +199,7 @@ static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
 {
 	int r = opening_check(s, space, o);
 
+	s->mm->changes++;
 	if (!r)
 		r = opening_guarantee(s, space, o);
 	if (!r)
@@ -343,6 +345,7 @@ void syn_mm_session_exited(struct syn_session *session)
 	mm->session[session->index] = NULL;
 	mm->rec_session[session->index].state = SYN_SESSION_FREE;
 	mm->nr_sessions--;
+	mm->changes++;
 	session_end_windows(session);
 	syn_domain_leave(mm, session->cfg.domain);
 	syn_domain_reap(mm);
