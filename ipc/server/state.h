@@ -17,6 +17,7 @@
 #include "ipc/server/segment.h"
 #include "ipc/server/server.h"
 
+struct syn_fsck;
 struct syn_session;
 
 /* Control connections at once: of those who may order, and of those who not. */
@@ -142,6 +143,9 @@ struct syn_peer {
  * @detaches:	sessions ended while their process lived, or in good order.
  * @reaped:	sessions ended by the death of their process.
  * @backpressure: requests that waited until their time was up.
+ * @fsck:	the walk that synapsectl goes on with, or NULL; whoever begins one
+ *		ends another's ...
+ * @fsck_steps: ... by which it notices.
  */
 struct syn_server {
 	struct syn_server_config config;
@@ -180,6 +184,8 @@ struct syn_server {
 	uint64_t detaches;
 	uint64_t reaped;
 	uint64_t backpressure;
+	struct syn_fsck *fsck;
+	uint64_t fsck_steps;
 };
 
 /* How extents reach clients: SYN_FEATURE_CUDA or SYN_FEATURE_HOST_CPU. */
