@@ -206,6 +206,36 @@ static void test_sessions_that_are_gone(void **state)
 	assert_int_equal(client_check(&f->a, found, 2), 0);
 }
 
+static const struct syn_failpoint *point_of(const char *func)
+{
+	const struct syn_failpoint *p = __start_syn_failpoints;
+
+	while (strcmp(p->func, func))
+		p++;
+	return p;
+}
+
+/* It had lost its slot for bytes that are wrong, and died before it said so. */
+static void test_page_that_is_nowhere(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_sealed(&f->a, f->window, 1, 11);
+	uint64_t deaths = crash_count.deaths;
+	uint32_t *at;
+	uint32_t i;
+
+	assert_int_equal(client_pin(&f->a, handle, &at), 0);
+	at[0]++;
+	client_unpin(&f->a, handle);
+	crash_arm(point_of("syn_page_lost"), 1);
+	for (i = 0; i < 16; i++)
+		(void)client_full(&f->a, f->window, i);
+	world_settle(&f->world);
+	crash_arm(NULL, 0);
+	assert_int_equal(crash_count.deaths, deaths + 1);
+	assert_int_equal(client_load(&f->a, handle, &at), SYN_E_LOST);
+}
+
 /* Its work may still touch what it gave back: that waits on, for a new drain. */
 static void test_quarantine_stands(void **state)
 {
@@ -379,6 +409,7 @@ int main(void)
 		TEST(test_lost_extent),
 		TEST(test_pages_stand),
 		TEST(test_sessions_that_are_gone),
+		TEST(test_page_that_is_nowhere),
 		TEST(test_quarantine_stands),
 		TEST(test_dirty_stays_dirty),
 		TEST(test_loan_stands),
