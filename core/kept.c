@@ -235,6 +235,8 @@ uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
 
 	if (i != SYN_NONE)
 		mm->quarantine_free = mm->quarantine_next[i];
+	else if (mm->quarantine_used < mm->head->max_quarantine)
+		i = mm->quarantine_used++;
 	return i;
 }
 

@@ -382,6 +382,7 @@ struct syn_mm {
 	uint32_t lessee_used;
 	uint32_t nr_lessees;
 	uint32_t quarantine_free;
+	uint32_t quarantine_used;
 	uint32_t move_free;
 	uint32_t move_next[SYN_MOVES_MAX];
 	uint32_t nr_draining_moves;

@@ -170,7 +170,7 @@ static uint64_t count_hbm(const struct audit *a, const struct syn_pool *pool,
 		*ret_going +=
 			syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING);
 	}
-	for (i = 0; i < mm->head->max_quarantine; i++) {
+	for (i = 0; i < mm->quarantine_used; i++) {
 		const struct syn_rec_quarantine *q = &mm->quarantine[i];
 
 		if (q->state != SYN_QUARANTINE_HELD ||
@@ -263,7 +263,7 @@ static void audit_window(const struct audit *a, const struct syn_window *w)
 		going += syn_page_is(pg, SYN_PAGE_F_LEAVING | SYN_PAGE_F_DYING);
 		moves += syn_page_is(pg, SYN_PAGE_F_MOVING);
 	}
-	for (i = 0; i < mm->head->max_quarantine; i++) {
+	for (i = 0; i < mm->quarantine_used; i++) {
 		const struct syn_rec_quarantine *q = &mm->quarantine[i];
 		bool mine = q->state == SYN_QUARANTINE_HELD &&
 			    q->session == index && q->space == w->pool->space &&
