@@ -3,37 +3,9 @@
 #include "core/extent.h"
 
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
-
-static bool bit_test(const uint64_t *map, uint32_t i)
-{
-	return map[i / 64] >> (i % 64) & 1;
-}
-
-static void bit_set(uint64_t *map, uint32_t i)
-{
-	map[i / 64] |= 1ull << (i % 64);
-}
-
-/* Returns whether it was set. */
-static bool bit_clear(uint64_t *map, uint32_t i)
-{
-	bool was = bit_test(map, i);
-
-	map[i / 64] &= ~(1ull << (i % 64));
-	return was;
-}
-
-/* There is one. */
-static uint32_t bit_first(const uint64_t *map)
-{
-	uint32_t i = 0;
-
-	while (!map[i])
-		i++;
-	return i * 64 + (uint32_t)__builtin_ctzll(map[i]);
-}
 
 static uint32_t extent_id(struct syn_mm *mm)
 {
@@ -295,11 +267,11 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 
 		if (!s)
 			continue;
-		if (bit_clear(s->want, id))
+		if (syn_bit_clear(s->want, id))
 			s->nr_want--;
-		if (!bit_test(s->told, id) || s->ended)
+		if (!syn_bit_test(s->told, id) || s->ended)
 			continue;
-		bit_set(s->give_up, id);
+		syn_bit_set(s->give_up, id);
 		s->nr_give_up++;
 	}
 	if (!ext->nr_told)
@@ -329,9 +301,9 @@ void syn_extent_want(struct syn_session *session, const struct syn_extent *ext)
 {
 	uint32_t id = ext->mem.id;
 
-	if (bit_test(session->told, id) || bit_test(session->want, id))
+	if (syn_bit_test(session->told, id) || syn_bit_test(session->want, id))
 		return;
-	bit_set(session->want, id);
+	syn_bit_set(session->want, id);
 	session->nr_want++;
 }
 
@@ -340,10 +312,11 @@ static void extent_unmapped(struct syn_session *session, uint32_t id)
 {
 	struct syn_extent *ext = session->mm->extent[id];
 
-	if (bit_clear(session->give_up, id))
+	if (syn_bit_clear(session->give_up, id))
 		session->nr_give_up--;
-	(void)bit_clear(session->giving_up, id);
-	if (bit_clear(session->told, id) && !--ext->nr_told && ext->retiring)
+	(void)syn_bit_clear(session->giving_up, id);
+	if (syn_bit_clear(session->told, id) && !--ext->nr_told &&
+	    ext->retiring)
 		syn_extent_free(session->mm, ext);
 }
 
@@ -352,7 +325,7 @@ void syn_extent_forget(struct syn_session *session)
 	uint32_t id;
 
 	for (id = 0; id < SYN_EXTENTS_MAX; id++)
-		if (bit_test(session->told, id))
+		if (syn_bit_test(session->told, id))
 			extent_unmapped(session, id);
 }
 
@@ -371,7 +344,7 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 
 	if (!session->nr_want || session->ended)
 		return 0;
-	ext = session->mm->extent[bit_first(session->want)];
+	ext = session->mm->extent[syn_bit_first(session->want)];
 	*ret = (struct syn_msg_extent){
 		.msg = { .magic = SYN_ABI_MAGIC,
 			 .type = SYN_MSG_EXTENT,
@@ -393,10 +366,10 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 
 void syn_mm_extent_told(struct syn_session *session, uint32_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->want, extent))
+	if (extent >= SYN_EXTENTS_MAX || !syn_bit_clear(session->want, extent))
 		return;
 	session->nr_want--;
-	bit_set(session->told, extent);
+	syn_bit_set(session->told, extent);
 	session->mm->extent[extent]->nr_told++;
 }
 
@@ -404,22 +377,23 @@ int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent)
 {
 	if (!session->nr_give_up || session->ended)
 		return 0;
-	*ret_extent = bit_first(session->give_up);
+	*ret_extent = syn_bit_first(session->give_up);
 	return 1;
 }
 
 void syn_mm_retire_told(struct syn_session *session, uint32_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->give_up, extent))
+	if (extent >= SYN_EXTENTS_MAX ||
+	    !syn_bit_clear(session->give_up, extent))
 		return;
 	session->nr_give_up--;
-	bit_set(session->giving_up, extent);
+	syn_bit_set(session->giving_up, extent);
 }
 
 int syn_mm_retired(struct syn_session *session, uint64_t extent)
 {
 	if (extent >= SYN_EXTENTS_MAX ||
-	    !bit_test(session->giving_up, (uint32_t)extent))
+	    !syn_bit_test(session->giving_up, (uint32_t)extent))
 		return -ENOENT;
 	extent_unmapped(session, (uint32_t)extent);
 	return 0;
