@@ -4,6 +4,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/trace.h"
 #include "core/extent.h"
 #include "core/host.h"
@@ -98,12 +99,10 @@ static int batch_slots(struct syn_session *s, const struct fault_batch *b)
 
 static int batch_room(struct syn_session *s, const struct fault_batch *b)
 {
-	uint32_t out = syn_mm_loans(s);
-
 	if (!batch_fits(s, b))
 		return -E2BIG;
 	if (b->nr_absent &&
-	    out + s->nr_quarantined + b->nr_absent > SYN_LOANS_MAX)
+	    s->nr_loans + s->nr_quarantined + b->nr_absent > SYN_LOANS_MAX)
 		return s->nr_quarantined ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
 	return batch_slots(s, b);
 }
@@ -221,10 +220,11 @@ static void loan_write(struct syn_session *s, uint32_t loan,
 static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
 {
 	struct syn_mm *mm = s->mm;
-	uint32_t loan = (uint32_t)__builtin_ctzll(~s->loans_out);
+	uint32_t loan = syn_bit_first(s->loans_free);
 	const struct syn_rec_page *pg = &mm->page[l->page];
 
-	s->loans_out |= 1ull << loan;
+	(void)syn_bit_clear(s->loans_free, loan);
+	s->nr_loans++;
 	s->loan_page[loan] = l->page;
 	syn_page_slot_take(mm, l->page,
 			   &s->window[l->window][page_plane(mm, pg)]);
@@ -363,7 +363,8 @@ int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 
 static uint32_t loan_end(struct syn_session *s, uint32_t loan, uint16_t state)
 {
-	s->loans_out &= ~(1ull << loan);
+	syn_bit_set(s->loans_free, loan);
+	s->nr_loans--;
 	syn_store_release(&s->cfg.loan[loan].state, state);
 	return s->loan_page[loan];
 }
@@ -421,18 +422,18 @@ static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 static int loaded_check(const struct syn_session *s,
 			const struct syn_vec_loaded *vec, uint32_t nr)
 {
-	uint64_t seen = 0;
+	uint64_t seen[SYN_LOAN_WORDS] = { 0 };
 	uint32_t i;
 
 	if (!nr || nr > SYN_BATCH_MAX)
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
 		if (vec[i].loan >= SYN_LOANS_MAX ||
-		    !(s->loans_out >> vec[i].loan & 1))
+		    syn_bit_test(s->loans_free, vec[i].loan))
 			return -ESTALE;
-		if (vec[i].status > 0 || seen >> vec[i].loan & 1)
+		if (vec[i].status > 0 || syn_bit_test(seen, vec[i].loan))
 			return -EINVAL;
-		seen |= 1ull << vec[i].loan;
+		syn_bit_set(seen, vec[i].loan);
 	}
 	return 0;
 }
@@ -453,15 +454,16 @@ int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
 
 unsigned int syn_mm_loans(const struct syn_session *session)
 {
-	return (unsigned int)__builtin_popcountll(session->loans_out);
+	return session->nr_loans;
 }
 
 void syn_load_void(struct syn_session *session)
 {
-	while (session->loans_out) {
-		uint32_t loan = (uint32_t)__builtin_ctzll(session->loans_out);
+	uint32_t loan;
 
-		loan_void(session, loan_end(session, loan, SYN_LOAN_VOID),
-			  false);
-	}
+	for (loan = 0; session->nr_loans; loan++)
+		if (!syn_bit_test(session->loans_free, loan))
+			loan_void(session,
+				  loan_end(session, loan, SYN_LOAN_VOID),
+				  false);
 }

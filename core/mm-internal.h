@@ -22,6 +22,7 @@
 
 #define SYN_POOLS_MAX	    1024u
 #define SYN_EXTENT_WORDS    (SYN_EXTENTS_MAX / 64u)
+#define SYN_LOAN_WORDS	    (SYN_LOANS_MAX / 64u)
 #define SYN_DRAINS_MAX	    4u	/* drains of a session that wait at once */
 #define SYN_SUM_CLASSES	    6u	/* runs of 16, 32 ... 512 words */
 #define SYN_MOVES_WINDOW    64u /* moves on behalf of one window */
@@ -209,8 +210,9 @@ struct syn_window {
  * @map_free:		first free entry below @map_used, or SYN_NONE.
  * @map_used:		entries ever used.
  * @nr_leases:		entries in use.
- * @loans_out:		one bit for each loan that is out.
- * @loan_page:		its page.
+ * @loans_free:		one bit for each loan that is not out.
+ * @nr_loans:		those that are, ...
+ * @loan_page:		... each with its page.
  * @nr_quarantined:	its entries in the quarantine.
  * @quarantine:		first of them.
  * @gone_first:		oldest GONE lessee.
@@ -240,7 +242,8 @@ struct syn_session {
 	uint32_t map_free;
 	uint32_t map_used;
 	uint32_t nr_leases;
-	uint64_t loans_out;
+	uint64_t loans_free[SYN_LOAN_WORDS];
+	uint32_t nr_loans;
 	uint32_t loan_page[SYN_LOANS_MAX];
 	uint32_t nr_quarantined;
 	uint32_t quarantine;

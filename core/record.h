@@ -25,7 +25,7 @@
 #include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 4u
+#define SYN_KEPT_VERSION 5u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX

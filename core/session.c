@@ -46,6 +46,7 @@ static struct syn_session *session_alloc(const struct syn_session_config *cfg)
 		return NULL;
 	}
 	s->cfg = *cfg;
+	memset(s->loans_free, 0xff, sizeof(s->loans_free));
 	s->map_free = SYN_NONE;
 	s->quarantine = SYN_NONE;
 	s->gone_first = SYN_NONE;
@@ -295,7 +296,7 @@ void syn_mm_session_end(struct syn_session *session)
 	mm->rec_session[session->index].state = SYN_SESSION_ENDED;
 	work = syn_drain_begin(session, &epoch);
 	session->ended = true;
-	session->dirty = session->loans_out || session_pinned(session);
+	session->dirty = session->nr_loans || session_pinned(session);
 	if (session->dirty)
 		syn_list_del(&session->draining);
 	for (i = 0; i < session->nr_windows; i++)

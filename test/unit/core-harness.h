@@ -16,7 +16,7 @@
 #include "kernels/dev-host.h"
 
 #define MIB	       (1ull << 20)
-#define CLIENT_PAGES   1024u
+#define CLIENT_PAGES   2048u
 #define CLIENT_LINES   4u /* timelines */
 #define CLIENT_EXTENTS 64u
 
