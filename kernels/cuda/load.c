@@ -243,11 +243,12 @@ static uint32_t slice_fits(const struct loading *ld, uint32_t tiles,
 	uint64_t most = ld->way == WAY_STAGE  ? ld->l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
 					      : DIRECT_BYTES;
+	uint64_t used = ld->slice->staged + ld->slice->direct;
 	uint64_t nr = (ld->tiles - ld->slice->nr_tiles) / tiles;
 
-	if (ld->slice->staged >= most)
+	if (used >= most)
 		return 0;
-	return (uint32_t)syn_min(nr, (most - ld->slice->staged) / bytes);
+	return (uint32_t)syn_min(nr, (most - used) / bytes);
 }
 
 /*
@@ -286,7 +287,7 @@ static uint64_t bytes_bring(struct loading *ld, uint64_t dst, uint64_t bytes)
 	if (ld->way == WAY_PULL)
 		return src;
 	syn_gpu_slice_copy(ld->l, dst, src, bytes);
-	slice->staged += bytes;
+	slice->direct += bytes;
 	return dst;
 }
 
@@ -542,7 +543,7 @@ int syn_gpu_load_order(struct syn_gpu_loader *l, uint64_t ticket, void *stream)
 		r = syn_cuda_errno(
 			api,
 			api->cuStreamWaitEvent(
-				stream, l->slices[ticket % SYN_GPU_SLICES].done,
+				stream, l->slices[ticket % SYN_GPU_UNITS].done,
 				0),
 			"cuStreamWaitEvent");
 	syn_gpu_leave(&scope);
