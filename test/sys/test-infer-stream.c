@@ -28,9 +28,12 @@ static uint8_t text[2][BLOCKS * BLOCK];
 
 /* ---- what is counted ---------------------------------------------------- */
 
+static bool coded; /* on a GPU, as far as it is asked for */
 static unsigned int begun, ordered, ended;
 static const uint64_t *unpinned; /* of a pass, the last of its handles */
 
+int __real_syn_client_gpu(struct syn_client *client, uint8_t *ret_uuid);
+int __wrap_syn_client_gpu(struct syn_client *client, uint8_t *ret_uuid);
 int __real_syn_load_begin(struct syn_client *client, const uint64_t *pages,
 			  unsigned int nr, uint64_t timeout_ns, void **ret_addr,
 			  struct syn_loading **ret);
@@ -55,6 +58,11 @@ int __wrap_syn_load_begin(struct syn_client *client, const uint64_t *pages,
 
 	begun += r == 0;
 	return r;
+}
+
+int __wrap_syn_client_gpu(struct syn_client *client, uint8_t *ret_uuid)
+{
+	return coded ? 0 : __real_syn_client_gpu(client, ret_uuid);
 }
 
 int __wrap_syn_load_order(struct syn_loading *load, void *stream)
@@ -94,12 +102,13 @@ struct fixture {
 	void *addr[LAYERS * BLOCKS];
 };
 
-/* What the first word of a page says, and its last. */
+/* What the first word of a page says, and its last; four finite numbers. */
 static uint64_t word_of(unsigned int seq, unsigned int layer,
 			unsigned int block)
 {
-	return 0x9e3779b97f4a7c15ull *
-	       (((seq * LAYERS) + layer) * BLOCKS + block + 1);
+	return (0x9e3779b97f4a7c15ull *
+		(((seq * LAYERS) + layer) * BLOCKS + block + 1)) &
+	       0x3bff3bff3bff3bffull;
 }
 
 static void seq_fill(struct fixture *f, unsigned int seq)
@@ -135,7 +144,7 @@ static void fixture_open(struct fixture *f, unsigned int nr, unsigned int slots)
 		.config = &config,
 		.slots = TAILS + slots,
 		.sequences = 2,
-		.codec = SYN_CODEC_RAW16,
+		.codec = coded ? SYN_CODEC_H4 : SYN_CODEC_RAW16,
 	};
 
 	*f = (struct fixture){ .nr = nr };
@@ -199,6 +208,9 @@ static void layer_give(struct fixture *f, unsigned int seq, unsigned int layer)
 	for (unsigned int i = 0; i < f->nr; i++) {
 		const uint64_t *at = f->addr[layer * f->nr + i];
 
+		assert_true(coded || !syn_kv_stream_coded(f->stream, at));
+		if (syn_kv_stream_coded(f->stream, at))
+			continue;
 		assert_true(at[0] == word_of(seq, layer, i));
 		assert_true(at[last] == word_of(seq, layer, i));
 	}
@@ -316,15 +328,48 @@ static void test_more_pages_than_loans(void **state)
 	fixture_close(&f);
 }
 
+/* A share of two planes, each with room for what pages have become. */
+static void test_pages_as_they_are_stored(void **state)
+{
+	const unsigned int nr = 24;
+	struct fixture f;
+
+	(void)state;
+	coded = true;
+	fixture_open(&f, nr, 3 * TAILS + 80);
+	coded = false;
+	assert_true(syn_kv_stream_fits(f.stream));
+	assert_true(f.kv->coded_slots < 2 * LAYERS * (nr - 3));
+	for (unsigned int i = 0; i < 12; i++) {
+		uint64_t retries = f.kv->stats.retries;
+		uint64_t before = f.kv->stats.coded;
+		unsigned int asked;
+
+		coded = true;
+		asked = pass(&f, i % 2);
+		coded = false;
+		if (i >= 6) {
+			assert_int_equal(asked, LAYERS * nr);
+			assert_int_equal(f.kv->stats.retries, retries);
+		}
+		assert_int_equal(syn_kv_stream_end(f.stream), 0);
+		assert_true(f.kv->stats.coded - before > LAYERS * nr / 2);
+		assert_int_equal(ended, begun);
+	}
+	fixture_close(&f);
+}
+
 int main(void)
 {
-	static const char *const args[] = { "--hbm", "64M", "--host", "128M",
+	static const char *const args[] = { "--hbm", "64M",	      "--host",
+					    "128M",  "--ladder-host", "h4",
 					    NULL };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_pass_that_fits),
 		cmocka_unit_test(test_a_pass_that_does_not),
 		cmocka_unit_test(test_less_room_than_it_seems),
 		cmocka_unit_test(test_more_pages_than_loans),
+		cmocka_unit_test(test_pages_as_they_are_stored),
 	};
 
 	test_watchdog();
