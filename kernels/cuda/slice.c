@@ -251,18 +251,25 @@ struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
 	slice->near = false;
 	slice->nr_answers = 0;
 	slice->staged = 0;
-	slice->direct = 0;
+	slice->past = 0;
 	l->nr_copies = 0;
 	return slice;
 }
 
-/* No more is put in: what it does not use is the next one's. */
+/*
+ * No more is put in: what it does not use is the next one's.  Bytes that go past
+ * the ring count, too: what is under way beyond the link's needs slows it down.
+ */
 static void slice_close(struct syn_gpu_loader *l, struct syn_gpu_slice *slice)
 {
 	uint64_t units =
 		syn_max(syn_div_up(slice->staged, unit_bytes(l)),
 			syn_div_up(slice->nr_tiles, SYN_GPU_UNIT_TILES));
+	uint64_t past = syn_div_up(slice->past,
+				   SYN_GPU_PAST_BYTES / SYN_GPU_SLICE_UNITS);
 
+	past = syn_min(past, (uint64_t)SYN_GPU_SLICE_UNITS);
+	units = syn_max(units, past);
 	slice->end += syn_max(units, (uint64_t)1);
 	l->units_used = slice->end;
 }

@@ -27,12 +27,14 @@
 #include "kernels/cuda/job.h"
 #include "kernels/cuda/load.h"
 
-#define SYN_GPU_UNITS	    64u	  /* of the ring; so many slices, at most */
-#define SYN_GPU_SLICE_UNITS 8u	  /* that a slice may have */
 #define SYN_GPU_COPIERS	    2u	  /* streams for copies */
 #define SYN_GPU_BURSTS	    4u	  /* streams for bursts */
+#define SYN_GPU_UNITS	    64u	  /* of the ring; so many slices, at most */
+#define SYN_GPU_SLICE_UNITS 8u	  /* that a slice may have */
 #define SYN_GPU_TILES	    8192u /* of a slice, at most, and as many jobs */
 #define SYN_GPU_UNIT_TILES  (SYN_GPU_TILES / SYN_GPU_SLICE_UNITS)
+/* Past the ring, of a slice; what goes there takes units of it, too. */
+#define SYN_GPU_PAST_BYTES (32u << 20)
 /* Of the first slice of bursts that wait for jobs only; then twice as many. */
 #define SYN_GPU_TILES_FIRST 512u
 #define SYN_GPU_RECORDS	    8192u /* pages under way; fits job.page */
@@ -89,7 +91,7 @@ struct syn_gpu_copy {
  * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
  * @nr_answers:	answers so far.
  * @staged:	bytes of @staging that are used.
- * @direct:	bytes that go past it.
+ * @past:	bytes that come another way than through @staging.
  * @end:	units of the ring up to its end, free-running.
  * @jobs:	pinned.
  * @sums:	pinned, that tiles must have.
@@ -107,7 +109,7 @@ struct syn_gpu_slice {
 	bool near;
 	unsigned int nr_answers;
 	uint64_t staged;
-	uint64_t direct;
+	uint64_t past;
 	uint64_t end;
 	struct syn_gpu_job *jobs;
 	uint32_t *sums;
