@@ -3,16 +3,13 @@
 #include "core/extent.h"
 
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
 #include "core/request.h"
 
-static bool bit_test(const uint64_t *map, uint32_t i)
-{
-	return map[i / 64] >> (i % 64) & 1;
-}
-
+/* Some sets are kept: each bit is a store that counts. */
 static void bit_set(uint64_t *map, uint32_t i)
 {
 	syn_commit(&map[i / 64], map[i / 64] | 1ull << (i % 64));
@@ -21,20 +18,10 @@ static void bit_set(uint64_t *map, uint32_t i)
 /* Returns whether it was set. */
 static bool bit_clear(uint64_t *map, uint32_t i)
 {
-	bool was = bit_test(map, i);
+	bool was = syn_bit_test(map, i);
 
 	syn_commit(&map[i / 64], map[i / 64] & ~(1ull << (i % 64)));
 	return was;
-}
-
-/* There is one. */
-static uint32_t bit_first(const uint64_t *map)
-{
-	uint32_t i = 0;
-
-	while (!map[i])
-		i++;
-	return i * 64 + (uint32_t)__builtin_ctzll(map[i]);
 }
 
 static uint32_t extent_id(struct syn_mm *mm)
@@ -303,7 +290,7 @@ static void extent_unwant(struct syn_session *session, uint32_t id)
 /* If @session maps it. */
 static void extent_give_up(struct syn_session *session, uint32_t id)
 {
-	if (!bit_test(session->told, id) || session->ended)
+	if (!syn_bit_test(session->told, id) || session->ended)
 		return;
 	bit_set(session->give_up, id);
 	session->nr_give_up++;
@@ -326,7 +313,7 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 
 		if (!s)
 			continue;
-		if (!bit_test(s->told, id))
+		if (!syn_bit_test(s->told, id))
 			extent_unwant(s, id);
 		extent_give_up(s, id);
 	}
@@ -355,7 +342,7 @@ void syn_extent_undrain(struct syn_extent *ext)
 
 static void extent_want(struct syn_session *session, uint32_t id)
 {
-	if (bit_test(session->want, id))
+	if (syn_bit_test(session->want, id))
 		return;
 	bit_set(session->want, id);
 	session->nr_want++;
@@ -365,7 +352,7 @@ void syn_extent_want(struct syn_session *session, const struct syn_extent *ext)
 {
 	uint32_t id = ext->mem.id;
 
-	if (!bit_test(session->told, id))
+	if (!syn_bit_test(session->told, id))
 		extent_want(session, id);
 }
 
@@ -387,7 +374,7 @@ void syn_extent_forget(struct syn_session *session)
 	uint32_t id;
 
 	for (id = 0; id < SYN_EXTENTS_MAX; id++)
-		if (bit_test(session->told, id))
+		if (syn_bit_test(session->told, id))
 			extent_unmapped(session, id);
 }
 
@@ -407,7 +394,8 @@ uint32_t syn_extent_mapped(const struct syn_mm *mm, uint32_t extent)
 	uint32_t i;
 
 	for (i = 0; i < mm->cfg.max_sessions; i++)
-		nr += mm->session[i] && bit_test(mm->session[i]->told, extent);
+		nr += mm->session[i] &&
+		      syn_bit_test(mm->session[i]->told, extent);
 	return nr;
 }
 
@@ -425,7 +413,7 @@ static struct syn_extent *extent_tell(const struct syn_session *session)
 	uint32_t *telling = extent_telling(session);
 
 	if (!*telling)
-		syn_commit(telling, bit_first(session->want) + 1);
+		syn_commit(telling, syn_bit_first(session->want) + 1);
 	return session->mm->extent[*telling - 1];
 }
 
@@ -458,9 +446,9 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 
 void syn_mm_extent_told(struct syn_session *session, uint32_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX || !bit_test(session->want, extent))
+	if (extent >= SYN_EXTENTS_MAX || !syn_bit_test(session->want, extent))
 		return;
-	if (!bit_test(session->told, extent)) {
+	if (!syn_bit_test(session->told, extent)) {
 		bit_set(session->told, extent);
 		session->mm->extent[extent]->nr_told++;
 	}
@@ -471,7 +459,7 @@ int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent)
 {
 	if (!session->nr_give_up || session->ended)
 		return 0;
-	*ret_extent = bit_first(session->give_up);
+	*ret_extent = syn_bit_first(session->give_up);
 	return 1;
 }
 
@@ -487,7 +475,7 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent)
 {
 	if (extent >= SYN_EXTENTS_MAX)
 		return -ENOENT;
-	if (!bit_test(session->giving_up, (uint32_t)extent))
+	if (!syn_bit_test(session->giving_up, (uint32_t)extent))
 		return syn_request_again(session->mm) ? 0 : -ENOENT;
 	syn_request_certain(session->mm, 0);
 	extent_unmapped(session, (uint32_t)extent);
@@ -538,7 +526,7 @@ static void extent_adopt_retiring(struct syn_mm *mm, struct syn_extent *ext)
 		if (!s)
 			continue;
 		extent_give_up(s, id);
-		if (bit_test(s->give_up, id))
+		if (syn_bit_test(s->give_up, id))
 			bit_set(s->giving_up, id);
 	}
 	if (!ext->nr_told)
@@ -556,7 +544,7 @@ static void extent_adopt_told(struct syn_session *s)
 		extent_want(s, telling - 1);
 	}
 	for (id = 0; id < SYN_EXTENTS_MAX; id++)
-		if (bit_test(s->told, id))
+		if (syn_bit_test(s->told, id))
 			s->mm->extent[id]->nr_told++;
 }
 

@@ -68,7 +68,7 @@ static uint32_t free_max(const struct syn_mm *mm, uint32_t object)
 	case SYN_FSCK_SWAP:
 		return SYN_SWAPS_MAX;
 	default:
-		return mm->head->max_quarantine;
+		return mm->quarantine_used;
 	}
 }
 

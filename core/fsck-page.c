@@ -2,6 +2,7 @@
 /* Fsck: pages, their lessees, and the index of keys. */
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/depart.h"
 #include "core/domain.h"
 #include "core/extent.h"
@@ -236,7 +237,8 @@ static void page_loan(struct syn_fsck *f, uint32_t page)
 	if (!syn_page_is(pg, SYN_PAGE_F_FILLING))
 		return;
 	for (i = 0; s && i < SYN_LOANS_MAX; i++)
-		loans += s->loans_out >> i & 1 && s->loan_page[i] == page;
+		loans += !syn_bit_test(s->loans_free, i) &&
+			 s->loan_page[i] == page;
 	(void)syn_fsck_same(f, SYN_FSCK_REQUEST, 1, loans);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fsck: moves, requests to the swap file, quarantine, and sessions. */
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/extent.h"
 #include "core/fsck-internal.h"
 #include "core/pool.h"
@@ -192,7 +193,7 @@ bool syn_fsck_quarantine(struct syn_fsck *f)
 {
 	const struct syn_mm *mm = f->mm;
 
-	for (; f->at < mm->head->max_quarantine && f->left > 0; f->at++) {
+	for (; f->at < mm->quarantine_used && f->left > 0; f->at++) {
 		const struct syn_rec_quarantine *q = &mm->quarantine[f->at];
 
 		f->left -= SYN_FSCK_LOOK;
@@ -206,7 +207,7 @@ bool syn_fsck_quarantine(struct syn_fsck *f)
 				  q->state))
 			quarantine_check(f, q);
 	}
-	return f->at < mm->head->max_quarantine;
+	return f->at < mm->quarantine_used;
 }
 
 /* ---- sessions ----------------------------------------------------------- */
@@ -257,7 +258,7 @@ static void session_loans(struct syn_fsck *f, const struct syn_session *s)
 	for (i = 0; i < SYN_LOANS_MAX; i++) {
 		uint32_t page = s->loan_page[i];
 
-		if (!(s->loans_out >> i & 1))
+		if (syn_bit_test(s->loans_free, i))
 			continue;
 		syn_fsck_part(f, i);
 		if (page >= mm->page_used ||
@@ -276,7 +277,7 @@ static void session_quarantine(struct syn_fsck *f, const struct syn_session *s)
 	uint32_t q = s->quarantine;
 	uint32_t nr = 0;
 
-	while (q < mm->head->max_quarantine && nr <= SYN_LOANS_MAX &&
+	while (q < mm->quarantine_used && nr <= SYN_LOANS_MAX &&
 	       mm->quarantine[q].state == SYN_QUARANTINE_HELD &&
 	       mm->quarantine[q].session == s->index) {
 		q = mm->quarantine_next[q];

@@ -330,13 +330,14 @@ uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
 
 	if (i != SYN_NONE)
 		mm->quarantine_free = mm->quarantine_next[i];
+	else if (mm->quarantine_used < mm->head->max_quarantine)
+		i = mm->quarantine_used++;
 	return i;
 }
 
 void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 {
-	if (mm->quarantine[entry].state != SYN_QUARANTINE_FREE)
-		syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
+	syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
 	mm->changes++;
@@ -506,8 +507,24 @@ static void lessees_adopt(struct syn_mm *mm)
 	}
 }
 
+static void quarantine_adopt(struct syn_mm *mm)
+{
+	uint32_t i = mm->head->max_quarantine;
+
+	while (i && mm->quarantine[i - 1].state == SYN_QUARANTINE_FREE)
+		i--;
+	mm->quarantine_used = i;
+	while (i--) {
+		if (mm->quarantine[i].state != SYN_QUARANTINE_FREE)
+			continue;
+		mm->quarantine_next[i] = mm->quarantine_free;
+		mm->quarantine_free = i;
+	}
+}
+
 void syn_kept_adopt(struct syn_mm *mm)
 {
 	pages_adopt(mm);
 	lessees_adopt(mm);
+	quarantine_adopt(mm);
 }

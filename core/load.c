@@ -4,6 +4,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/extent.h"
@@ -100,12 +101,10 @@ static int batch_slots(struct syn_session *s, const struct fault_batch *b)
 
 static int batch_room(struct syn_session *s, const struct fault_batch *b)
 {
-	uint32_t out = syn_mm_loans(s);
-
 	if (!batch_fits(s, b))
 		return -E2BIG;
 	if (b->nr_absent &&
-	    out + s->nr_quarantined + b->nr_absent > SYN_LOANS_MAX)
+	    s->nr_loans + s->nr_quarantined + b->nr_absent > SYN_LOANS_MAX)
 		return s->nr_quarantined ? SYN_MM_E_WAIT : SYN_E_BACKPRESSURE;
 	return batch_slots(s, b);
 }
@@ -222,10 +221,11 @@ static void loan_write(struct syn_session *s, uint32_t loan,
 static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
 {
 	struct syn_mm *mm = s->mm;
-	uint32_t loan = (uint32_t)__builtin_ctzll(~s->loans_out);
+	uint32_t loan = syn_bit_first(s->loans_free);
 	const struct syn_rec_page *pg = &mm->page[l->page];
 
-	s->loans_out |= 1ull << loan;
+	(void)syn_bit_clear(s->loans_free, loan);
+	s->nr_loans++;
 	s->loan_page[loan] = l->page;
 	syn_request_lends(mm, loan);
 	syn_page_slot_take(mm, l->page,
@@ -372,13 +372,14 @@ static void loan_end(struct syn_session *s, uint32_t loan, uint16_t state)
 /* Its page; it does not count any more. */
 static uint32_t loan_take(struct syn_session *s, uint32_t loan)
 {
-	s->loans_out &= ~(1ull << loan);
+	syn_bit_set(s->loans_free, loan);
+	s->nr_loans--;
 	return s->loan_page[loan];
 }
 
 static bool loan_is_out(const struct syn_session *s, uint32_t loan)
 {
-	return s->loans_out >> loan & 1;
+	return !syn_bit_test(s->loans_free, loan);
 }
 
 static void loan_filled(struct syn_session *s, uint32_t page)
@@ -432,7 +433,7 @@ static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 static int loaded_check(const struct syn_session *s,
 			const struct syn_vec_loaded *vec, uint32_t nr)
 {
-	uint64_t seen = 0;
+	uint64_t seen[SYN_LOAN_WORDS] = { 0 };
 	uint32_t i;
 
 	if (!nr || nr > SYN_BATCH_MAX)
@@ -441,9 +442,9 @@ static int loaded_check(const struct syn_session *s,
 		if (vec[i].loan >= SYN_LOANS_MAX ||
 		    (!loan_is_out(s, vec[i].loan) && !syn_request_again(s->mm)))
 			return -ESTALE;
-		if (vec[i].status > 0 || seen >> vec[i].loan & 1)
+		if (vec[i].status > 0 || syn_bit_test(seen, vec[i].loan))
 			return -EINVAL;
-		seen |= 1ull << vec[i].loan;
+		syn_bit_set(seen, vec[i].loan);
 	}
 	return 0;
 }
@@ -466,14 +467,16 @@ int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
 
 unsigned int syn_mm_loans(const struct syn_session *session)
 {
-	return (unsigned int)__builtin_popcountll(session->loans_out);
+	return session->nr_loans;
 }
 
 void syn_load_void(struct syn_session *session)
 {
-	while (session->loans_out) {
-		uint32_t loan = (uint32_t)__builtin_ctzll(session->loans_out);
+	uint32_t loan;
 
+	for (loan = 0; session->nr_loans; loan++) {
+		if (!loan_is_out(session, loan))
+			continue;
 		loan_void(session, loan_take(session, loan), false);
 		loan_end(session, loan, SYN_LOAN_VOID);
 	}
@@ -496,7 +499,8 @@ bool syn_load_adopt(struct syn_mm *mm, uint32_t page)
 		pool = s->window[loan->window][syn_slot_plane(pg->slot)].pool;
 		if (pool->space != pg->space)
 			continue;
-		s->loans_out |= 1ull << i;
+		(void)syn_bit_clear(s->loans_free, i);
+		s->nr_loans++;
 		s->loan_page[i] = page;
 		return true;
 	}
@@ -518,17 +522,22 @@ void syn_load_adopt_rest(struct syn_session *session)
 	}
 }
 
-void syn_load_untell(struct syn_session *session, uint64_t loans)
+static void loan_untell(struct syn_session *s, uint32_t loan)
 {
-	struct syn_mm *mm = session->mm;
+	struct syn_mm *mm = s->mm;
+	uint32_t page = loan_take(s, loan);
 
-	for (loans &= session->loans_out; loans; loans &= loans - 1) {
-		uint32_t loan = (uint32_t)__builtin_ctzll(loans);
-		uint32_t page = loan_take(session, loan);
+	syn_page_slot_free(mm, page);
+	syn_page_publish(mm, page);
+	loan_end(s, loan, SYN_LOAN_FREE);
+	(void)syn_page_settle(mm, page);
+}
 
-		syn_page_slot_free(mm, page);
-		syn_page_publish(mm, page);
-		loan_end(session, loan, SYN_LOAN_FREE);
-		(void)syn_page_settle(mm, page);
-	}
+void syn_load_untell(struct syn_session *session, const uint64_t *loans)
+{
+	uint32_t loan;
+
+	for (loan = 0; loan < SYN_LOANS_MAX; loan++)
+		if (syn_bit_test(loans, loan) && loan_is_out(session, loan))
+			loan_untell(session, loan);
 }

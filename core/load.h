@@ -18,6 +18,6 @@ void syn_load_void(struct syn_session *session);
  */
 bool syn_load_adopt(struct syn_mm *mm, uint32_t page);
 void syn_load_adopt_rest(struct syn_session *session);
-void syn_load_untell(struct syn_session *session, uint64_t loans);
+void syn_load_untell(struct syn_session *session, const uint64_t *loans);
 
 #endif

@@ -206,8 +206,9 @@ struct syn_window {
  * @map_free:		first free entry below @map_used, or SYN_NONE.
  * @map_used:		entries ever used.
  * @nr_leases:		entries in use.
- * @loans_out:		one bit for each loan that is out.
- * @loan_page:		its page.
+ * @loans_free:		one bit for each loan that is not out.
+ * @nr_loans:		those that are, ...
+ * @loan_page:		... each with its page.
  * @nr_quarantined:	its entries in the quarantine.
  * @quarantine:		first of them.
  * @gone_first:		oldest GONE lessee.
@@ -237,7 +238,8 @@ struct syn_session {
 	uint32_t map_free;
 	uint32_t map_used;
 	uint32_t nr_leases;
-	uint64_t loans_out;
+	uint64_t loans_free[SYN_LOAN_WORDS];
+	uint32_t nr_loans;
 	uint32_t loan_page[SYN_LOANS_MAX];
 	uint32_t nr_quarantined;
 	uint32_t quarantine;
@@ -386,6 +388,7 @@ struct syn_mm {
 	uint32_t lessee_used;
 	uint32_t nr_lessees;
 	uint32_t quarantine_free;
+	uint32_t quarantine_used;
 	uint32_t move_free;
 	uint32_t move_next[SYN_MOVES_MAX];
 	uint32_t nr_draining_moves;

@@ -97,9 +97,6 @@ static void mm_free_lists(struct syn_mm *mm)
 	for (i = SYN_SWAPS_MAX; i--;)
 		syn_kept_swap_free(mm, i);
 	mm->nr_swaps = 0;
-	for (i = mm->cfg.max_sessions * SYN_LOANS_MAX; i--;)
-		if (mm->quarantine[i].state == SYN_QUARANTINE_FREE)
-			syn_kept_quarantine_free(mm, i);
 }
 
 static void mm_tiers(struct syn_mm *mm)

@@ -30,7 +30,7 @@
 #include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 5u
+#define SYN_KEPT_VERSION 6u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -39,6 +39,7 @@
 #define SYN_SPACES_MAX	  256u
 #define SYN_EXTENTS_MAX	  4096u
 #define SYN_EXTENT_WORDS  (SYN_EXTENTS_MAX / 64u)
+#define SYN_LOAN_WORDS	  (SYN_LOANS_MAX / 64u)
 #define SYN_MOVES_MAX	  256u
 #define SYN_SWAPS_MAX	  256u
 #define SYN_SESSIONS_MAX  4096u
@@ -59,12 +60,12 @@ struct syn_rec_request {
 	uint32_t state;
 	uint32_t session; /* index */
 	uint64_t cookie;
-	uint64_t loans;
+	uint64_t loans[SYN_LOAN_WORDS];
 	uint32_t outcome;
 	uint32_t nr_given;
 	uint32_t given[SYN_BATCH_MAX]; /* lessees */
 };
-SYN_ABI_SIZE(struct syn_rec_request, 288);
+SYN_ABI_SIZE(struct syn_rec_request, 344);
 
 /**
  * struct syn_rec_head - what is kept, and what there is only one of.
@@ -109,7 +110,7 @@ struct syn_rec_head {
 	uint32_t pad1;
 	struct syn_rec_request request;
 };
-SYN_ABI_SIZE(struct syn_rec_head, 392);
+SYN_ABI_SIZE(struct syn_rec_head, 448);
 SYN_ABI_AT(struct syn_rec_head, version, 24, 4);
 
 #define SYN_REDO_NONE	 0

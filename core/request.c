@@ -2,6 +2,7 @@
 /* The request that is carried out. */
 #include "core/request.h"
 
+#include "core/base/base.h"
 #include "core/base/failpoint.h"
 
 static bool request_is(const struct syn_rec_request *rec,
@@ -22,7 +23,7 @@ void syn_mm_begin(struct syn_session *session, uint64_t cookie)
 	syn_commit(&rec->state, SYN_REQUEST_NONE);
 	rec->session = session->index;
 	rec->cookie = cookie;
-	rec->loans = 0;
+	memset(rec->loans, 0, sizeof(rec->loans));
 	rec->nr_given = 0;
 	syn_commit(&rec->state, SYN_REQUEST_BEGUN);
 }
@@ -48,7 +49,8 @@ void syn_request_lends(struct syn_mm *mm, uint32_t loan)
 	struct syn_rec_request *rec = &mm->head->request;
 
 	if (rec->state != SYN_REQUEST_NONE)
-		syn_commit(&rec->loans, rec->loans | 1ull << loan);
+		syn_commit(&rec->loans[loan / 64],
+			   rec->loans[loan / 64] | 1ull << loan % 64);
 }
 
 void syn_request_certain(struct syn_mm *mm, uint32_t outcome)

@@ -48,6 +48,7 @@ static struct syn_session *session_alloc(const struct syn_session_config *cfg)
 		return NULL;
 	}
 	s->cfg = *cfg;
+	memset(s->loans_free, 0xff, sizeof(s->loans_free));
 	s->map_free = SYN_NONE;
 	s->quarantine = SYN_NONE;
 	s->gone_first = SYN_NONE;
@@ -344,7 +345,7 @@ void syn_mm_session_end(struct syn_session *session)
 		return;
 	work = syn_drain_begin(session, &epoch);
 	session->ended = true;
-	session->dirty = session->loans_out || session_pinned(session);
+	session->dirty = session->nr_loans || session_pinned(session);
 	syn_commit(&mm->rec_session[session->index].state,
 		   session->dirty ? SYN_SESSION_DIRTY : SYN_SESSION_ENDED);
 	if (session->dirty)

@@ -15,6 +15,9 @@
  */
 #define LOAD_CHUNKS 4u
 
+/* Under way at once, of a load: as many as one request asks for. */
+#define LOAD_PAGES SYN_BATCH_MAX
+
 /**
  * struct chunk - loans that are being executed.
  * @nr:		loans.
@@ -60,15 +63,15 @@ struct chunk {
  */
 struct syn_loading {
 	struct syn_client *client;
-	uint64_t page[SYN_LOANS_MAX];
+	uint64_t page[LOAD_PAGES];
 	unsigned int nr;
 	unsigned int max;
 	unsigned int nr_chunks;
 	struct chunk chunk[LOAD_CHUNKS];
-	struct syn_vec_loaded loaded[SYN_LOANS_MAX];
-	struct syn_transfer moving[SYN_LOANS_MAX];
-	uint32_t loan[SYN_LOANS_MAX];
-	uint32_t extent[SYN_LOANS_MAX];
+	struct syn_vec_loaded loaded[LOAD_PAGES];
+	struct syn_transfer moving[LOAD_PAGES];
+	uint32_t loan[LOAD_PAGES];
+	uint32_t extent[LOAD_PAGES];
 	unsigned int begun;
 	unsigned int ended;
 	unsigned int nr_busy;
@@ -276,7 +279,7 @@ static void load_begin(struct syn_loading *load,
 /* SYN_E_BACKPRESSURE: none of these pages was given a slot. */
 static int load_fault(struct syn_loading *load)
 {
-	struct syn_vec_fault fault[SYN_LOANS_MAX];
+	struct syn_vec_fault fault[LOAD_PAGES];
 	struct syn_batch batch = {
 		.sqe = { .op = SYN_OP_FAULT },
 		.in = load->page,
@@ -422,7 +425,7 @@ static void load_init(struct syn_loading *load, struct syn_client *c)
 {
 	load->client = c;
 	load->nr_chunks = c->device->behind ? LOAD_CHUNKS : 1;
-	load->max = SYN_LOANS_MAX / load->nr_chunks;
+	load->max = LOAD_PAGES / load->nr_chunks;
 	load->begun = 0;
 	load->ended = 0;
 	load->hint_ns = 0;

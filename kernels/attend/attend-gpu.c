@@ -18,13 +18,15 @@ extern const uint64_t syn_attend_image[];
 
 /**
  * struct forms - the kernels for a shape.
- * @query:	makes queries ready and counts strips.
- * @strip:	goes through the strips.
+ * @query:	makes queries ready and counts bands.
+ * @band:	goes through the bands ...
+ * @coded:	... and this one through those of which all is encoded.
  * @merge:	puts them together.
  */
 struct forms {
 	CUfunction query;
-	CUfunction strip;
+	CUfunction band;
+	CUfunction coded;
 	CUfunction merge;
 };
 
@@ -47,27 +49,27 @@ struct syn_attend_gpu {
 static int forms_get(const struct syn_attend_gpu *attend, bool wide, bool f16,
 		     struct forms *ret)
 {
-	static const char *const names[2][2][3] = {
-		{ { "syn_attend_query_64_bf16", "syn_attend_strip_64_bf16",
-		    "syn_attend_merge_64" },
-		  { "syn_attend_query_64_f16", "syn_attend_strip_64_f16",
-		    "syn_attend_merge_64" } },
-		{ { "syn_attend_query_128_bf16", "syn_attend_strip_128_bf16",
-		    "syn_attend_merge_128" },
-		  { "syn_attend_query_128_f16", "syn_attend_strip_128_f16",
-		    "syn_attend_merge_128" } },
+	static const char *const names[2][2][4] = {
+		{ { "syn_attend_query_64_bf16", "syn_attend_band_64_bf16",
+		    "syn_attend_coded_64_bf16", "syn_attend_merge_64" },
+		  { "syn_attend_query_64_f16", "syn_attend_band_64_f16",
+		    "syn_attend_coded_64_f16", "syn_attend_merge_64" } },
+		{ { "syn_attend_query_128_bf16", "syn_attend_band_128_bf16",
+		    "syn_attend_coded_128_bf16", "syn_attend_merge_128" },
+		  { "syn_attend_query_128_f16", "syn_attend_band_128_f16",
+		    "syn_attend_coded_128_f16", "syn_attend_merge_128" } },
 	};
 	const struct syn_cuda_api *api = attend->gpu->api;
-	CUfunction *const to[] = { &ret->query, &ret->strip, &ret->merge };
+	CUfunction *const to[] = { &ret->query, &ret->band, &ret->coded,
+				   &ret->merge };
 	CUresult result = CUDA_SUCCESS;
 
 	for (unsigned int i = 0; i < syn_array_size(to) && !result; i++)
 		result = api->cuModuleGetFunction(to[i], attend->module,
 						  names[wide][f16][i]);
-	if (!result)
+	for (unsigned int i = 1; i < 3 && !result; i++)
 		result = api->cuFuncSetAttribute(
-			ret->strip,
-			CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+			*to[i], CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
 			SYN_ATTEND_SHARED_BYTES(wide ? 128 : 64));
 	return syn_cuda_errno(api, result, "the kernels of attend");
 }
@@ -137,17 +139,18 @@ static uint32_t takes_of(const struct syn_attend_shape *shape)
 }
 
 /* Few parts make a strip each, many of them one by the most it may have. */
-static uint64_t strips_most(uint32_t nr_seqs, uint64_t nr_parts)
+static uint64_t bands_most(uint32_t nr_seqs, uint64_t nr_parts)
 {
-	uint64_t long_ones = nr_parts / SYN_ATTEND_STRIP_MAX +
-			     2ull * SYN_ATTEND_STRIPS_MIN * nr_seqs;
+	uint64_t long_ones =
+		nr_parts / (SYN_ATTEND_WARPS * SYN_ATTEND_STRIP_MAX) +
+		2ull * SYN_ATTEND_STRIPS_MIN / SYN_ATTEND_WARPS * nr_seqs;
 
 	return syn_min(nr_parts, long_ones);
 }
 
 /* Lays @work's scratch out from @at on; returns where it ends. */
 static uint64_t scratch_lay(const struct syn_attend_shape *shape,
-			    uint32_t nr_seqs, uint64_t nr_strips, uint64_t at,
+			    uint32_t nr_seqs, uint64_t nr_bands, uint64_t at,
 			    struct syn_attend_work *work)
 {
 	const uint64_t heads = (uint64_t)shape->kv_heads * shape->group;
@@ -156,14 +159,16 @@ static uint64_t scratch_lay(const struct syn_attend_shape *shape,
 
 	work->first = (void *)at;
 	at += syn_align_up((nr_seqs + 1) * sizeof(uint32_t), ALIGN);
+	work->bands = (void *)at;
+	at += syn_align_up(nr_bands * sizeof(uint32_t), ALIGN);
 	work->queries = (void *)at;
 	at += syn_align_up(queries * SYN_ATTEND_QUERY_BYTES(shape->dim), ALIGN);
 	work->sums = (void *)at;
-	at += syn_align_up(nr_strips * heads * 2 * sizeof(float), ALIGN);
+	at += syn_align_up(nr_bands * heads * 2 * sizeof(float), ALIGN);
 	work->totals = (void *)at;
 	at += syn_align_up(nr_seqs * heads * 2 * sizeof(float), ALIGN);
 	work->values = (void *)at;
-	return at + nr_strips * heads * shape->dim * sizeof(float);
+	return at + nr_bands * heads * shape->dim * sizeof(float);
 }
 
 uint64_t syn_attend_gpu_scratch(const struct syn_attend_shape *shape,
@@ -171,7 +176,7 @@ uint64_t syn_attend_gpu_scratch(const struct syn_attend_shape *shape,
 {
 	struct syn_attend_work work;
 
-	return scratch_lay(shape, nr_seqs, strips_most(nr_seqs, nr_parts), 0,
+	return scratch_lay(shape, nr_seqs, bands_most(nr_seqs, nr_parts), 0,
 			   &work);
 }
 
@@ -191,6 +196,22 @@ static int launch(const struct syn_attend_gpu *attend, CUfunction kernel,
 		"cuLaunchKernel");
 }
 
+/* Blocks take bands in turn: as many as there is room for. */
+static int bands_launch(const struct syn_attend_gpu *attend, CUfunction kernel,
+			uint32_t blocks, uint32_t dim,
+			struct syn_attend_work *work, CUstream stream)
+{
+	const uint64_t bands =
+		(uint64_t)work->max_bands * work->kv_heads * work->takes;
+	const uint64_t room = (uint64_t)attend->gpu->info.sms * blocks;
+
+	if (!bands)
+		return 0;
+	return launch(attend, kernel, syn_min(bands, room),
+		      SYN_ATTEND_WARPS * 32, SYN_ATTEND_SHARED_BYTES(dim), work,
+		      stream);
+}
+
 static int work_launch(const struct syn_attend_gpu *attend,
 		       const struct syn_attend_shape *shape,
 		       struct syn_attend_work *work, CUstream stream)
@@ -200,21 +221,18 @@ static int work_launch(const struct syn_attend_gpu *attend,
 			      [shape->dtype == SYN_DTYPE_F16];
 	const uint64_t queries =
 		(uint64_t)work->batch.nr_seqs * work->kv_heads * work->takes;
-	const uint64_t warps =
-		(uint64_t)work->max_strips * work->kv_heads * work->takes;
-	const uint64_t room =
-		(uint64_t)attend->gpu->info.sms * SYN_ATTEND_BLOCKS;
 	const uint64_t outputs =
 		(uint64_t)work->batch.nr_seqs * work->kv_heads * work->group;
 	int r;
 
 	r = launch(attend, forms->query, queries, SYN_ATTEND_ROWS * 32, 0, work,
 		   stream);
-	if (!r && warps)
-		r = launch(attend, forms->strip,
-			   syn_min(syn_div_up(warps, SYN_ATTEND_WARPS), room),
-			   SYN_ATTEND_WARPS * 32,
-			   SYN_ATTEND_SHARED_BYTES(shape->dim), work, stream);
+	if (!r)
+		r = bands_launch(attend, forms->band, SYN_ATTEND_BLOCKS,
+				 shape->dim, work, stream);
+	if (!r)
+		r = bands_launch(attend, forms->coded, SYN_ATTEND_CODED_BLOCKS,
+				 shape->dim, work, stream);
 	if (!r)
 		r = launch(attend, forms->merge, outputs,
 			   SYN_ATTEND_MERGERS * shape->dim / 4, 0, work,
@@ -231,23 +249,23 @@ int syn_attend_gpu(struct syn_attend_gpu *attend,
 		   const struct syn_attend_batch *batch, uint64_t nr_parts,
 		   uint64_t scratch, void *stream)
 {
-	const uint64_t strips = strips_most(batch->nr_seqs, nr_parts);
+	const uint64_t bands = bands_most(batch->nr_seqs, nr_parts);
 	struct syn_attend_work work = {
 		.batch = *batch,
 		.kv_heads = shape->kv_heads,
 		.group = shape->group,
 		.scale = shape->scale,
 		.takes = takes_of(shape),
-		.max_strips = (uint32_t)strips,
+		.max_bands = (uint32_t)bands,
 	};
 	struct syn_gpu_scope scope;
 	int r;
 
 	if (!syn_attend_shape_can_be(shape) || !batch->nr_seqs ||
-	    batch->nr_seqs > SYN_ATTEND_GPU_SEQS_MAX || strips > UINT32_MAX ||
+	    batch->nr_seqs > SYN_ATTEND_GPU_SEQS_MAX || bands > UINT32_MAX ||
 	    !batch->out || !batch->lse)
 		return -EINVAL;
-	(void)scratch_lay(shape, batch->nr_seqs, strips, scratch, &work);
+	(void)scratch_lay(shape, batch->nr_seqs, bands, scratch, &work);
 	r = syn_gpu_enter(attend->gpu, &scope);
 	if (r)
 		return r;

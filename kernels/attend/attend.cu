@@ -16,15 +16,20 @@ static_assert(SYN_ATTEND_WARPS * sizeof(place<64>) ==
 			const __grid_constant__ struct syn_attend_work work)   \
 	{                                                                      \
 		queries_make<dim, f16>(&work);                                 \
-		if (blockIdx.x == 0 && threadIdx.x < 32)                       \
-			strips_count(&work);                                   \
 	}                                                                      \
 	extern "C" __global__ void __launch_bounds__(SYN_ATTEND_WARPS * 32,    \
 						     SYN_ATTEND_BLOCKS)        \
-		syn_attend_strip_##name(                                       \
+		syn_attend_band_##name(                                        \
 			const __grid_constant__ struct syn_attend_work work)   \
 	{                                                                      \
-		strips_attend<dim, f16>(&work);                                \
+		bands_attend<dim, f16, false>(&work);                          \
+	}                                                                      \
+	extern "C" __global__ void __launch_bounds__(SYN_ATTEND_WARPS * 32,    \
+						     SYN_ATTEND_CODED_BLOCKS)  \
+		syn_attend_coded_##name(                                       \
+			const __grid_constant__ struct syn_attend_work work)   \
+	{                                                                      \
+		bands_attend<dim, f16, true>(&work);                           \
 	}
 
 KERNELS(64_bf16, 64, false)
@@ -35,13 +40,13 @@ KERNELS(128_f16, 128, true)
 extern "C" __global__ void __launch_bounds__(MERGERS * 16)
 	syn_attend_merge_64(const __grid_constant__ struct syn_attend_work work)
 {
-	strips_merge<64>(&work);
+	bands_merge<64>(&work);
 }
 
 extern "C" __global__ void __launch_bounds__(MERGERS * 32) syn_attend_merge_128(
 	const __grid_constant__ struct syn_attend_work work)
 {
-	strips_merge<128>(&work);
+	bands_merge<128>(&work);
 }
 
 extern "C" __global__ void

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The strips of a sequence become its output and LSE, and shares of parts. */
+/* The bands of a sequence become its output and LSE, and shares of parts. */
 #ifndef SYN_KERNELS_ATTEND_MERGE_CUH
 #define SYN_KERNELS_ATTEND_MERGE_CUH
 
@@ -8,7 +8,7 @@
 #define MERGERS SYN_ATTEND_MERGERS
 
 /**
- * struct merged - of some strips.
+ * struct merged - of some bands.
  * @value:	sums by channel, four a vector.
  * @sm:		weights.
  */
@@ -17,20 +17,10 @@ template <int DIM> struct merged {
 	struct softmax sm;
 };
 
-static __device__ __forceinline__ void value_add(float4 *to, float factor,
-						 const float4 *x)
-{
-	to->x += factor * x->x;
-	to->y += factor * x->y;
-	to->z += factor * x->z;
-	to->w += factor * x->w;
-}
-
-/* Strips [@first, @end) of query head @i; this thread's channels. */
+/* Bands [@first, @end) of query head @i; this thread's channels. */
 template <int DIM>
-static __device__ void strips_add(const struct syn_attend_work *work,
-				  uint32_t i, uint32_t first, uint32_t end,
-				  merged<DIM> *ret)
+static __device__ void bands_add(const struct syn_attend_work *work, uint32_t i,
+				 uint32_t first, uint32_t end, merged<DIM> *ret)
 {
 	const uint32_t heads = work->kv_heads * work->group;
 	const uint32_t vector = threadIdx.x % (DIM / 4);
@@ -78,10 +68,10 @@ static __device__ float4 merged_add(const merged<DIM> *all, struct softmax *ret)
 
 /*
  * A block: a query head of a sequence.  Groups of threads, one for four
- * channels, take strips that follow each other.
+ * channels, take bands that follow each other.
  */
 template <int DIM>
-static __device__ void strips_merge(const struct syn_attend_work *work)
+static __device__ void bands_merge(const struct syn_attend_work *work)
 {
 	__shared__ merged<DIM> all[MERGERS];
 	const uint32_t heads = work->kv_heads * work->group;
@@ -89,7 +79,7 @@ static __device__ void strips_merge(const struct syn_attend_work *work)
 	const uint32_t group = threadIdx.x / (DIM / 4);
 	const struct syn_attend_seq seq = work->batch.seqs[n];
 	const uint32_t first = work->first[n], end = work->first[n + 1];
-	const bool fits = end <= work->max_strips;
+	const bool fits = end <= work->max_bands;
 	const uint32_t each = (end - first + MERGERS - 1) / MERGERS;
 	const uint32_t from = min(first + group * each, end);
 	float4 *out = (float4 *)work->batch.out + blockIdx.x * (DIM / 4);
@@ -97,8 +87,8 @@ static __device__ void strips_merge(const struct syn_attend_work *work)
 	float4 value, sum = { 0, 0, 0, 0 };
 	float lse;
 
-	strips_add<DIM>(work, i, from, fits ? min(from + each, end) : from,
-			&all[group]);
+	bands_add<DIM>(work, i, from, fits ? min(from + each, end) : from,
+		       &all[group]);
 	__syncthreads();
 	value = merged_add<DIM>(all, &sm);
 	lse = sm.max + log2f(sm.weight);
@@ -114,30 +104,40 @@ static __device__ void strips_merge(const struct syn_attend_work *work)
 	((float2 *)work->totals)[blockIdx.x] = make_float2(sm.max, sm.weight);
 }
 
-/* Blocks for a sequence: what strips said of parts is divided by all of them. */
+/*
+ * Blocks for a sequence: what bands said of parts is divided by all of them.
+ * A thread stays with a query head, if there are not too many.
+ */
 static __device__ void shares_divide(const struct syn_attend_work *work)
 {
 	const uint32_t heads = work->kv_heads * work->group;
+	const uint32_t width = min(heads, blockDim.x);
+	const uint32_t rows = blockDim.x / width;
+	const uint32_t row = threadIdx.x / width;
 	const uint32_t n = blockIdx.x / SYN_ATTEND_SHARERS;
-	const uint32_t step = SYN_ATTEND_SHARERS * blockDim.x;
 	const struct syn_attend_seq seq = work->batch.seqs[n];
-	const uint32_t parts = strip_parts(seq.nr);
+	const uint32_t parts = strip_parts(seq.nr) * SYN_ATTEND_WARPS;
 	const float2 *sums =
 		(const float2 *)work->sums + (uint64_t)work->first[n] * heads;
 	const float2 *totals =
 		(const float2 *)work->totals + (uint64_t)n * heads;
 	float *shares = work->batch.shares + (uint64_t)seq.share * heads;
 
-	if (work->first[n + 1] > work->max_strips)
+	if (row == rows || work->first[n + 1] > work->max_bands)
 		return;
-	for (uint32_t i =
-		     blockIdx.x % SYN_ATTEND_SHARERS * blockDim.x + threadIdx.x;
-	     i < seq.nr * heads; i += step) {
-		const uint32_t head = i % heads, strip = i / heads / parts;
+	for (uint32_t head = threadIdx.x % width; head < heads; head += width) {
 		const float2 all = totals[head];
+		const float unit = 1 / all.y;
 
-		shares[i] *= power_of_2(sums[strip * heads + head].x - all.x) /
-			     all.y;
+#pragma unroll 4
+		for (uint32_t i = blockIdx.x % SYN_ATTEND_SHARERS * rows + row;
+		     i < seq.nr; i += SYN_ATTEND_SHARERS * rows) {
+			const float2 band =
+				sums[(uint64_t)(i / parts) * heads + head];
+
+			shares[(uint64_t)i * heads + head] *=
+				power_of_2(band.x - all.x) * unit;
+		}
 	}
 }
 

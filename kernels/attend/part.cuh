@@ -44,6 +44,15 @@ static __device__ __forceinline__ float power_of_2(float x)
 	return r;
 }
 
+static __device__ __forceinline__ void value_add(float4 *to, float factor,
+						 const float4 *x)
+{
+	to->x += factor * x->x;
+	to->y += factor * x->y;
+	to->z += factor * x->z;
+	to->w += factor * x->w;
+}
+
 /**
  * struct softmax - of a row, as far as a strip has come.
  * @max:	largest score, in powers of 2.

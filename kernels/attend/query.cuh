@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queries, made ready once for all strips; and how many strips there are.
+ * Queries, made ready once for all bands; and how many bands there are.
  */
 #ifndef SYN_KERNELS_ATTEND_QUERY_CUH
 #define SYN_KERNELS_ATTEND_QUERY_CUH
@@ -174,7 +174,92 @@ static __device__ void query_make(const struct syn_attend_work *work,
 	to->sum[row] = sum;
 }
 
-/* A block: eight query heads, a warp each. */
+/* ---- bands -------------------------------------------------------------- */
+
+/* So many bands are told of at once: no more parts than a block has threads. */
+#define TOLD 16u
+
+static_assert(TOLD * SYN_ATTEND_WARPS * SYN_ATTEND_STRIP_MAX <= ROWS * 32,
+	      "a thread a part");
+
+/* Parts of a strip of a sequence of @nr. */
+static __device__ __forceinline__ uint32_t strip_parts(uint32_t nr)
+{
+	return min(max(nr / SYN_ATTEND_STRIPS_MIN, 1u), SYN_ATTEND_STRIP_MAX);
+}
+
+static __device__ __forceinline__ uint32_t bands_of(uint32_t nr)
+{
+	const uint32_t parts = strip_parts(nr) * SYN_ATTEND_WARPS;
+
+	return (nr + parts - 1) / parts;
+}
+
+/* By a block: the first band of sequence @n. */
+static __device__ uint32_t bands_before(const struct syn_attend_work *work,
+					uint32_t n)
+{
+	__shared__ uint32_t sum;
+
+	if (threadIdx.x == 0)
+		sum = 0;
+	__syncthreads();
+	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
+		atomicAdd(&sum, bands_of(work->batch.seqs[i].nr));
+	__syncthreads();
+	return sum;
+}
+
+template <bool K_CODED, bool V_CODED>
+static __device__ __forceinline__ bool
+part_is(const struct syn_attend_part *part)
+{
+	return (part->k.codec == SYN_CODEC_H4) == K_CODED &&
+	       (part->v.codec == SYN_CODEC_H4) == V_CODED;
+}
+
+/* Bands of sequence @n from band @b on, of which band @first is its first one. */
+static __device__ void bands_tell_some(const struct syn_attend_work *work,
+				       uint32_t n, uint32_t first, uint32_t b)
+{
+	__shared__ uint32_t others;
+	const struct syn_attend_seq seq = work->batch.seqs[n];
+	const uint32_t parts = strip_parts(seq.nr) * SYN_ATTEND_WARPS;
+	const uint32_t i = threadIdx.x, part = b * parts + i;
+
+	if (i == 0)
+		others = 0;
+	__syncthreads();
+	if (i < TOLD * parts && part < seq.nr &&
+	    !part_is<true, true>(work->batch.parts + seq.first + part))
+		atomicOr(&others, 1u << i / parts);
+	__syncthreads();
+	if (i < TOLD && b + i < bands_of(seq.nr) &&
+	    first + b + i < work->max_bands)
+		work->bands[first + b + i] =
+			n | (others >> i & 1 ? 0 : SYN_ATTEND_CODED);
+	__syncthreads();
+}
+
+/* Number @i of @of blocks: what bands sequence @n has. */
+static __device__ void bands_tell(const struct syn_attend_work *work,
+				  uint32_t n, uint32_t i, uint32_t of)
+{
+	const uint32_t nr = bands_of(work->batch.seqs[n].nr);
+	const uint32_t first = bands_before(work, n);
+
+	if (i == 0 && threadIdx.x == 0) {
+		work->first[n] = first;
+		if (n + 1 == work->batch.nr_seqs)
+			work->first[n + 1] = first + nr;
+	}
+	for (uint32_t b = i * TOLD; b < nr; b += of * TOLD)
+		bands_tell_some(work, n, first, b);
+}
+
+/* ---- a block ------------------------------------------------------------ */
+
+/* Eight query heads, a warp each; and bands of their sequence. */
 template <int DIM, bool F16>
 static __device__ void queries_make(const struct syn_attend_work *work)
 {
@@ -188,46 +273,8 @@ static __device__ void queries_make(const struct syn_attend_work *work)
 	q += ((uint64_t)(seq * work->kv_heads + head) * work->group + i) * DIM;
 	query_make<DIM, F16>(work, i < work->group ? q : NULL, row,
 			     query_of<DIM>(work, seq, head, take));
-}
-
-/* ---- strips ------------------------------------------------------------- */
-
-/* Parts of a strip of a sequence of @nr. */
-static __device__ __forceinline__ uint32_t strip_parts(uint32_t nr)
-{
-	return min(max(nr / SYN_ATTEND_STRIPS_MIN, 1u), SYN_ATTEND_STRIP_MAX);
-}
-
-static __device__ __forceinline__ uint32_t strips_of(uint32_t nr)
-{
-	return (nr + strip_parts(nr) - 1) / strip_parts(nr);
-}
-
-/* By the first warp: where the strips of each sequence begin. */
-static __device__ void strips_count(const struct syn_attend_work *work)
-{
-	const uint32_t lane = threadIdx.x % 32;
-	uint32_t before = 0;
-
-	for (uint32_t at = 0; at < work->batch.nr_seqs; at += 32) {
-		const uint32_t i = at + lane;
-		uint32_t own = i < work->batch.nr_seqs
-				       ? strips_of(work->batch.seqs[i].nr)
-				       : 0;
-		uint32_t sum = own;
-
-#pragma unroll
-		for (uint32_t step = 1; step < 32; step *= 2) {
-			uint32_t other = __shfl_up_sync(ALL, sum, step);
-
-			sum += lane >= step ? other : 0;
-		}
-		if (i < work->batch.nr_seqs)
-			work->first[i] = before + sum - own;
-		before += __shfl_sync(ALL, sum, 31);
-	}
-	if (lane == 0)
-		work->first[work->batch.nr_seqs] = before;
+	bands_tell(work, seq, head * work->takes + take,
+		   work->kv_heads * work->takes);
 }
 
 #endif

@@ -7,13 +7,15 @@
 
 #include "kernels/attend/attend.h"
 
-#define SYN_ATTEND_ROWS	      8u /* query heads that a warp takes */
-#define SYN_ATTEND_STRIP_MAX  4u /* parts of a strip */
-#define SYN_ATTEND_STRIPS_MIN 32u
-#define SYN_ATTEND_WARPS      4u  /* of a block of strips */
-#define SYN_ATTEND_BLOCKS     3u  /* of those, on a multiprocessor */
-#define SYN_ATTEND_MERGERS    8u  /* groups of threads that merge a head */
-#define SYN_ATTEND_SHARERS    16u /* blocks that divide shares of a sequence */
+#define SYN_ATTEND_ROWS		8u /* query heads that a warp takes */
+#define SYN_ATTEND_STRIP_MAX	4u /* parts of a strip */
+#define SYN_ATTEND_STRIPS_MIN	32u
+#define SYN_ATTEND_WARPS	4u  /* of a block, and strips of a band */
+#define SYN_ATTEND_BLOCKS	2u  /* on a multiprocessor ... */
+#define SYN_ATTEND_CODED_BLOCKS 3u  /* ... where all is encoded */
+#define SYN_ATTEND_MERGERS	8u  /* groups of threads that merge a head */
+#define SYN_ATTEND_SHARERS	32u /* blocks that divide shares of a sequence */
+#define SYN_ATTEND_CODED	0x80000000u /* in a band's sequence */
 
 /**
  * struct syn_attend_work - a call.
@@ -22,13 +24,15 @@
  * @group:	likewise.
  * @scale:	likewise.
  * @takes:	times that a KV head is gone through: rows for its group.
- * @max_strips:	that there is room for.
- * @first:	scratch: [nr_seqs + 1], the first strip of each sequence.
+ * @max_bands:	that there is room for.
+ * @first:	scratch: [nr_seqs + 1], the first band of each sequence.
+ * @bands:	scratch: [max_bands], the sequence of each, SYN_ATTEND_CODED with
+ *		it if all of its parts are encoded.
  * @queries:	scratch: struct query, [nr_seqs][kv_heads][takes].
  * @sums:	scratch: the largest score, in powers of 2, and the sum of the
- *		weights, [max_strips][kv_heads][group][2].
- * @totals:	scratch: the same of all strips, [nr_seqs][kv_heads][group][2].
- * @values:	scratch: weighted, [max_strips][kv_heads][group][dim].
+ *		weights, [max_bands][kv_heads][group][2].
+ * @totals:	scratch: the same of all bands, [nr_seqs][kv_heads][group][2].
+ * @values:	scratch: weighted, [max_bands][kv_heads][group][dim].
  */
 struct syn_attend_work {
 	struct syn_attend_batch batch;
@@ -36,9 +40,10 @@ struct syn_attend_work {
 	uint32_t group;
 	float scale;
 	uint32_t takes;
-	uint32_t max_strips;
+	uint32_t max_bands;
 	uint32_t pad0;
 	uint32_t *first;
+	uint32_t *bands;
 	void *queries;
 	float *sums;
 	float *totals;
@@ -53,7 +58,7 @@ struct syn_attend_work {
 #define SYN_ATTEND_TILE_BYTES(dim)                                             \
 	((dim)*2u + SYN_TILE_TOKENS * 2u + SYN_TILE_TOKENS * (dim) / 2u)
 
-/* Shared memory of a block of strips: for each warp two tiles, and its parts. */
+/* Shared memory of a block: for each warp two tiles, and its parts. */
 #define SYN_ATTEND_SHARED_BYTES(dim)                                           \
 	(SYN_ATTEND_WARPS *                                                    \
 	 (2u * SYN_ATTEND_TILE_BYTES(dim) +                                    \

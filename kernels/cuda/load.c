@@ -17,9 +17,6 @@
 #define STAGING_BYTES	  (64u << 20)
 #define STAGING_BYTES_MIN (1u << 20)
 
-/* What goes past the ring, straight to its place, of a slice. */
-#define DIRECT_BYTES (32u << 20)
-
 /*
  * The copy engine takes some microseconds for a run of any size.  Shorter runs
  * than this, on average, are read by blocks over the link: as many as keep it
@@ -242,12 +239,13 @@ static uint32_t slice_fits(const struct loading *ld, uint32_t tiles,
 {
 	uint64_t most = ld->way == WAY_STAGE  ? ld->l->slice_bytes
 			: ld->way == WAY_PULL ? UINT64_MAX
-					      : DIRECT_BYTES;
+					      : SYN_GPU_PAST_BYTES;
+	uint64_t used = ld->slice->staged + ld->slice->past;
 	uint64_t nr = (ld->tiles - ld->slice->nr_tiles) / tiles;
 
-	if (ld->slice->staged >= most)
+	if (used >= most)
 		return 0;
-	return (uint32_t)syn_min(nr, (most - ld->slice->staged) / bytes);
+	return (uint32_t)syn_min(nr, (most - used) / bytes);
 }
 
 /*
@@ -283,10 +281,10 @@ static uint64_t bytes_bring(struct loading *ld, uint64_t dst, uint64_t bytes)
 	ld->src += bytes;
 	if (ld->way == WAY_STAGE)
 		return syn_gpu_slice_stage(ld->l, slice, src, bytes);
+	slice->past += bytes;
 	if (ld->way == WAY_PULL)
 		return src;
 	syn_gpu_slice_copy(ld->l, dst, src, bytes);
-	slice->staged += bytes;
 	return dst;
 }
 
@@ -542,7 +540,7 @@ int syn_gpu_load_order(struct syn_gpu_loader *l, uint64_t ticket, void *stream)
 		r = syn_cuda_errno(
 			api,
 			api->cuStreamWaitEvent(
-				stream, l->slices[ticket % SYN_GPU_SLICES].done,
+				stream, l->slices[ticket % SYN_GPU_UNITS].done,
 				0),
 			"cuStreamWaitEvent");
 	syn_gpu_leave(&scope);

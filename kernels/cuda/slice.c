@@ -68,7 +68,7 @@ static int events_new(struct syn_gpu_loader *l)
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result = CUDA_SUCCESS;
 
-	for (unsigned int i = 0; i < SYN_GPU_SLICES && !result; i++) {
+	for (unsigned int i = 0; i < SYN_GPU_UNITS && !result; i++) {
 		if (syn_fault())
 			return -ENOMEM;
 		result = api->cuEventCreate(&l->slices[i].copied, flags);
@@ -78,56 +78,64 @@ static int events_new(struct syn_gpu_loader *l)
 	return syn_cuda_errno(api, result, "cuEventCreate");
 }
 
-/* Of a slice: jobs, and behind them the sums. */
-#define JOBS_BYTES (SYN_GPU_TILES * sizeof(struct syn_gpu_job))
-#define SUMS_BYTES (SYN_GPU_TILES * sizeof(uint32_t))
-#define TOLD_BYTES (SYN_GPU_TILES * sizeof(struct syn_gpu_told))
+/* Of all units: one array after the other, of what is told only pinned. */
+#define TILES	   (SYN_GPU_UNITS * SYN_GPU_UNIT_TILES)
+#define JOBS_BYTES (TILES * sizeof(struct syn_gpu_job))
+#define SUMS_BYTES (TILES * sizeof(uint32_t))
+#define TOLD_BYTES (TILES * sizeof(struct syn_gpu_told))
 
-static int slice_memory_new(struct syn_gpu_slice *slice, char *pinned,
-			    CUdeviceptr device, uint64_t staging_bytes)
+static uint64_t unit_bytes(const struct syn_gpu_loader *l)
 {
-	slice->answers = syn_alloc(SYN_GPU_TILES, sizeof(*slice->answers));
-	if (!slice->answers)
-		return -ENOMEM;
-	slice->jobs = (void *)pinned;
-	slice->sums = (void *)(pinned + JOBS_BYTES);
-	slice->told = (void *)(pinned + JOBS_BYTES + SUMS_BYTES);
-	slice->staging = device;
-	slice->jobs_at = device + staging_bytes;
-	slice->sums_at = slice->jobs_at + JOBS_BYTES;
-	return 0;
+	return l->slice_bytes / SYN_GPU_SLICE_UNITS;
 }
 
 static int memory_new(struct syn_gpu_loader *l)
 {
-	const uint64_t pinned = JOBS_BYTES + SUMS_BYTES + TOLD_BYTES;
-	const uint64_t device = l->slice_bytes + JOBS_BYTES + SUMS_BYTES;
 	const uint64_t failed = SYN_GPU_RECORDS * sizeof(uint32_t);
+	const uint64_t staging = SYN_GPU_UNITS * unit_bytes(l);
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result;
-	int r = 0;
 
-	if (syn_fault())
+	l->answers = syn_alloc(TILES, sizeof(*l->answers));
+	if (!l->answers || syn_fault())
 		return -ENOMEM;
-	result = api->cuMemHostAlloc(&l->pinned,
-				     SYN_GPU_SLICES * pinned + failed,
-				     CU_MEMHOSTALLOC_DEVICEMAP);
+	result = api->cuMemHostAlloc(
+		&l->pinned, JOBS_BYTES + SUMS_BYTES + TOLD_BYTES + failed,
+		CU_MEMHOSTALLOC_DEVICEMAP);
 	if (result)
 		return syn_cuda_errno(api, result, "cuMemHostAlloc");
 	if (syn_fault())
 		return -ENOMEM;
-	result = api->cuMemAlloc_v2(&l->device, SYN_GPU_SLICES * device);
+	result = api->cuMemAlloc_v2(&l->device,
+				    staging + JOBS_BYTES + SUMS_BYTES);
 	if (!result)
 		result = api->cuMemHostGetDevicePointer_v2(&l->pinned_at,
 							   l->pinned, 0);
-	if (result)
-		return syn_cuda_errno(api, result, "cuMemAlloc");
-	for (unsigned int i = 0; i < SYN_GPU_SLICES && !r; i++)
-		r = slice_memory_new(&l->slices[i],
-				     (char *)l->pinned + i * pinned,
-				     l->device + i * device, l->slice_bytes);
-	l->failed = (void *)((char *)l->pinned + SYN_GPU_SLICES * pinned);
-	return r;
+	l->failed = (void *)((char *)l->pinned + JOBS_BYTES + SUMS_BYTES +
+			     TOLD_BYTES);
+	return syn_cuda_errno(api, result, "cuMemAlloc");
+}
+
+/* What @slice has of the ring begins with unit @at. */
+static void slice_place(struct syn_gpu_loader *l, struct syn_gpu_slice *slice,
+			uint64_t at)
+{
+	const uint64_t unit = at % SYN_GPU_UNITS;
+	const uint64_t tile = unit * SYN_GPU_UNIT_TILES;
+	char *pinned = l->pinned;
+
+	slice->jobs = (struct syn_gpu_job *)(void *)pinned + tile;
+	pinned += JOBS_BYTES;
+	slice->sums = (uint32_t *)(void *)pinned + tile;
+	pinned += SUMS_BYTES;
+	slice->told = (struct syn_gpu_told *)(void *)pinned + tile;
+	slice->answers = l->answers + tile;
+	slice->staging = l->device + unit * unit_bytes(l);
+	slice->jobs_at = l->device + SYN_GPU_UNITS * unit_bytes(l) +
+			 tile * sizeof(*slice->jobs);
+	slice->sums_at = l->device + SYN_GPU_UNITS * unit_bytes(l) +
+			 JOBS_BYTES + tile * sizeof(*slice->sums);
+	slice->end = at;
 }
 
 static CUdeviceptr pinned_at(const struct syn_gpu_loader *l, const void *at)
@@ -159,7 +167,7 @@ static CUresult kernel_launch(struct syn_gpu_loader *l,
 /* Kernels may be loaded lazily: not while an engine captures a graph. */
 static int kernels_warm(struct syn_gpu_loader *l)
 {
-	struct syn_gpu_slice *slice = &l->slices[0];
+	struct syn_gpu_slice *slice = syn_gpu_slice_open(l);
 	CUstream stream = l->bursts[0];
 	CUresult result;
 
@@ -177,7 +185,8 @@ int syn_gpu_slices_new(struct syn_gpu_loader *l, uint64_t staging_bytes)
 {
 	int r;
 
-	l->slice_bytes = staging_bytes / SYN_GPU_SLICES & ~(uint64_t)4095;
+	l->slice_bytes = (staging_bytes / SYN_GPU_UNITS & ~(uint64_t)4095) *
+			 SYN_GPU_SLICE_UNITS;
 	l->next = 1;
 	r = kernels_load(l);
 	if (!r)
@@ -195,15 +204,15 @@ void syn_gpu_slices_free(struct syn_gpu_loader *l)
 {
 	const struct syn_cuda_api *api = l->gpu->api;
 
-	for (unsigned int i = 0; i < SYN_GPU_SLICES; i++) {
+	for (unsigned int i = 0; i < SYN_GPU_UNITS; i++) {
 		struct syn_gpu_slice *slice = &l->slices[i];
 
 		if (slice->copied)
 			(void)api->cuEventDestroy_v2(slice->copied);
 		if (slice->done)
 			(void)api->cuEventDestroy_v2(slice->done);
-		free(slice->answers);
 	}
+	free(l->answers);
 	if (l->device)
 		(void)api->cuMemFree_v2(l->device);
 	if (l->pinned)
@@ -220,19 +229,49 @@ void syn_gpu_slices_free(struct syn_gpu_loader *l)
 
 /* ---- filling ------------------------------------------------------------ */
 
+/* Where the next slice begins: as many units as it may have are in one piece. */
+static uint64_t ring_next(const struct syn_gpu_loader *l)
+{
+	if (l->units_used % SYN_GPU_UNITS > SYN_GPU_UNITS - SYN_GPU_SLICE_UNITS)
+		return syn_align_up(l->units_used, SYN_GPU_UNITS);
+	return l->units_used;
+}
+
+/* Each slice has a unit, so that this is what limits their number, too. */
 struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *l)
 {
-	struct syn_gpu_slice *slice = &l->slices[l->next % SYN_GPU_SLICES];
+	struct syn_gpu_slice *slice = &l->slices[l->next % SYN_GPU_UNITS];
+	uint64_t at = ring_next(l);
 
-	if (l->next > SYN_GPU_SLICES)
-		syn_gpu_slices_wait(l, l->next - SYN_GPU_SLICES);
+	while (at + SYN_GPU_SLICE_UNITS - l->units_free > SYN_GPU_UNITS)
+		syn_gpu_slices_wait(l, l->ended + 1);
+	slice_place(l, slice, at);
 	slice->nr_jobs = 0;
 	slice->nr_tiles = 0;
 	slice->near = false;
 	slice->nr_answers = 0;
 	slice->staged = 0;
+	slice->past = 0;
 	l->nr_copies = 0;
 	return slice;
+}
+
+/*
+ * No more is put in: what it does not use is the next one's.  Bytes that go past
+ * the ring count, too: what is under way beyond the link's needs slows it down.
+ */
+static void slice_close(struct syn_gpu_loader *l, struct syn_gpu_slice *slice)
+{
+	uint64_t units =
+		syn_max(syn_div_up(slice->staged, unit_bytes(l)),
+			syn_div_up(slice->nr_tiles, SYN_GPU_UNIT_TILES));
+	uint64_t past = syn_div_up(slice->past,
+				   SYN_GPU_PAST_BYTES / SYN_GPU_SLICE_UNITS);
+
+	past = syn_min(past, (uint64_t)SYN_GPU_SLICE_UNITS);
+	units = syn_max(units, past);
+	slice->end += syn_max(units, (uint64_t)1);
+	l->units_used = slice->end;
 }
 
 /* Whether @bytes at @src become a part of @copy, which ends where they go. */
@@ -430,8 +469,8 @@ static CUresult slice_bring(struct syn_gpu_loader *l,
 static CUresult slice_enqueue(struct syn_gpu_loader *l, uint64_t number,
 			      CUfunction function, unsigned int blocks)
 {
-	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_SLICES];
-	CUevent before = l->slices[(number - 1) % SYN_GPU_SLICES].done;
+	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_UNITS];
+	CUevent before = l->slices[(number - 1) % SYN_GPU_UNITS].done;
 	CUstream stream = l->bursts[number % SYN_GPU_BURSTS];
 	const struct syn_cuda_api *api = l->gpu->api;
 	CUresult result = slice_bring(
@@ -476,11 +515,12 @@ static void answer(const struct syn_gpu_slice *slice,
 /* Slice @number has ended: tells what it answered, and the pages' statuses. */
 static void settle(struct syn_gpu_loader *l, uint64_t number)
 {
-	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_SLICES];
+	struct syn_gpu_slice *slice = &l->slices[number % SYN_GPU_UNITS];
 
 	for (unsigned int i = 0; i < slice->nr_answers; i++)
 		answer(slice, &slice->answers[i], l->error);
 	l->ended = number;
+	l->units_free = slice->end;
 	while (l->rec_head != l->rec_tail) {
 		uint32_t i = l->rec_head % SYN_GPU_RECORDS;
 
@@ -513,6 +553,7 @@ int syn_gpu_slice_submit(struct syn_gpu_loader *l, CUfunction function,
 	uint64_t number = l->next++;
 	CUresult result = CUDA_SUCCESS;
 
+	slice_close(l, &l->slices[number % SYN_GPU_UNITS]);
 	if (!l->error && syn_fault())
 		result = CUDA_ERROR_UNKNOWN;
 	else if (!l->error)
@@ -529,8 +570,8 @@ void syn_gpu_slices_poll(struct syn_gpu_loader *l, uint64_t number)
 
 	while (l->ended < number && l->ended + 1 < l->next) {
 		uint64_t next = l->ended + 1;
-		CUresult result = api->cuEventQuery(
-			l->slices[next % SYN_GPU_SLICES].done);
+		CUresult result =
+			api->cuEventQuery(l->slices[next % SYN_GPU_UNITS].done);
 
 		if (result == CUDA_ERROR_NOT_READY)
 			return;
@@ -565,6 +606,6 @@ void syn_gpu_slices_wait(struct syn_gpu_loader *l, uint64_t number)
 			}
 		}
 		(void)api->cuEventSynchronize(
-			l->slices[next % SYN_GPU_SLICES].done);
+			l->slices[next % SYN_GPU_UNITS].done);
 	}
 }

@@ -11,8 +11,12 @@
  * is done when its burst is and the slice before, so that slices end in the
  * order of their numbers.  A burst reads its jobs where the CPU wrote them, if
  * there is anything else to copy: a copy of them would keep the engine from the
- * next run for longer.  A slot of the staging ring is used again when its last
- * slice has ended, which only the CPU waits for.
+ * next run for longer.
+ *
+ * What a slice needs, staging, jobs, sums and what is told, lies in a ring of
+ * units.  A slice may have an eighth of it, in one piece, and keeps what it has
+ * used until it has ended, which only the CPU waits for: some large slices may
+ * be under way, or many small ones.
  *
  * Within kernels/cuda; a loader belongs to one thread at a time.
  */
@@ -23,10 +27,14 @@
 #include "kernels/cuda/job.h"
 #include "kernels/cuda/load.h"
 
-#define SYN_GPU_SLICES	8u    /* that may be under way */
-#define SYN_GPU_COPIERS 2u    /* streams for copies */
-#define SYN_GPU_BURSTS	4u    /* streams for bursts */
-#define SYN_GPU_TILES	8192u /* of a slice, at most, and as many jobs */
+#define SYN_GPU_COPIERS	    2u	  /* streams for copies */
+#define SYN_GPU_BURSTS	    4u	  /* streams for bursts */
+#define SYN_GPU_UNITS	    64u	  /* of the ring; so many slices, at most */
+#define SYN_GPU_SLICE_UNITS 8u	  /* that a slice may have */
+#define SYN_GPU_TILES	    8192u /* of a slice, at most, and as many jobs */
+#define SYN_GPU_UNIT_TILES  (SYN_GPU_TILES / SYN_GPU_SLICE_UNITS)
+/* Past the ring, of a slice; what goes there takes units of it, too. */
+#define SYN_GPU_PAST_BYTES (32u << 20)
 /* Of the first slice of bursts that wait for jobs only; then twice as many. */
 #define SYN_GPU_TILES_FIRST 512u
 #define SYN_GPU_RECORDS	    8192u /* pages under way; fits job.page */
@@ -75,21 +83,23 @@ struct syn_gpu_copy {
 };
 
 /**
- * struct syn_gpu_slice - one slot of the ring.
+ * struct syn_gpu_slice - one that is filled or under way.
  * @copied:	the copies are there.
  * @done:	the burst is, and all slices before.
  * @nr_jobs:	jobs so far.
  * @nr_tiles:	their tiles.
  * @near:	jobs are copied to the GPU first: it is the jobs it waits for.
  * @nr_answers:	answers so far.
- * @staged:	bytes of the slot that are used, or that go past it.
+ * @staged:	bytes of @staging that are used.
+ * @past:	bytes that come another way than through @staging.
+ * @end:	units of the ring up to its end, free-running.
  * @jobs:	pinned.
  * @sums:	pinned, that tiles must have.
  * @told:	pinned, written by the burst.
  * @answers:	each for some of the jobs.
  * @jobs_at:	where jobs are copied to ...
  * @sums_at:	... and sums.
- * @staging:	the slot.
+ * @staging:	in the ring.
  */
 struct syn_gpu_slice {
 	CUevent copied;
@@ -99,6 +109,8 @@ struct syn_gpu_slice {
 	bool near;
 	unsigned int nr_answers;
 	uint64_t staged;
+	uint64_t past;
+	uint64_t end;
 	struct syn_gpu_job *jobs;
 	uint32_t *sums;
 	struct syn_gpu_told *told;
@@ -160,14 +172,17 @@ struct syn_gpu_record {
  * @encode:	encodes.
  * @copies:	streams of the copy engine.
  * @bursts:	streams of the kernels, of the lowest priority.
- * @pinned:	jobs, what is told, and @failed.
+ * @pinned:	jobs, sums and what is told, of all units, and @failed.
  * @pinned_at:	its address for the GPU.
- * @device:	the ring, and jobs.
+ * @device:	staging, jobs and sums of all units.
+ * @answers:	of all units.
  * @failed:	a word for each record, set by a burst.
- * @slices:	the slots.
- * @slice_bytes: of a slot.
+ * @slices:	by number.
+ * @slice_bytes: of staging that a slice may have.
  * @next:	number of the slice that is filled next, from 1.
  * @ended:	number of the last that has ended.
+ * @units_used:	of the ring, up to slice @next; free-running, ...
+ * @units_free:	... as is where those begin that are under way.
  * @error:	0, or the GPU failed.
  * @records:	pages, a ring.
  * @rec_head:	oldest.
@@ -188,11 +203,14 @@ struct syn_gpu_loader {
 	void *pinned;
 	CUdeviceptr pinned_at;
 	CUdeviceptr device;
+	struct syn_gpu_answer *answers;
 	uint32_t *failed;
-	struct syn_gpu_slice slices[SYN_GPU_SLICES];
+	struct syn_gpu_slice slices[SYN_GPU_UNITS];
 	uint64_t slice_bytes;
 	uint64_t next;
 	uint64_t ended;
+	uint64_t units_used;
+	uint64_t units_free;
 	int error;
 	struct syn_gpu_record records[SYN_GPU_RECORDS];
 	uint64_t rec_head;
@@ -221,7 +239,7 @@ int syn_gpu_slices_new(struct syn_gpu_loader *loader, uint64_t staging_bytes);
 /* Takes what is half made. */
 void syn_gpu_slices_free(struct syn_gpu_loader *loader);
 
-/* The slot of slice @loader->next, empty; waits for its last slice. */
+/* Slice @loader->next, empty; waits while the ring has no room for one. */
 struct syn_gpu_slice *syn_gpu_slice_open(struct syn_gpu_loader *loader);
 /*
  * A copy of the slice that is filled.  It may go on where the last ended, also
@@ -233,7 +251,7 @@ void syn_gpu_slice_copy(struct syn_gpu_loader *loader, CUdeviceptr dst,
 void syn_gpu_slice_strip(struct syn_gpu_slice *slice,
 			 const struct syn_gpu_strip *strip);
 
-/* Into the slot: returns where it will be. */
+/* Into the ring: returns where it will be. */
 CUdeviceptr syn_gpu_slice_stage(struct syn_gpu_loader *loader,
 				struct syn_gpu_slice *slice, CUdeviceptr src,
 				size_t bytes);

@@ -154,12 +154,12 @@ static void test_too_many_parts(void **state)
 	attend_bench_make(SYN_DTYPE_F16, 128, 1, 0, SYN_TILE_TOKENS);
 	(void)far_make(4);
 	batch = far_batch(0, 4);
-	/* The last one has strips of two parts. */
-	assert_int_equal(run_parts(&b->shape, &batch, 1 + 31 + 63 + 31), 0);
+	/* Bands of four parts, the last one's of eight; none has fewer than one. */
+	assert_int_equal(run_parts(&b->shape, &batch, 1 + 8 + 16 + 7), 0);
 	for (uint32_t i = 0; i < 4 * ATTEND_HEADS; i++)
 		assert_int_equal(!isfinite(far.lse[0][i]),
 				 i / ATTEND_HEADS == 3);
-	assert_int_equal(run_parts(&b->shape, &batch, 1 + 31 + 63 + 32), 0);
+	assert_int_equal(run_parts(&b->shape, &batch, 1 + 8 + 16 + 8), 0);
 	for (uint32_t i = 0; i < 4 * ATTEND_HEADS; i++)
 		assert_true(isfinite(far.lse[0][i]));
 }

@@ -14,6 +14,10 @@
  * @real:	the driver.
  * @waits:	calls that return when work is done; memory that comes and goes
  *		is counted, as it may wait for all of it.
+ * @looks:	questions whether work is done, before anything was waited for,
+ *		and any that was answered by no: who asks on and on waits, too,
+ *		and the library knows of no other way to learn that a copy is
+ *		done.
  * @copies:	copies that were given, to see that there is something to wait
  *		for.
  * @last:	the last call was a wait.
@@ -21,6 +25,7 @@
 static struct watch {
 	struct syn_cuda_api real;
 	unsigned int waits;
+	unsigned int looks;
 	unsigned int copies;
 	bool last;
 } watch;
@@ -40,6 +45,14 @@ static CUresult watch_event(CUevent event)
 static CUresult watch_stream(CUstream stream)
 {
 	return watch_wait(watch.real.cuStreamSynchronize(stream));
+}
+
+static CUresult watch_look(CUevent event)
+{
+	CUresult result = watch.real.cuEventQuery(event);
+
+	watch.looks += !watch.waits || result == CUDA_ERROR_NOT_READY;
+	return result;
 }
 
 static CUresult watch_alloc(CUdeviceptr *ret, size_t bytes)
@@ -76,6 +89,7 @@ static void watch_begin(const struct syn_cuda_api *api)
 	watch.real = *api;
 	table->cuEventSynchronize = watch_event;
 	table->cuStreamSynchronize = watch_stream;
+	table->cuEventQuery = watch_look;
 	table->cuMemAlloc_v2 = watch_alloc;
 	table->cuMemFree_v2 = watch_free;
 	table->cuMemHostAlloc = watch_host_alloc;
@@ -86,6 +100,7 @@ static void watch_begin(const struct syn_cuda_api *api)
 static void watch_anew(void)
 {
 	watch.waits = 0;
+	watch.looks = 0;
 	watch.copies = 0;
 	watch.last = false;
 }
@@ -93,7 +108,7 @@ static void watch_anew(void)
 /* One wait, behind all that was given, is all there was. */
 static bool watch_saw_one_wait(void)
 {
-	return watch.waits == 1 && watch.copies && watch.last;
+	return watch.waits == 1 && !watch.looks && watch.copies && watch.last;
 }
 
 #endif

@@ -88,7 +88,7 @@ static inline void peer_welcome_init(struct peer *p)
 		.cqe_off = 4096,
 		.inflight_off = 8192,
 		.loan_off = 16384,
-		.pte_off = 32768,
+		.pte_off = 57344, /* and room for a loan too many */
 		.cq_vec_off = 65536,
 		.sums_off = 65536 + SYN_CQ_ENTRIES * SYN_VEC_BYTES,
 	};

@@ -484,7 +484,7 @@ int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
 	} while (client_waits(c, r));
 	for (i = 0; !r && i < nr; i++)
 		if (ret[i].res == SYN_FAULT_LOAN)
-			c->loans |= 1ull << ret[i].loan;
+			syn_bit_set(c->loans, (uint32_t)ret[i].loan);
 	client_extents(c);
 	return r;
 }
@@ -498,7 +498,7 @@ void client_audit(const struct client *c, uint32_t nr_leases)
 		nr_leases -= SYN_PTE_STATE(c->pte[i]) != SYN_PTE_NONE;
 	assert_int_equal(nr_leases, 0);
 	for (i = 0; i < SYN_LOANS_MAX; i++)
-		assert_int_equal(c->loans >> i & 1,
+		assert_int_equal(syn_bit_test(c->loans, i),
 				 c->loan[i].state == SYN_LOAN_OUT);
 }
 
@@ -640,7 +640,7 @@ int client_loaded(struct client *c, uint32_t loan, int status)
 {
 	struct syn_vec_loaded vec = { .loan = loan, .status = status };
 
-	c->loans &= ~(1ull << loan);
+	(void)syn_bit_clear(c->loans, loan);
 	return client_ask(c, syn_mm_loaded(c->session, &vec, 1));
 }
 

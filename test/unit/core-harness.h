@@ -13,13 +13,14 @@
 
 #include <synapse/abi.h>
 
+#include "core/base/bits.h"
 #include "core/io/simdisk.h"
 #include "core/mm-internal.h"
 #include "core/mm.h"
 #include "kernels/dev-host.h"
 
 #define MIB	       (1ull << 20)
-#define CLIENT_PAGES   1024u
+#define CLIENT_PAGES   2048u
 #define CLIENT_LINES   4u /* timelines */
 #define CLIENT_EXTENTS 64u
 
@@ -94,7 +95,7 @@ struct client {
 	uint32_t *sums;
 	struct client_extent extent[CLIENT_EXTENTS];
 	uint32_t nr_extents;
-	uint64_t loans; /* that it was told of, one bit each */
+	uint64_t loans[SYN_LOAN_WORDS]; /* that it was told of */
 };
 
 void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,

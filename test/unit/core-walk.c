@@ -276,7 +276,7 @@ static void walk_loans_end(struct walker *w)
 	uint32_t i;
 
 	for (i = 0; i < SYN_LOANS_MAX; i++)
-		if (w->client.loans >> i & 1)
+		if (syn_bit_test(w->client.loans, i))
 			assert_int_equal(
 				client_loaded(&w->client, i,
 					      client_execute(&w->client, i)),

@@ -22,6 +22,7 @@ static struct {
 	unsigned int busy;	/* so many FAULT entries are busy */
 	bool spoil_sum;		/* the next loan's sums are wrong */
 	bool lose;		/* FAULT answers SYN_E_LOST */
+	uint32_t first_loan;	/* FAULT names no smaller one */
 	bool late_extent;	/* LEASE sends the extent it needs first */
 	unsigned int fail_at;	/* the nth LEASE fails with -EDQUOT */
 	unsigned int nr_lookup; /* keys that are present */
@@ -68,12 +69,12 @@ static void answer_lease(struct peer *p, const struct syn_sqe *sqe,
 }
 
 /* The page with entry i is frame i of the host extent, and goes to slot i. */
-/* There is one: no client may have more under way. */
+/* No client may have more under way than there are. */
 static uint32_t loan_free(void)
 {
-	uint32_t loan = 0;
+	uint32_t loan = plan.first_loan;
 
-	while (peer.loan[loan].state != SYN_LOAN_FREE)
+	while (loan < SYN_LOANS_MAX && peer.loan[loan].state != SYN_LOAN_FREE)
 		assert_true(++loan < SYN_LOANS_MAX);
 	return loan;
 }
@@ -93,7 +94,7 @@ static void lend(uint32_t loan, uint64_t page)
 					     .nr_sums = PEER_TILES,
 					     .tile_bytes = TILE };
 	memset(bytes, 0x5a, sizeof(bytes));
-	for (uint32_t i = 0; i < PEER_TILES; i++)
+	for (uint32_t i = 0; i < PEER_TILES && loan < SYN_LOANS_MAX; i++)
 		peer.sums[loan * SYN_TILES_MAX + i] =
 			syn_sum(bytes, TILE) ^ plan.spoil_sum;
 	plan.spoil_sum = false;
@@ -384,7 +385,7 @@ static void test_load_that_is_ended_later(void **state)
 	assert_int_equal(syn_pin(client, &pages[PEER_SLOTS - 1], 1, NULL),
 			 SYN_E_FAULT);
 	assert_int_equal(syn_load_order(load, NULL), 0);
-	/* It holds all loans: one that needs some is not made to wait. */
+	/* It may hold what others need: those are not made to wait. */
 	plan.refuse = 1;
 	pte_set(0, SYN_PTE_ABSENT, 0);
 	assert_int_equal(syn_load(client, pages, 1, SYN_FOREVER, NULL),
@@ -495,6 +496,24 @@ static void test_loan_that_makes_no_sense(void **state)
 	assert_int_equal(syn_load(client, &page, 1, 0, NULL), -EPROTO);
 	assert_int_equal(plan.last_status, -EPROTO);
 	assert_int_equal(SYN_PIN_COUNT(peer.pin[plan.next]), 0);
+}
+
+/* The last loan that there is, and one past it. */
+static void test_loan_numbers(void **state)
+{
+	uint64_t page;
+
+	assert_int_equal(syn_lease(window, 1, 0, &page), 0);
+	pte_set(0, SYN_PTE_ABSENT, 0);
+	plan.first_loan = SYN_LOANS_MAX - 1;
+	assert_int_equal(syn_load(client, &page, 1, 0, NULL), 0);
+	assert_int_equal(plan.last_status, 0);
+	syn_unpin(client, 0, &page, 1);
+	pte_set(0, SYN_PTE_ABSENT, 0);
+	plan.first_loan = SYN_LOANS_MAX;
+	assert_int_equal(syn_load(client, &page, 1, 0, NULL), -EPROTO);
+	assert_int_equal(plan.last_status, -EPROTO);
+	assert_int_equal(SYN_PIN_COUNT(peer.pin[0]), 0);
 }
 
 /* ---- seal and lookup ---------------------------------------------------- */
@@ -740,6 +759,7 @@ int main(void)
 		page_test(test_load_with_a_wrong_sum),
 		page_test(test_load_of_the_lost),
 		page_test(test_loan_that_makes_no_sense),
+		page_test(test_loan_numbers),
 		page_test(test_seal),
 		page_test(test_lookup),
 		page_test(test_retire),

@@ -448,32 +448,86 @@ static void test_loan_failed(void **state)
 	assert_int_equal(client_check(c, h, 0), 0);
 }
 
-/* At most SYN_LOANS_MAX at once. */
-static void test_loans_limit(void **state)
+#define LOANS_SLOTS (SYN_LOANS_MAX + 1u)
+#define LOANS_PAGES (LOANS_SLOTS + SYN_LOANS_MAX + 1u)
+
+/* The first SYN_LOANS_MAX pages, absent, become as many loans. */
+static void loans_take(struct client *c, const uint64_t *h)
 {
 	struct syn_vec_fault answer[SYN_BATCH_MAX];
-	static uint64_t h[160];
+	uint32_t at;
+	uint32_t i;
+
+	for (at = 0; at < SYN_LOANS_MAX; at += SYN_BATCH_MAX) {
+		assert_int_equal(client_fault(c, h + at, SYN_BATCH_MAX, answer),
+				 0);
+		for (i = 0; i < SYN_BATCH_MAX; i++)
+			assert_int_equal(answer[i].res, SYN_FAULT_LOAN);
+	}
+	assert_int_equal(syn_mm_loans(c->session), SYN_LOANS_MAX);
+}
+
+/* At most SYN_LOANS_MAX at once, those in quarantine among them. */
+static void test_loans_limit(void **state)
+{
+	struct syn_vec_fault answer;
+	static uint64_t h[LOANS_PAGES];
 	struct world w;
 	struct client c;
 	uint32_t i;
 
-	world_open(&w, 16 * MIB, 16 * MIB, 256, 0, 0);
+	world_open(&w, 16 * MIB, 16 * MIB, 2048, 0, 0);
 	client_open(&c, &w, 1);
-	(void)client_window(&c, world_space(&w, 16, 1, 16), 80);
-	for (i = 0; i < 160; i++)
+	(void)client_window(&c, world_space(&w, 16, 1, 16), LOANS_SLOTS);
+	for (i = 0; i < LOANS_PAGES; i++)
 		h[i] = client_full(&c, 0, i);
-	assert_int_equal(client_fault(&c, h, 64, answer), 0);
-	for (i = 0; i < 64; i++)
-		assert_int_equal(answer[i].res, SYN_FAULT_LOAN);
-	assert_int_equal(client_fault(&c, h + 64, 1, answer),
+	loans_take(&c, h);
+	assert_int_equal(client_fault(&c, h + SYN_LOANS_MAX, 1, &answer),
 			 SYN_E_BACKPRESSURE);
 	world_audit(&w);
-	for (i = 0; i < 64; i++)
+	c.timeline[1].issued = 1;
+	for (i = 0; i < SYN_LOANS_MAX; i++)
+		assert_int_equal(client_loaded(&c, i, -EIO), 0);
+	assert_int_equal(world_stat(&w).nr_quarantined, SYN_LOANS_MAX);
+	assert_int_equal(client_fault(&c, h, 1, &answer), SYN_MM_E_WAIT);
+	world_audit(&w);
+	c.timeline[1].done = 1;
+	world_settle(&w);
+	assert_int_equal(world_stat(&w).nr_quarantined, 0);
+	loans_take(&c, h);
+	for (i = 0; i < SYN_LOANS_MAX; i++)
 		assert_int_equal(client_loaded(&c, i, client_execute(&c, i)),
 				 0);
-	for (i = 0; i < 160; i++)
+	for (i = 0; i < LOANS_PAGES; i++)
 		assert_int_equal(client_check(&c, h[i], i), 0);
 	client_close(&c);
+	world_close(&w);
+}
+
+/* A session ends with all of them out. */
+static void test_loans_void(void **state)
+{
+	static uint64_t h[LOANS_PAGES];
+	struct world w;
+	struct client c;
+	uint32_t i;
+
+	world_open(&w, 16 * MIB, 16 * MIB, 2048, 0, 0);
+	client_open(&c, &w, 1);
+	(void)client_window(&c, world_space(&w, 16, 1, 16), LOANS_SLOTS);
+	for (i = 0; i < LOANS_PAGES; i++)
+		h[i] = client_full(&c, 0, i);
+	loans_take(&c, h);
+	syn_mm_session_end(c.session);
+	assert_int_equal(syn_mm_loans(c.session), 0);
+	/* And the slot of the page that was resident. */
+	assert_int_equal(world_stat(&w).nr_quarantined, LOANS_SLOTS);
+	for (i = 0; i < SYN_LOANS_MAX; i++)
+		assert_int_equal(c.loan[i].state, SYN_LOAN_VOID);
+	world_audit(&w);
+	client_close(&c);
+	assert_int_equal(world_stat(&w).nr_quarantined, 0);
+	world_audit(&w);
 	world_close(&w);
 }
 
@@ -686,6 +740,7 @@ int main(void)
 		TEST(test_loan_rules, setup),
 		TEST(test_loan_failed, setup),
 		cmocka_unit_test(test_loans_limit),
+		cmocka_unit_test(test_loans_void),
 		TEST(test_sum_failure, setup),
 		TEST(test_sum_failure_hbm, setup),
 		TEST(test_seal_mismatch, setup),

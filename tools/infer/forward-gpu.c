@@ -3,9 +3,11 @@
  * The forward pass on a GPU.
  *
  * A step is described in pinned memory, copied, and given to one stream layer
- * by layer, each behind the copies that bring its pages in; or all layers at
- * once, where every page is there.  One token goes by graphs that were
- * captured before.  The only wait for the GPU is the one for the answer.
+ * by layer, each behind the copies that bring its pages in, which are asked for
+ * before; or all layers at once, where every page is there.  One token goes by
+ * graphs that were captured before.  The only wait for the GPU is the one for
+ * the answer, unless HBM has no room for the pages of a step: then a layer's
+ * wait for what other layers have read.
  */
 #include "tools/infer/forward.h"
 
@@ -118,12 +120,16 @@ static uint64_t layer_parts(const struct forward_gpu *f, unsigned int layer)
  * @seq:	whose tokens.
  * @work:	them, and the layers that are next.
  * @full:	full pages before the tail.
+ * @asked:	layers whose pages are pinned ...
+ * @done:	... and pages of the next one that are.
  */
 struct pass {
 	struct forward_gpu *f;
 	struct syn_kv_seq *seq;
 	struct syn_gpu_work work;
 	unsigned int full;
+	unsigned int asked;
+	unsigned int done;
 };
 
 /* A token attends to full pages, and to the tail as far as itself. */
@@ -248,7 +254,7 @@ static int pass_stage(struct pass *p, unsigned int layer, unsigned int first,
 		      unsigned int nr)
 {
 	struct forward_gpu *f = p->f;
-	int r = 0;
+	int r = syn_kv_stream_order(f->pages, layer);
 
 	syn_kv_stream_begin(f->pages);
 	for (unsigned int i = first; i < first + nr && !r; i++)
@@ -257,40 +263,63 @@ static int pass_stage(struct pass *p, unsigned int layer, unsigned int first,
 	return r ? r : syn_kv_stream_given(f->pages);
 }
 
-static int pass_load(struct pass *p, unsigned int layer)
+typedef int (*load_fn)(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
+		       unsigned int layer, unsigned int first, unsigned int nr,
+		       void **ret_addr);
+
+/* The next layer's, or those for which there is room. */
+static int pass_load(struct pass *p, load_fn load)
 {
 	struct forward_gpu *f = p->f;
-	void **addr = f->addr + (size_t)layer * f->forward.max_blocks;
-	unsigned int done = 0;
+	unsigned int n = p->asked;
+	void **addr = f->addr + (size_t)n * f->forward.max_blocks;
 
-	while (done < p->full) {
-		int nr = syn_kv_stream_load(f->pages, p->seq, layer, done,
-					    p->full - done, addr + done);
+	while (p->done < p->full) {
+		int nr = load(f->pages, p->seq, n, p->done, p->full - p->done,
+			      addr + p->done);
 		int r = 0;
 
-		if (nr < 0)
+		if (nr <= 0)
 			return nr;
-		pass_tell_pages(p, layer, done, (unsigned int)nr);
+		pass_tell_pages(p, n, p->done, (unsigned int)nr);
 		if (f->staged)
-			r = pass_stage(p, layer, done, (unsigned int)nr);
+			r = pass_stage(p, n, p->done, (unsigned int)nr);
 		if (r)
 			return r;
-		done += (unsigned int)nr;
+		p->done += (unsigned int)nr;
 	}
+	p->done = 0;
+	p->asked++;
 	return 0;
 }
 
-/* The next layer's pages are asked for while this one is computed. */
+/* As many layers as there is room for. */
+static int pass_ask(struct pass *p)
+{
+	unsigned int n = 0;
+	int r = 0;
+
+	if (!syn_kv_stream_holds(p->f->pages,
+				 (uint64_t)p->f->n_layers * p->full))
+		return 0;
+	for (; n < p->f->n_layers && n == p->asked && !r; n++)
+		r = pass_load(p, syn_kv_stream_ask);
+	return r;
+}
+
+/* If there was no room, it is asked for while those before are computed. */
 static int pass_layer(struct pass *p, unsigned int n)
 {
 	struct forward_gpu *f = p->f;
 	uint64_t parts = layer_parts(f, n);
-	int r = pass_load(p, n);
+	int r = p->asked > n ? 0 : pass_load(p, syn_kv_stream_load);
 
 	if (r)
 		return r;
 	pass_tell_tail(p, n);
 	r = told_copy(f, n ? parts : 0, layer_parts(f, n + 1));
+	if (!r)
+		r = syn_kv_stream_order(f->pages, n);
 	if (r)
 		return r;
 	p->work.first = n;
@@ -306,6 +335,7 @@ static int pass_layers(struct pass *p)
 	if (r < 0)
 		return r;
 	if (!r) {
+		r = pass_ask(p);
 		for (unsigned int n = 0; n < n_layers && !r; n++)
 			r = pass_layer(p, n);
 		return r;
@@ -392,8 +422,9 @@ static int gpu_run(struct syn_forward *forward, struct syn_kv_seq *seq,
 
 	pass_tell(&p, tokens, at);
 	r = pass_layers(&p);
-	ended = syn_kv_stream_end(f->pages);
 	waited = pass_wait(&p);
+	/* Work that was given was behind its loads: those are done. */
+	ended = syn_kv_stream_end(f->pages);
 	r = r ? r : ended ? ended : waited;
 	if (!r && f->sums)
 		r = pass_report(&p, at);

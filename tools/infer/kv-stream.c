@@ -7,18 +7,21 @@
 #include "core/base/log.h"
 #include "tools/infer/kv-internal.h"
 
+/* Under way where a pass does not fit. */
 #define LOADS_MAX 2u
-#define BATCH_MAX (SYN_LOANS_MAX / LOADS_MAX)
+#define BATCH_MAX (SYN_BATCH_MAX / LOADS_MAX)
 
 /**
  * struct batch - pages that were pinned together.
  * @pages:	which.
+ * @layer:	of the model.
  * @nr:		how many ...
  * @nr_coded:	... and of these, as they are stored.
  * @load:	brings them in, until it is ended; or NULL.
  */
 struct batch {
 	const uint64_t *pages;
+	unsigned int layer;
 	unsigned int nr;
 	unsigned int nr_coded;
 	struct syn_loading *load;
@@ -34,7 +37,8 @@ struct batch {
  * @value:	of the timeline: work that was begun and not given; or 0.
  * @batches:	of the pass: all that are pinned.
  * @nr:		how many there were ...
- * @nr_given:	... of which so many were given to work, ...
+ * @nr_ordered:	... of which the stream is behind so many, ...
+ * @nr_given:	... so many were given to work, ...
  * @nr_back:	... and so many given back.
  * @nr_loading:	loads under way.
  */
@@ -47,6 +51,7 @@ struct syn_kv_stream {
 	uint64_t value;
 	struct batch *batches;
 	size_t nr;
+	size_t nr_ordered;
 	size_t nr_given;
 	size_t nr_back;
 	unsigned int nr_loading;
@@ -71,6 +76,15 @@ static unsigned int stream_room(const struct syn_kv *kv)
 bool syn_kv_stream_fits(const struct syn_kv_stream *s)
 {
 	return stream_room(s->kv) >= s->max_blocks;
+}
+
+/* Of either kind as many as there is room for: the daemon knows better. */
+bool syn_kv_stream_holds(const struct syn_kv_stream *s, uint64_t nr)
+{
+	const struct syn_kv *kv = s->kv;
+
+	return syn_kv_stream_fits(s) &&
+	       nr <= (uint64_t)kv->slots - kv->tails + kv->coded_slots;
 }
 
 bool syn_kv_stream_coded(const struct syn_kv_stream *s, const void *addr)
@@ -112,13 +126,14 @@ struct syn_kv_stream *syn_kv_stream_free(struct syn_kv_stream *s)
 }
 
 static void stream_push(struct syn_kv_stream *s, const uint64_t *pages,
-			unsigned int nr, struct syn_loading *load,
-			void *const *addr)
+			unsigned int layer, unsigned int nr,
+			struct syn_loading *load, void *const *addr)
 {
 	struct batch *batch = &s->batches[s->nr++];
 
 	*batch = (struct batch){
 		.pages = pages,
+		.layer = layer,
 		.nr = nr,
 		.load = load,
 	};
@@ -184,29 +199,50 @@ int syn_kv_stream_pin(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 		int r = syn_pin(s->kv->client, pages, nr, addr);
 
 		if (r == 0) {
-			stream_push(s, pages, nr, NULL, addr);
+			stream_push(s, pages, n, nr, NULL, addr);
 			continue;
 		}
 		while (s->nr > s->nr_back)
 			stream_unpin(s, &s->batches[--s->nr]);
 		return r < 0 ? syn_kv_failed(s->kv, "pin", r) : 0;
 	}
+	s->nr_ordered = s->nr;
 	return 1;
 }
 
-static int stream_load(struct syn_kv_stream *s, const uint64_t *pages,
-		       unsigned int nr, void **ret_addr)
+static int stream_load(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
+		       unsigned int layer, unsigned int first, unsigned int nr,
+		       void **ret_addr)
 {
+	const uint64_t *pages = syn_kv_seq_pages(seq, layer) + first;
 	struct syn_loading *load = NULL;
 	int r = syn_pin(s->kv->client, pages, nr, ret_addr);
 
 	if (r == SYN_E_FAULT)
 		r = syn_load_begin(s->kv->client, pages, nr, SYN_KV_WAIT_NS,
 				   ret_addr, &load);
-	if (r)
-		return r;
-	stream_push(s, pages, nr, load, ret_addr);
-	return load ? syn_load_order(load, s->stream) : 0;
+	if (!r)
+		stream_push(s, pages, layer, nr, load, ret_addr);
+	if (r == SYN_E_LOST) {
+		syn_error("load: a page of layer %u is lost", layer);
+		return -EIO;
+	}
+	return r < 0 ? syn_kv_failed(s->kv, "load", r) : r;
+}
+
+int syn_kv_stream_ask(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
+		      unsigned int layer, unsigned int first, unsigned int nr,
+		      void **ret_addr)
+{
+	int r;
+
+	nr = syn_min(nr, s->batch_max);
+	r = stream_load(s, seq, layer, first, nr, ret_addr);
+	if (r > 0) {
+		s->kv->stats.retries++;
+		return 0;
+	}
+	return r ? r : (int)nr;
 }
 
 /* Without room: what waits for its load, or for work, makes some. */
@@ -214,23 +250,14 @@ int syn_kv_stream_load(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 		       unsigned int layer, unsigned int first, unsigned int nr,
 		       void **ret_addr)
 {
-	const uint64_t *pages = syn_kv_seq_pages(seq, layer) + first;
-
 	nr = syn_min(nr, s->batch_max);
 	for (unsigned int n = 0; n < SYN_KV_WAITS_MAX; n++) {
 		int r = stream_retire(s, n ? 0 : LOADS_MAX - 1);
 
-		if (r)
-			return r;
-		r = stream_load(s, pages, nr, ret_addr);
-		if (r < 0)
-			return syn_kv_failed(s->kv, "load", r);
-		if (r == 0)
-			return (int)nr;
-		if (r == SYN_E_LOST) {
-			syn_error("load: a page of layer %u is lost", layer);
-			return -EIO;
-		}
+		if (!r)
+			r = stream_load(s, seq, layer, first, nr, ret_addr);
+		if (r <= 0)
+			return r ? r : (int)nr;
 		s->kv->stats.retries++;
 	}
 	syn_error("load: no room in %u seconds", SYN_KV_WAITS_MAX);
@@ -238,6 +265,21 @@ int syn_kv_stream_load(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 }
 
 /* ---- work --------------------------------------------------------------- */
+
+int syn_kv_stream_order(struct syn_kv_stream *s, unsigned int layer)
+{
+	int r = 0;
+
+	for (; s->nr_ordered < s->nr && !r; s->nr_ordered++) {
+		const struct batch *batch = &s->batches[s->nr_ordered];
+
+		if (batch->layer > layer)
+			break;
+		if (batch->load)
+			r = syn_load_order(batch->load, s->stream);
+	}
+	return r ? syn_kv_failed(s->kv, "order", r) : 0;
+}
 
 /* Nothing may be waited for before the work is given. */
 void syn_kv_stream_begin(struct syn_kv_stream *s)
@@ -251,7 +293,7 @@ int syn_kv_stream_given(struct syn_kv_stream *s)
 				    s->value);
 
 	s->value = 0;
-	s->nr_given = s->nr;
+	s->nr_given = s->nr_ordered;
 	return r ? syn_kv_failed(s->kv, "signal", r) : 0;
 }
 
@@ -263,6 +305,7 @@ int syn_kv_stream_end(struct syn_kv_stream *s)
 	s->nr_given = s->nr;
 	bad = stream_retire(s, 0);
 	s->nr = 0;
+	s->nr_ordered = 0;
 	s->nr_given = 0;
 	s->nr_back = 0;
 	return r ? r : bad;

@@ -4,9 +4,14 @@
  * brings them in, and they are given back behind the work.  The caller waits
  * for neither.
  *
- * A pass: pages are pinned or loaded, work that reads them is begun and given
- * to the stream, and so on; then it ends.  At most two loads are under way, so
- * that the next one is asked for while one copies.
+ * A pass: pages are pinned or loaded, the stream is ordered behind the loads,
+ * work that reads them is begun and given to it, and so on; then it ends.
+ *
+ * Where there is room for a pass, all of it is asked for before any work is
+ * given, as pages that must leave for it wait for work that was, and the loads
+ * are ended with the pass: the host waits neither for work nor for a copy.  Else
+ * at most two loads are under way, so that the next one is asked for while one
+ * copies.
  */
 #ifndef SYN_TOOLS_INFER_KV_STREAM_H
 #define SYN_TOOLS_INFER_KV_STREAM_H
@@ -33,6 +38,9 @@ struct syn_kv_stream *syn_kv_stream_free(struct syn_kv_stream *s);
 /* All full pages of a layer can be there at once, whatever else must be. */
 bool syn_kv_stream_fits(const struct syn_kv_stream *s);
 
+/* And so can @nr of a pass, or the daemon will say that it has no room. */
+bool syn_kv_stream_holds(const struct syn_kv_stream *s, uint64_t nr);
+
 /* Whether what was pinned at @addr lies there as it is stored, in h4. */
 bool syn_kv_stream_coded(const struct syn_kv_stream *s, const void *addr);
 
@@ -45,14 +53,21 @@ int syn_kv_stream_pin(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 
 /*
  * Pages of full blocks, @nr of them from @first on, or as many as may be asked
- * for at once: brought in, if need be, before the stream goes on.  Returns how
- * many, or -errno.
+ * for at once, are pinned and on their way.  Layer by layer.  Returns how many,
+ * 0: there is no room; or -errno.
  */
+int syn_kv_stream_ask(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
+		      unsigned int layer, unsigned int first, unsigned int nr,
+		      void **ret_addr);
+/* The same, and waits for room, which what was given so far makes. */
 int syn_kv_stream_load(struct syn_kv_stream *s, const struct syn_kv_seq *seq,
 		       unsigned int layer, unsigned int first, unsigned int nr,
 		       void **ret_addr);
 
-/* Around giving the stream work that reads what is pinned so far. */
+/* The stream goes on when what is pinned of layers up to this one is there. */
+int syn_kv_stream_order(struct syn_kv_stream *s, unsigned int layer);
+
+/* Around giving the stream work that reads what it is behind. */
 void syn_kv_stream_begin(struct syn_kv_stream *s);
 int syn_kv_stream_given(struct syn_kv_stream *s);
 

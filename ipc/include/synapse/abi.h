@@ -55,7 +55,7 @@
 #define SYN_CQ_ENTRIES	   64u	 /* completions not yet reaped */
 #define SYN_VEC_BYTES	   2048u /* side array of one ring entry */
 #define SYN_BATCH_MAX	   64u	 /* pages in one request */
-#define SYN_LOANS_MAX	   64u	 /* pages being brought in, per session */
+#define SYN_LOANS_MAX	   512u	 /* pages being brought in, per session */
 #define SYN_TIMELINES_MAX  64u	 /* streams and threads, per session */
 #define SYN_TILES_MAX	   512u	 /* checksummed tiles in a page */
 #define SYN_COMPONENTS_MAX 8u	 /* components of a space */

@@ -330,7 +330,8 @@ SYN_API int syn_load(struct syn_client *client, const uint64_t *pages,
  *
  * While loads of a client have not been ended, they may hold what others of it
  * need: those, syn_load() too, then answer SYN_E_BACKPRESSURE at once.  At most
- * SYN_LOANS_MAX absent pages are under way together.
+ * SYN_LOANS_MAX absent pages are under way together, and SYN_BATCH_MAX of one
+ * load: a larger one waits for copies of its own.
  */
 SYN_API int syn_load_begin(struct syn_client *client, const uint64_t *pages,
 			   unsigned int nr, uint64_t timeout_ns,
