@@ -399,6 +399,27 @@ static void test_extent_told_again(void **state)
 	}
 }
 
+/* Who was asked to give an extent up may say so to the next worker. */
+static void test_retiring_stands(void **state)
+{
+	struct fixture *f = *state;
+	struct client c;
+	uint32_t id;
+
+	client_open(&c, &f->world, 1);
+	(void)client_window(&c, f->space, 32);
+	client_extents(&f->a);
+	assert_int_equal(f->a.nr_extents, 3);
+	client_close(&c);
+	assert_int_equal(syn_mm_retire_next(f->a.session, &id), 1);
+	syn_mm_retire_told(f->a.session, id);
+	f->world.recover(&f->world);
+	assert_int_equal(world_tier(&f->world, SYN_TIER_HBM).nr_extents, 3);
+	assert_int_equal(syn_mm_retired(f->a.session, id), 0);
+	client_extents(&f->a);
+	assert_int_equal(world_tier(&f->world, SYN_TIER_HBM).nr_extents, 1);
+}
+
 static void test_adopt_once(void **state)
 {
 	struct fixture *f = *state;
@@ -480,6 +501,7 @@ int main(void)
 		TEST(test_failed_loan_waits),
 		TEST(test_request_at_hand),
 		TEST(test_extent_told_again),
+		TEST(test_retiring_stands),
 		TEST(test_adopt_once),
 		cmocka_unit_test(test_fail_nth),
 	};
