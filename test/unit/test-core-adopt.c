@@ -178,6 +178,26 @@ static void test_pages_stand(void **state)
 	assert_int_not_equal(found, handle[2]);
 }
 
+/* Pages with many sums have runs of their own, and none gets another's. */
+static void test_sums_stand(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t space = world_space(&f->world, 128, 8, 64);
+	uint32_t window = client_window(&f->a, space, 4);
+	uint64_t handle[4];
+	uint32_t i;
+
+	assert_true(f->world.mm->space[space].nr_tiles > SYN_SUMS_INLINE);
+	for (i = 0; i < 2; i++)
+		handle[i] = client_sealed(&f->a, window, i, i + 1);
+	f->world.recover(&f->world);
+	for (; i < 4; i++)
+		handle[i] = client_sealed(&f->a, window, i, i + 1);
+	world_audit(&f->world);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(client_check(&f->a, handle[i], i), 0);
+}
+
 /* What only they had goes, what has a key that counts stays. */
 static void test_sessions_that_are_gone(void **state)
 {
@@ -493,6 +513,7 @@ int main(void)
 		TEST(test_another_geometry),
 		TEST(test_lost_extent),
 		TEST(test_pages_stand),
+		TEST(test_sums_stand),
 		TEST(test_sessions_that_are_gone),
 		TEST(test_page_that_is_nowhere),
 		TEST(test_quarantine_stands),
