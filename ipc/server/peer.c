@@ -268,34 +268,31 @@ static int session_open(struct syn_peer *peer, uint32_t domain, uint64_t now_ns)
 				  &peer->session);
 }
 
-static void session_unkeep(struct syn_peer *peer, uint32_t kind)
+static void session_unkeep(struct syn_peer *peer)
 {
 	const struct syn_server_config *config = &peer->server->config;
 
 	if (config->drop)
-		config->drop(config->keep_ctx, kind, peer->id);
+		config->drop(config->keep_ctx, SYN_SERVER_KEEP_SESSION,
+			     peer->id);
 }
 
-/* The keeper has all three, or none. */
 static int session_keep(struct syn_peer *peer)
 {
 	const struct syn_server_config *config = &peer->server->config;
-	const int fds[] = { peer->sock, peer->seg.client_fd,
-			    peer->seg.daemon_fd };
-	int r = 0;
+	const int fds[SYN_SERVER_FDS] = {
+		[SYN_SERVER_FD_SOCKET] = peer->sock,
+		[SYN_SERVER_FD_CLIENT] = peer->seg.client_fd,
+		[SYN_SERVER_FD_DAEMON] = peer->seg.daemon_fd,
+		[SYN_SERVER_FD_BELL] = peer->bell_fd,
+		[SYN_SERVER_FD_WAKE] = peer->wake_fd,
+		[SYN_SERVER_FD_PID] = peer->pid_fd,
+	};
 
 	if (!config->keep)
 		return 0;
-	for (uint32_t i = 0; i < syn_array_size(fds); i++) {
-		r = config->keep(config->keep_ctx, SYN_SERVER_KEEP_SOCKET + i,
-				 peer->id, fds[i]);
-		if (!r)
-			continue;
-		while (i--)
-			session_unkeep(peer, SYN_SERVER_KEEP_SOCKET + i);
-		break;
-	}
-	return r;
+	return config->keep(config->keep_ctx, SYN_SERVER_KEEP_SESSION, peer->id,
+			    fds, syn_array_size(fds));
 }
 
 static int welcome_send(struct syn_peer *peer, uint32_t version,
@@ -381,9 +378,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	return 0;
 
 drop:
-	for (uint32_t kind = SYN_SERVER_KEEP_SOCKET;
-	     kind <= SYN_SERVER_KEEP_DAEMON_SEGMENT; kind++)
-		session_unkeep(peer, kind);
+	session_unkeep(peer);
 end_session:
 	syn_mm_session_exited(peer->session);
 	peer->session = NULL;
@@ -528,7 +523,6 @@ static void session_close(struct syn_peer *peer, int error)
 	syn_list_del(&peer->active);
 	syn_list_del(&peer->waiting);
 	syn_mm_session_end(peer->session);
-	session_unkeep(peer, SYN_SERVER_KEEP_SOCKET);
 	peer_unwatch(peer, &peer->bell_fd);
 	syn_closep(&peer->wake_fd);
 	SYN_PROBE(detach, peer->id, error);
@@ -572,8 +566,7 @@ void syn_peer_gone(struct syn_peer *peer, bool exited)
 		peer->server->detaches++;
 	syn_mm_session_exited(peer->session);
 	peer->session = NULL;
-	session_unkeep(peer, SYN_SERVER_KEEP_CLIENT_SEGMENT);
-	session_unkeep(peer, SYN_SERVER_KEEP_DAEMON_SEGMENT);
+	session_unkeep(peer);
 	syn_segments_deinit(&peer->seg);
 	peer->server->retry_due = true;
 	peer_move(peer, SYN_PEER_DEAD);

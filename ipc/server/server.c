@@ -44,8 +44,8 @@
 #define SERVER_HALF_MAX 64u
 /* A newcomer may take the place of one that has said nothing for so long. */
 #define SERVER_HALF_RIPE_NS 100000000u
-/* Descriptors of a session: socket, pidfd, two doorbells. */
-#define SERVER_SESSION_FDS 4u
+/* Descriptors of a session where it has most: in the keeper. */
+#define SERVER_SESSION_FDS SYN_SERVER_FDS
 #define SERVER_OWN_FDS	   32u
 
 /* The server's own descriptors; peers are told by their address. */

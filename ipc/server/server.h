@@ -37,10 +37,20 @@ struct syn_server_tenant {
 	struct syn_quota quota[SYN_QUOTA_TIERS];
 };
 
-/* What a kept descriptor is; its id is the session's. */
-#define SYN_SERVER_KEEP_SOCKET	       1u
-#define SYN_SERVER_KEEP_CLIENT_SEGMENT 2u
-#define SYN_SERVER_KEEP_DAEMON_SEGMENT 3u
+/*
+ * What a session shares with its client is kept together, under its id: in this
+ * order its connection, both segments, the daemon's ends of both doorbells, and
+ * the pidfd.  A pidfd that is kept needs no number, which may be used again.
+ */
+#define SYN_SERVER_KEEP_SESSION 1u
+
+#define SYN_SERVER_FD_SOCKET 0u
+#define SYN_SERVER_FD_CLIENT 1u
+#define SYN_SERVER_FD_DAEMON 2u
+#define SYN_SERVER_FD_BELL   3u
+#define SYN_SERVER_FD_WAKE   4u
+#define SYN_SERVER_FD_PID    5u
+#define SYN_SERVER_FDS	     6u
 
 /**
  * struct syn_server_config - what a server is made of.
@@ -59,9 +69,9 @@ struct syn_server_tenant {
  * @max_sessions:	as given to the memory manager.
  * @max_fds:		descriptors this process may hold.
  * @hello_timeout_ns:	for the first message of a client, 0: 5 s.
- * @keep:		takes a duplicate of @fd and has acknowledged it on
- *			return.  NULL: nobody keeps.
- * @drop:		the duplicate may be closed.
+ * @keep:		takes duplicates of all of @fds or of none, and has
+ *			acknowledged them on return.  NULL: nobody keeps.
+ * @drop:		the duplicates may be closed.
  * @keep_ctx:		first argument of both.
  */
 struct syn_server_config {
@@ -79,7 +89,8 @@ struct syn_server_config {
 	uint32_t max_sessions;
 	uint32_t max_fds;
 	uint64_t hello_timeout_ns;
-	int (*keep)(void *ctx, uint32_t kind, uint32_t id, int fd);
+	int (*keep)(void *ctx, uint32_t kind, uint32_t id, const int *fds,
+		    unsigned int nr_fds);
 	void (*drop)(void *ctx, uint32_t kind, uint32_t id);
 	void *keep_ctx;
 };

@@ -24,7 +24,7 @@ static int keep_extent(void *ctx, uint32_t id, int fd)
 {
 	const int *sock = ctx;
 
-	return syn_keep_put(*sock, SYN_KEEP_EXTENT, id, fd);
+	return syn_keep_put(*sock, SYN_KEEP_EXTENT, id, &fd, 1);
 }
 
 static void drop_extent(void *ctx, uint32_t id)
@@ -95,7 +95,7 @@ static int cuda_hold(const struct syn_dev_cuda_about *about, int sock)
 		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd >= 0)
 		return syn_keep_put(sock, SYN_KEEP_DEVICE,
-				    (uint32_t)about->minor, fd);
+				    (uint32_t)about->minor, &fd, 1);
 	syn_warning("the file of %s cannot be held open", about->uuid);
 	return 0;
 }

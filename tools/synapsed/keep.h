@@ -4,7 +4,7 @@
  *
  *	keeper -> worker	START, once; LISTEN, for each tenant; ACK, for
  *				each PUT
- *	worker -> keeper	READY, once; PUT with a descriptor; DROP
+ *	worker -> keeper	READY, once; PUT with descriptors; DROP
  *
  * The worker asks for one thing at a time and waits for its ACK; the keeper
  * never waits for the worker.  End of file is the death of the other.
@@ -27,7 +27,7 @@
 #define SYN_KEEP_ACK	260
 #define SYN_KEEP_LISTEN 261
 
-/* Kinds of descriptors, besides those of ipc/server/server.h. */
+/* What is kept, besides what ipc/server/server.h has. */
 #define SYN_KEEP_EXTENT 16u
 #define SYN_KEEP_DEVICE 17u /* a GPU's file; its id is the minor number */
 
@@ -48,8 +48,8 @@ struct syn_keep_listen {
 /**
  * struct syn_keep_msg - READY, PUT, DROP and ACK.
  * @msg:	header; its error is the ACK's answer.
- * @kind:	of the descriptor.
- * @id:		of the descriptor; unique among its kind.
+ * @kind:	what the descriptors are.
+ * @id:		unique among its kind.
  */
 struct syn_keep_msg {
 	struct syn_msg msg;
@@ -78,7 +78,8 @@ struct syn_keep_start {
 /* The worker's calls. */
 int syn_keep_ready(int sock);
 /* 0 once the keeper has acknowledged; -EPIPE when it is gone. */
-int syn_keep_put(int sock, uint32_t kind, uint32_t id, int fd);
+int syn_keep_put(int sock, uint32_t kind, uint32_t id, const int *fds,
+		 unsigned int nr_fds);
 void syn_keep_drop(int sock, uint32_t kind, uint32_t id);
 
 #endif

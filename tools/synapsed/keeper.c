@@ -29,10 +29,11 @@
 /* A worker that was asked to stop has so long. */
 #define KEEPER_PATIENCE_NS 5000000000u
 
+/* @fd: those that were put together; -1 after the last. */
 struct kept {
 	uint32_t kind;
 	uint32_t id;
-	int fd;
+	int fd[SYN_FDS_MAX];
 };
 
 /* @stat: of the socket's file; @dir: canonical, of its directory. */
@@ -47,7 +48,7 @@ struct listener {
  * @config:	checked.
  * @listener:	the tenants' listening sockets.
  * @signal_fd:	SIGTERM and SIGINT.
- * @kept:	descriptors of the worker that runs.
+ * @kept:	what the worker that runs has put.
  * @nr_kept:	their number.
  * @max_kept:	room.
  * @epoch:	number of the worker that runs.
@@ -89,8 +90,18 @@ static void service_notify(const char *state)
 
 /* ---- kept descriptors --------------------------------------------------- */
 
-static int kept_add(struct keeper *keeper, uint32_t kind, uint32_t id, int fd)
+static void fds_close(int *fds)
 {
+	for (unsigned int i = 0; i < SYN_FDS_MAX; i++)
+		syn_closep(&fds[i]);
+}
+
+/* Takes @fds when it succeeds. */
+static int kept_add(struct keeper *keeper, uint32_t kind, uint32_t id,
+		    const int *fds)
+{
+	struct kept *kept;
+
 	if (keeper->nr_kept == keeper->max_kept) {
 		size_t max = keeper->max_kept ? 2 * keeper->max_kept : 64;
 		struct kept *more = syn_alloc(max, sizeof(*more));
@@ -104,8 +115,10 @@ static int kept_add(struct keeper *keeper, uint32_t kind, uint32_t id, int fd)
 		keeper->kept = more;
 		keeper->max_kept = max;
 	}
-	keeper->kept[keeper->nr_kept++] =
-		(struct kept){ .kind = kind, .id = id, .fd = fd };
+	kept = &keeper->kept[keeper->nr_kept++];
+	kept->kind = kind;
+	kept->id = id;
+	memcpy(kept->fd, fds, sizeof(kept->fd));
 	return 0;
 }
 
@@ -116,7 +129,7 @@ static void kept_drop(struct keeper *keeper, uint32_t kind, uint32_t id)
 
 		if (kept->kind != kind || kept->id != id)
 			continue;
-		syn_close(kept->fd);
+		fds_close(kept->fd);
 		*kept = keeper->kept[--keeper->nr_kept];
 		return;
 	}
@@ -133,14 +146,15 @@ static void kept_end(struct keeper *keeper, const char *reason)
 
 	(void)snprintf(bye.reason, sizeof(bye.reason), "%s", reason);
 	for (size_t i = 0; i < keeper->nr_kept; i++) {
-		int fd = keeper->kept[i].fd;
+		struct kept *kept = &keeper->kept[i];
+		int sock = kept->fd[SYN_SERVER_FD_SOCKET];
 
-		if (keeper->kept[i].kind == SYN_SERVER_KEEP_SOCKET) {
-			(void)syn_conn_send(fd, &bye.msg, NULL, 0);
+		if (kept->kind == SYN_SERVER_KEEP_SESSION) {
+			(void)syn_conn_send(sock, &bye.msg, NULL, 0);
 			/* The client's other duplicates must not matter. */
-			(void)shutdown(fd, SHUT_RDWR);
+			(void)shutdown(sock, SHUT_RDWR);
 		}
-		syn_close(fd);
+		fds_close(kept->fd);
 	}
 	keeper->nr_kept = 0;
 }
@@ -318,7 +332,7 @@ static void worker_said(struct keeper *keeper)
 		return;
 	}
 	if (r < 0) {
-		/* Only a PUT whose descriptor found no room here comes so. */
+		/* Only a PUT whose descriptors found no room here comes so. */
 		put_answer(keeper, r);
 		return;
 	}
@@ -334,9 +348,9 @@ static void worker_said(struct keeper *keeper)
 			 (unsigned long long)keeper->epoch);
 		break;
 	case SYN_KEEP_PUT:
-		r = kept_add(keeper, m.kind, m.id, fds[0]);
+		r = kept_add(keeper, m.kind, m.id, fds);
 		if (r)
-			syn_close(fds[0]);
+			fds_close(fds);
 		put_answer(keeper, r);
 		break;
 	case SYN_KEEP_DROP:

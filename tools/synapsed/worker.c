@@ -75,11 +75,12 @@ uint64_t syn_worker_kept_bytes(const struct syn_config *config)
 	return syn_mm_kept_bytes(&mm_config);
 }
 
-static int keep_session(void *ctx, uint32_t kind, uint32_t id, int fd)
+static int keep_session(void *ctx, uint32_t kind, uint32_t id, const int *fds,
+			unsigned int nr_fds)
 {
 	const struct worker *worker = ctx;
 
-	return syn_keep_put(worker->sock, kind, id, fd);
+	return syn_keep_put(worker->sock, kind, id, fds, nr_fds);
 }
 
 static void drop_session(void *ctx, uint32_t kind, uint32_t id)
