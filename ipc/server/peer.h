@@ -49,6 +49,17 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason);
 /* The process has @exited, or nothing of its session is in quarantine. */
 void syn_peer_gone(struct syn_peer *peer, bool exited);
 
+/*
+ * For the files that make and end a connection: epoll tells of @fd as @wake;
+ * it does not, and @fd is closed; the peer changes its list; nobody need keep
+ * its session any more.
+ */
+int syn_peer_watch(struct syn_peer *peer, int fd, uint32_t events,
+		   uint32_t wake);
+void syn_peer_unwatch(struct syn_peer *peer, int *fd);
+void syn_peer_move(struct syn_peer *peer, uint32_t state);
+void syn_peer_unkeep(struct syn_peer *peer);
+
 /* Frees what has ended in this turn. */
 void syn_peer_bury(struct syn_server *server);
 
