@@ -4,7 +4,8 @@
  *
  * An entry is copied once; the copy is recorded as taken before the ring's
  * head moves, and only the copy is looked at afterwards.  The answer is filled
- * in, the record marked as answered, then the completion is published.
+ * in, the record marked as answered, then the completion is published.  Record
+ * and copy are kept, so a worker that takes over finds what was not answered.
  *
  * A request parks in two cases.  It waits when the memory manager may have
  * room soon, or for the disk.  It is held when its answer is known but an extent
@@ -54,7 +55,7 @@
  * @since_ns:	when it was parked.
  * @sqe:	the copy that was validated.
  * @cqe:	the answer.
- * @in:		copy of its side array, as much as the op uses.
+ * @in:		copy of its side array, as much as the op uses, kept.
  * @out:	the answer's side array.
  */
 struct request {
@@ -65,9 +66,28 @@ struct request {
 	uint64_t since_ns;
 	struct syn_sqe sqe;
 	struct syn_cqe cqe;
-	_Alignas(8) unsigned char in[SYN_VEC_BYTES];
+	unsigned char *in;
 	_Alignas(8) unsigned char out[SYN_VEC_BYTES];
 };
+
+static struct syn_inflight *request_record(const struct syn_peer *peer,
+					   uint32_t seq)
+{
+	const struct syn_msg_welcome *g = &peer->seg.geometry;
+	struct syn_inflight *record =
+		(void *)(peer->seg.daemon + g->inflight_off);
+
+	return record + (seq & peer->sq.mask);
+}
+
+static unsigned char *request_vec(const struct syn_peer *peer, uint32_t seq)
+{
+	const struct syn_msg_welcome *g = &peer->seg.geometry;
+
+	return peer->seg.daemon + g->inflight_off +
+	       SYN_SQ_ENTRIES * sizeof(struct syn_inflight) +
+	       (size_t)(seq & peer->sq.mask) * SYN_VEC_BYTES;
+}
 
 /**
  * struct op_rule - what a well-formed request of one op has.
@@ -286,16 +306,14 @@ static int request_execute(struct syn_peer *peer, struct request *req)
 static void request_post(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
-	struct syn_inflight *record =
-		(void *)(peer->seg.daemon + g->inflight_off);
+	struct syn_inflight *record = request_record(peer, req->seq);
 	uint32_t at = peer->cq.own + peer->nr_filled;
 
 	memcpy(syn_ring_entry(&peer->cq, at), &req->cqe, sizeof(req->cqe));
 	memcpy(peer->seg.daemon + g->cq_vec_off +
 		       (size_t)(at & peer->cq.mask) * SYN_VEC_BYTES,
 	       req->out, req->out_bytes);
-	record += req->seq & peer->sq.mask;
-	record->res = req->cqe.res;
+	record->at = at;
 	syn_store_release(&record->state, SYN_INFLIGHT_ANSWERED);
 	peer->nr_filled++;
 }
@@ -354,6 +372,18 @@ static void request_unpark(struct syn_peer *peer, struct request *req)
 		syn_list_del(&peer->waiting);
 }
 
+/* The answer is known, and so is kept in place of the question. */
+static void request_hold(struct syn_peer *peer, struct request *req)
+{
+	struct syn_inflight *record = request_record(peer, req->seq);
+
+	memcpy(req->in, req->out, req->out_bytes);
+	record->cqe = req->cqe;
+	record->out_bytes = req->out_bytes;
+	syn_store_release(&record->state, SYN_INFLIGHT_HELD);
+	req->held = true;
+}
+
 /*
  * Without memory to park in, a request that waits for room is refused as if
  * there were none; an answer that cannot be held ends the session, because
@@ -372,7 +402,8 @@ static int request_park(struct syn_peer *peer, struct request *req, bool held)
 		return 0;
 	}
 	memcpy(parked, req, sizeof(*parked));
-	parked->held = held;
+	if (held)
+		request_hold(peer, parked);
 	parked->since_ns = syn_now_ns();
 	if (syn_list_empty(&peer->parked))
 		syn_list_add_tail(&peer->server->waiting, &peer->waiting);
@@ -426,12 +457,13 @@ static void request_take(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
 	const uint32_t slot = peer->sq.own & peer->sq.mask;
-	struct syn_inflight *record =
-		(void *)(peer->seg.daemon + g->inflight_off);
+	struct syn_inflight *record = request_record(peer, slot);
 	struct syn_sqe *sqe = &req->sqe;
 
 	memcpy(sqe, syn_ring_entry(&peer->sq, slot), sizeof(*sqe));
+	req->held = false;
 	req->seq = peer->sq.own;
+	req->in = request_vec(peer, slot);
 	req->out_bytes = 0;
 	req->cqe = (struct syn_cqe){ .cookie = sqe->cookie };
 	if (sqe->op >= SYN_OP_NR)
@@ -443,10 +475,8 @@ static void request_take(struct syn_peer *peer, struct request *req)
 		       peer->seg.client + g->sq_vec_off +
 			       (size_t)slot * SYN_VEC_BYTES,
 		       (size_t)sqe->nr * op_rules[sqe->op].in_bytes);
-	record += slot;
 	record->sqe = *sqe;
 	record->seq = req->seq;
-	record->res = 0;
 	syn_store_release(&record->state, SYN_INFLIGHT_TAKEN);
 	syn_ring_consume(&peer->sq, 1);
 }
@@ -549,7 +579,7 @@ static int peer_retry(struct syn_peer *peer)
 		return 0;
 	r = request_settle(peer, req);
 	if (r == -EAGAIN) {
-		req->held = true;
+		request_hold(peer, req);
 		return 1;
 	}
 	if (r)

@@ -44,9 +44,10 @@ static void layout_set(struct syn_msg_welcome *g, uint32_t nr_pages,
 	at = sizeof(struct syn_daemon_ctl);
 	g->cqe_off = layout_take(&at, SYN_CQ_ENTRIES * sizeof(struct syn_cqe),
 				 SEGMENT_LINE);
-	g->inflight_off =
-		layout_take(&at, SYN_SQ_ENTRIES * sizeof(struct syn_inflight),
-			    SEGMENT_PAGE);
+	g->inflight_off = layout_take(
+		&at,
+		SYN_SQ_ENTRIES * (sizeof(struct syn_inflight) + SYN_VEC_BYTES),
+		SEGMENT_PAGE);
 	g->loan_off = layout_take(&at, SYN_LOANS_MAX * sizeof(struct syn_loan),
 				  SEGMENT_LINE);
 	g->cq_vec_off =

@@ -167,7 +167,8 @@ SYN_ABI_AT(struct syn_msg_hello, job_id, 56, 8);
  * @pin_off:		uint32_t[nr_pages], see SYN_PIN_*.
  * @cqe_off:		in the daemon's segment: struct syn_cqe[SYN_CQ_ENTRIES].
  * @cq_vec_off:		SYN_VEC_BYTES for each completion entry.
- * @inflight_off:	struct syn_inflight[SYN_SQ_ENTRIES]; the daemon's own.
+ * @inflight_off:	struct syn_inflight[SYN_SQ_ENTRIES] and their side
+ *			arrays; the daemon's own.
  * @loan_off:		struct syn_loan[SYN_LOANS_MAX].
  * @sums_off:		uint32_t[SYN_LOANS_MAX][SYN_TILES_MAX].
  * @pte_off:		uint64_t[nr_pages], see SYN_PTE_*.
@@ -779,22 +780,29 @@ SYN_ABI_AT(struct syn_loan, tile_bytes, 40, 4);
  * @sqe:	the copy that was validated.
  * @seq:	its free-running submission index.
  * @state:	SYN_INFLIGHT_*.
- * @res:	what was answered.
+ * @at:		ANSWERED: the free-running index of its completion.
+ * @out_bytes:	HELD: bytes of the answer's side array.
+ * @cqe:	HELD: the answer.
  * @pad0:	zero.
  *
- * Written before the daemon's consumer index moves.
+ * Written before the daemon's consumer index moves.  The records are followed
+ * by SYN_VEC_BYTES each: the copy of the side array, and of the answer's once
+ * it is HELD.
  */
 struct syn_inflight {
 	struct syn_sqe sqe;
 	uint32_t seq;
 	uint32_t state;
-	int32_t res;
-	uint32_t pad0[13];
+	uint32_t at;
+	uint32_t out_bytes;
+	struct syn_cqe cqe;
+	uint32_t pad0[4];
 };
 SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_INFLIGHT_FREE     0
-#define SYN_INFLIGHT_TAKEN    1
-#define SYN_INFLIGHT_ANSWERED 2
+#define SYN_INFLIGHT_TAKEN    1 /* not answered yet */
+#define SYN_INFLIGHT_ANSWERED 2 /* its completion is filled */
+#define SYN_INFLIGHT_HELD     3 /* the answer waits for the socket */
 
 /* ---- control ------------------------------------------------------------ */
 
