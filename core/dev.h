@@ -89,6 +89,10 @@ struct syn_copy_done {
  * @mem_new:	zeroed memory of @bytes in @tier, of HBM in whole granules.  The
  *		keeper has acknowledged the descriptor when it returns.
  *		-ENOMEM: not now.
+ * @mem_adopt:	memory that a device of a worker that is gone made with these
+ *		arguments and that the keeper still has; what is in it stays.  A
+ *		backend may map it only when it is used.  -ENOENT: the keeper has
+ *		none, or another size.
  * @mem_free:	no copy on it is in flight; cannot fail.
  * @copy:	queues all @nr or none; they may run and end in any order.
  * @reap:	takes at most @max completions; returns their number.
@@ -101,6 +105,8 @@ struct syn_dev_ops {
 	void (*close)(struct syn_dev *dev);
 	int (*mem_new)(struct syn_dev *dev, uint32_t id, uint32_t tier,
 		       uint64_t bytes, struct syn_mem *ret);
+	int (*mem_adopt)(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			 uint64_t bytes, struct syn_mem *ret);
 	void (*mem_free)(struct syn_dev *dev, struct syn_mem *mem);
 	int (*copy)(struct syn_dev *dev, const struct syn_copy *vec,
 		    unsigned int nr);

@@ -97,6 +97,42 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
 struct syn_mm *syn_mm_free(struct syn_mm *mm);
 
 /*
+ * Adoption: a manager for what a worker that is gone has kept.
+ *
+ *	syn_mm_adopt()		checks it, and derives what needs no client
+ *	syn_mm_session_next()	who there was; each whose segments are still held
+ *	syn_mm_session_adopt()	is there again
+ *	syn_mm_at_hand()	which request was being carried out: if its answer
+ *				was published, syn_mm_end()
+ *	syn_mm_adopted()	settles the rest; from now on everything may be
+ *				called
+ *
+ * The caller has made sure that the old worker is gone, and with it its
+ * copies; that @config->disk was opened after that, so that none of its requests
+ * is in flight (core/disk.h); and that @config->dev finds each extent again
+ * (mem_adopt of core/dev.h).
+ *
+ * A worker may die in here, too: whoever comes next begins at the top.
+ */
+#define SYN_WHY_BYTES 128u
+
+/*
+ * As syn_mm_new().  All that is kept stands: pages, sessions, windows, leases,
+ * loans, keys, quotas.  What was under way is dropped or finished: the copies of
+ * moves (their pages stay where they are), requests to the swap file (a slot
+ * that was being written is free again, a page that was being read is below
+ * still).  Counters begin anew, and what syn_mm_why() knows of departures.
+ *
+ * -ENODATA: the worker died before syn_mm_new() returned, nothing was kept: zero
+ * it and begin.  -EPROTO: it is of another version or build.  -EINVAL: budgets,
+ * granule, swap file or sizes are not those it was made with.  -ENOENT: an
+ * extent did not come back.  Of these @ret_why tells in one line.  After any
+ * error nothing that was kept is of use; the extents have been dropped.
+ */
+int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
+		 char ret_why[static SYN_WHY_BYTES]);
+
+/*
  * The domain of that identity, made if it is new.  It ends when no session, no
  * extent and no slot is in it.  -EUSERS: there are as many as can be.  Else as
  * syn_mm_quota_set().
@@ -153,6 +189,62 @@ struct syn_session_config {
  */
 int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 		       struct syn_session **ret);
+
+/*
+ * The next session that a worker that is gone has kept, from record *@at on (0
+ * at first): 1, and what it was made with; pointers and times are the caller's
+ * to fill in.  0: there is none.
+ */
+int syn_mm_session_next(const struct syn_mm *mm, uint32_t *at,
+			struct syn_session_config *ret);
+
+/*
+ * The session of @cfg->id is there again, with the segments it had, mapped
+ * anew.  A session that had ended still is: it waits for its process.  Whoever is
+ * not there by syn_mm_adopted() has exited: nobody can touch its pages any
+ * more.  Until then of @ret only syn_mm_session_ended() is called.
+ *
+ * -ENOENT: no such session, or not with those sizes.  -EEXIST: it is there.
+ */
+int syn_mm_session_adopt(struct syn_mm *mm,
+			 const struct syn_session_config *cfg,
+			 struct syn_session **ret);
+/* Nobody asks for it any more: it waits for its process or its timelines. */
+bool syn_mm_session_ended(const struct syn_session *session);
+
+/*
+ * A request is carried out between these two, so that it is carried out once
+ * even if the worker dies.  @cookie is the caller's name for it.  It ends when
+ * its answer has been published, or when it waits: then it begins again before
+ * it is tried again.  One at a time, of all sessions.
+ */
+void syn_mm_begin(struct syn_session *session, uint64_t cookie);
+void syn_mm_end(struct syn_mm *mm);
+
+/*
+ * The request that had begun and not ended when the worker died: 1, and the id
+ * of its session.  0: none.  Asked before syn_mm_adopted().
+ *
+ * If its answer was published, the caller says syn_mm_end().  Else what it gave
+ * out and nobody has seen (leases, loans) is taken back by syn_mm_adopted(), and
+ * the caller carries it out again before any other, with the same cookie and
+ * arguments: it then answers as if it had not been interrupted.  A report of
+ * shares may count some of them twice; nothing else is done twice.
+ */
+int syn_mm_at_hand(const struct syn_mm *mm, uint32_t *ret_session,
+		   uint64_t *ret_cookie);
+
+/*
+ * The last step of an adoption.  Ends the leases of sessions that are not there,
+ * takes back what nobody was told, counts charges and guarantees, writes every
+ * entry of every page table, begins the wait of what is in quarantine anew, and
+ * lets go of extents and domains that nobody has.
+ *
+ * Loans that are out stay out.  Sessions are told of extents, and of those that
+ * retire, once more if that was under way: clients must bear to hear either
+ * twice.
+ */
+int syn_mm_adopted(struct syn_mm *mm);
 
 /*
  * The session is over: its socket closed, or it broke the protocol.  Its

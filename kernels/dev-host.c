@@ -120,6 +120,21 @@ static int dev_host_keep(const struct dev_host *host, uint32_t id, int fd)
 	return config->keep ? config->keep(config->keep_ctx, id, fd) : 0;
 }
 
+/* @mem is the extent's from now on. */
+static void mem_describe(struct syn_hostmem *mem, uint32_t id, uint32_t tier,
+			 struct syn_mem *ret)
+{
+	*ret = (struct syn_mem){
+		.id = id,
+		.tier = tier,
+		.fd = mem->fd,
+		.bytes = mem->bytes,
+		.addr = mem->addr,
+		.node = mem->node,
+		.priv = mem,
+	};
+}
+
 static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 			    uint64_t bytes, struct syn_mem *ret)
 {
@@ -149,15 +164,7 @@ static int dev_host_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 	r = dev_host_keep(host, id, mem->fd);
 	if (r)
 		goto deinit_mem;
-	*ret = (struct syn_mem){
-		.id = id,
-		.tier = tier,
-		.fd = mem->fd,
-		.bytes = bytes,
-		.addr = mem->addr,
-		.node = mem->node,
-		.priv = mem,
-	};
+	mem_describe(mem, id, tier, ret);
 	return 0;
 
 deinit_mem:
@@ -165,6 +172,37 @@ deinit_mem:
 free_mem:
 	free(mem);
 	return r;
+}
+
+static int dev_host_take(const struct dev_host *host, uint32_t id)
+{
+	const struct syn_dev_host_config *config = &host->config;
+
+	return config->take ? config->take(config->keep_ctx, id) : -ENOENT;
+}
+
+static int dev_host_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			      uint64_t bytes, struct syn_mem *ret)
+{
+	struct dev_host *host = dev_host_of(dev);
+	syn_cleanup(syn_closep) int fd = dev_host_take(host, id);
+	bool lock = host->config.lock_memory && tier == SYN_TIER_HOST;
+	struct syn_hostmem *mem;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	mem = syn_alloc(1, sizeof(*mem));
+	if (!mem)
+		return -ENOMEM;
+	r = syn_hostmem_adopt(mem, fd, bytes, lock ? SYN_HOSTMEM_LOCK : 0);
+	if (r) {
+		free(mem);
+		return r == -EINVAL ? -ENOENT : r;
+	}
+	(void)syn_steal_fd(&fd);
+	mem_describe(mem, id, tier, ret);
+	return 0;
 }
 
 static void dev_host_mem_free(struct syn_dev *dev, struct syn_mem *mem)
@@ -241,6 +279,7 @@ static const struct syn_dev_ops dev_host_ops = {
 	.name = "host",
 	.close = dev_host_close,
 	.mem_new = dev_host_mem_new,
+	.mem_adopt = dev_host_mem_adopt,
 	.mem_free = dev_host_mem_free,
 	.copy = dev_host_copy,
 	.reap = dev_host_reap,

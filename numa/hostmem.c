@@ -44,28 +44,40 @@ static int hostmem_file(const char *name, uint64_t bytes, unsigned int flags,
 }
 
 /* Mapping a file of huge pages reserves them, so touching cannot fail later. */
-static int hostmem_map(struct syn_hostmem *mem, const char *name,
-		       uint64_t bytes, unsigned int flags)
+static int hostmem_map(struct syn_hostmem *mem, int fd, uint64_t bytes,
+		       uint64_t page_bytes)
 {
-	syn_cleanup(syn_closep) int fd = -1;
 	void *addr;
-	int r;
 
-	r = hostmem_file(name, bytes, flags, &fd);
-	if (r)
-		return r;
 	if (syn_fault())
 		return -ENOMEM;
 	addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (addr == MAP_FAILED)
 		return -errno;
-	mem->addr = addr;
-	mem->bytes = bytes;
-	mem->page_bytes =
-		flags & MFD_HUGETLB ? HOSTMEM_HUGE_BYTES : HOSTMEM_PAGE_BYTES;
-	mem->node = -1;
-	mem->fd = syn_steal_fd(&fd);
+	*mem = (struct syn_hostmem){
+		.addr = addr,
+		.bytes = bytes,
+		.page_bytes = page_bytes,
+		.node = -1,
+		.fd = fd,
+	};
 	return 0;
+}
+
+static int hostmem_make(struct syn_hostmem *mem, const char *name,
+			uint64_t bytes, unsigned int flags)
+{
+	syn_cleanup(syn_closep) int fd = -1;
+	int r;
+
+	r = hostmem_file(name, bytes, flags, &fd);
+	if (!r)
+		r = hostmem_map(mem, fd, bytes,
+				flags & MFD_HUGETLB ? HOSTMEM_HUGE_BYTES
+						    : HOSTMEM_PAGE_BYTES);
+	if (!r)
+		(void)syn_steal_fd(&fd);
+	return r;
 }
 
 /* The nodes of @nr pages from @addr on must be @node. */
@@ -166,7 +178,7 @@ static int hostmem_open(struct syn_hostmem *mem, const char *name,
 {
 	int r;
 
-	r = hostmem_map(mem, name, bytes, flags);
+	r = hostmem_make(mem, name, bytes, flags);
 	if (r || node < 0)
 		return r;
 	r = hostmem_bind(mem, node);
@@ -191,6 +203,41 @@ int syn_hostmem_init(struct syn_hostmem *mem, const char *name, uint64_t bytes,
 	r = hostmem_lock(mem);
 	if (r)
 		syn_hostmem_deinit(mem);
+	return r;
+}
+
+/* The policy is the file's own, see hostmem_bind(). */
+static int hostmem_node(const struct syn_hostmem *mem)
+{
+	unsigned long mask = 0;
+	int mode;
+
+	if (get_mempolicy(&mode, &mask, HOSTMEM_NODES + 1, mem->addr,
+			  MPOL_F_ADDR) < 0 ||
+	    mode != MPOL_BIND || !mask)
+		return -1;
+	return __builtin_ctzl(mask);
+}
+
+int syn_hostmem_adopt(struct syn_hostmem *mem, int fd, uint64_t bytes,
+		      unsigned int flags)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!bytes || (uint64_t)st.st_size != bytes)
+		return -EINVAL;
+	/* Of a file of huge pages that is the block. */
+	r = hostmem_map(mem, fd, bytes, (uint64_t)st.st_blksize);
+	if (r)
+		return r;
+	mem->node = hostmem_node(mem);
+	if (flags & SYN_HOSTMEM_LOCK)
+		r = hostmem_lock(mem);
+	if (r)
+		(void)munmap(mem->addr, bytes);
 	return r;
 }
 

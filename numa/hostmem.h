@@ -39,6 +39,13 @@ struct syn_hostmem {
  */
 int syn_hostmem_init(struct syn_hostmem *mem, const char *name, uint64_t bytes,
 		     unsigned int flags, int node);
+/*
+ * The same from @fd, which another process made so and which is @mem's now: what
+ * is in it stays.  @flags: SYN_HOSTMEM_LOCK or 0.  -EINVAL: it has not @bytes;
+ * @fd is the caller's still, as after every error.
+ */
+int syn_hostmem_adopt(struct syn_hostmem *mem, int fd, uint64_t bytes,
+		      unsigned int flags);
 void syn_hostmem_deinit(struct syn_hostmem *mem);
 
 /*

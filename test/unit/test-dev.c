@@ -197,6 +197,56 @@ static void test_lock_beyond_the_limit(void **state)
 	assert_true(!r || geteuid() != 0);
 }
 
+/* The keeper has one extent. */
+static int take_one(void *ctx, uint32_t id)
+{
+	const int *fd = ctx;
+
+	return id == 7 ? fcntl(*fd, F_DUPFD_CLOEXEC, 0) : -ENOENT;
+}
+
+/* What the extent of a device that is gone held is there again. */
+static void test_adopted_extent(void **state)
+{
+	const struct syn_dev_host_config config = {
+		.workers = 1,
+		.take = take_one,
+		.keep_ctx = &bench.host.fd,
+	};
+	struct syn_mem mem;
+	struct syn_dev *dev;
+	int before = test_count_fds();
+
+	fill(bench.host.addr, EXTENT_BYTES, 23);
+	assert_int_equal(syn_dev_host_open(&dev, &config), 0);
+	assert_int_equal(
+		dev->ops->mem_adopt(dev, 6, SYN_TIER_HOST, EXTENT_BYTES, &mem),
+		-ENOENT);
+	assert_int_equal(dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST,
+					     EXTENT_BYTES / 2, &mem),
+			 -ENOENT);
+	for (unsigned int n = 1; n < 3; n++) {
+		syn_fault_arm(n);
+		assert_int_equal(dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST,
+						     EXTENT_BYTES, &mem),
+				 -ENOMEM);
+		assert_true(syn_fault_disarm());
+	}
+	assert_int_equal(
+		dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST, EXTENT_BYTES, &mem),
+		0);
+	assert_int_equal(mem.id, 7);
+	assert_int_equal(mem.bytes, EXTENT_BYTES);
+	assert_memory_equal(bytes_of(&mem), bytes_of(&bench.host),
+			    EXTENT_BYTES);
+	bytes_of(&mem)[5]++;
+	assert_memory_equal(bytes_of(&mem), bytes_of(&bench.host),
+			    EXTENT_BYTES);
+	dev->ops->mem_free(dev, &mem);
+	dev->ops->close(dev);
+	assert_int_equal(test_count_fds(), before);
+}
+
 static int open_and_use(void)
 {
 	static const struct syn_dev_host_config plain = {
@@ -264,6 +314,7 @@ int main(void)
 		dev_test(test_extents_are_zeroed_sealed_and_private),
 		cmocka_unit_test(test_huge_pages_are_optional),
 		cmocka_unit_test(test_lock_beyond_the_limit),
+		dev_test(test_adopted_extent),
 		cmocka_unit_test(test_fail_nth),
 	};
 
