@@ -3,6 +3,8 @@
 #include "core/domain.h"
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
+#include "core/redo.h"
 
 /* Ranks of those above their high mark are above all others. */
 #define RANK_HIGH (1ull << 63)
@@ -217,7 +219,7 @@ int syn_mm_quota_set(struct syn_mm *mm, uint32_t domain, uint32_t tier,
 	r = quota_check(mm, domain, tier, quota);
 	if (r)
 		return r;
-	mm->rec_domain[domain].quota[tier - SYN_TIER_HBM] = *quota;
+	syn_redo_quota(mm, domain, tier, quota);
 	/* Who waits may have room now. */
 	mm->progress = true;
 	return 0;
@@ -261,7 +263,7 @@ void syn_domain_reap(struct syn_mm *mm)
 
 	for (i = 0; i < mm->nr_domains; i++)
 		if (domain_ended(mm, i))
-			mm->rec_domain[i].state = SYN_DOMAIN_FREE;
+			syn_commit(&mm->rec_domain[i].state, SYN_DOMAIN_FREE);
 }
 
 static uint32_t domain_find(const struct syn_mm *mm, const uint64_t *identity)
@@ -306,10 +308,9 @@ static int domain_fill(struct syn_mm *mm, uint32_t domain,
 	rec->name[sizeof(rec->name) - 1] = '\0';
 	rec->uid = config->uid;
 	mm->nr_domains = syn_max(mm->nr_domains, domain + 1);
-	/* Last: with the state the record is valid. */
-	rec->state = config->stays   ? SYN_DOMAIN_STAYS
-		     : config->found ? SYN_DOMAIN_FOUND
-				     : SYN_DOMAIN_USED;
+	syn_commit(&rec->state, config->stays	? SYN_DOMAIN_STAYS
+				: config->found ? SYN_DOMAIN_FOUND
+						: SYN_DOMAIN_USED);
 	return 0;
 }
 

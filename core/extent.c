@@ -3,6 +3,7 @@
 #include "core/extent.h"
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
 
@@ -13,7 +14,7 @@ static bool bit_test(const uint64_t *map, uint32_t i)
 
 static void bit_set(uint64_t *map, uint32_t i)
 {
-	map[i / 64] |= 1ull << (i % 64);
+	syn_commit(&map[i / 64], map[i / 64] | 1ull << (i % 64));
 }
 
 /* Returns whether it was set. */
@@ -21,7 +22,7 @@ static bool bit_clear(uint64_t *map, uint32_t i)
 {
 	bool was = bit_test(map, i);
 
-	map[i / 64] &= ~(1ull << (i % 64));
+	syn_commit(&map[i / 64], map[i / 64] & ~(1ull << (i % 64)));
 	return was;
 }
 
@@ -40,11 +41,11 @@ static uint32_t extent_id(struct syn_mm *mm)
 	uint32_t n;
 
 	for (n = 0; n < SYN_EXTENTS_MAX; n++) {
-		uint32_t id = (mm->extent_cursor + n) % SYN_EXTENTS_MAX;
+		uint32_t id = (mm->head->extent_cursor + n) % SYN_EXTENTS_MAX;
 
 		if (mm->extent[id])
 			continue;
-		mm->extent_cursor = id + 1;
+		syn_commit(&mm->head->extent_cursor, id + 1);
 		return id;
 	}
 	return SYN_NONE;
@@ -54,7 +55,6 @@ static void extent_release(struct syn_extent *ext)
 {
 	free(ext->link);
 	free(ext->back);
-	free(ext->crc);
 	free(ext->owner);
 	free(ext);
 }
@@ -64,7 +64,6 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 	struct syn_extent *ext = syn_alloc(1, sizeof(*ext));
 	bool below = pool->tier != SYN_TIER_HBM;
 	bool host = pool->tier == SYN_TIER_HOST;
-	bool nvme = pool->tier == SYN_TIER_NVME;
 	uint32_t nr = pool->extent_frames;
 
 	if (!ext)
@@ -74,10 +73,7 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 		ext->back = syn_alloc(nr, sizeof(*ext->back));
 	if (host)
 		ext->owner = syn_alloc(nr, sizeof(*ext->owner));
-	if (nvme)
-		ext->crc = syn_alloc(nr, sizeof(*ext->crc));
-	if (!ext->link || (below && !ext->back) || (host && !ext->owner) ||
-	    (nvme && !ext->crc)) {
+	if (!ext->link || (below && !ext->back) || (host && !ext->owner)) {
 		extent_release(ext);
 		return NULL;
 	}
@@ -91,9 +87,9 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 static void extent_record(struct syn_mm *mm, const struct syn_extent *ext)
 {
 	const struct syn_pool *pool = ext->pool;
+	struct syn_rec_extent *rec = &mm->rec_extent[ext->mem.id];
 
-	mm->rec_extent[ext->mem.id] = (struct syn_rec_extent){
-		.state = SYN_EXTENT_LIVE,
+	*rec = (struct syn_rec_extent){
 		.tier = (uint16_t)pool->tier,
 		.plane = (uint16_t)pool->plane,
 		.domain = pool->domain,
@@ -102,7 +98,10 @@ static void extent_record(struct syn_mm *mm, const struct syn_extent *ext)
 		.nr_frames = ext->nr_frames,
 		.frame_bytes = pool->frame_bytes,
 		.bytes = ext->mem.bytes,
+		.seq = ext->seq,
 	};
+	syn_commit(&rec->state, pool->tier == SYN_TIER_NVME ? SYN_EXTENT_CUTTING
+							    : SYN_EXTENT_LIVE);
 }
 
 /* Its frames count from now on. */
@@ -118,14 +117,11 @@ static void extent_admit(struct syn_mm *mm, struct syn_extent *ext)
 		syn_list_add_tail(&pool->with_free, &ext->in_free);
 }
 
-static void extent_publish(struct syn_mm *mm, struct syn_pool *pool,
-			   struct syn_extent *ext, uint32_t ordinal)
+static void extent_publish(struct syn_mm *mm, struct syn_extent *ext)
 {
+	struct syn_pool *pool = ext->pool;
 	struct syn_tier_state *tier = syn_tier_of(mm, pool->tier);
 
-	ext->pool = pool;
-	ext->ordinal = ordinal;
-	extent_record(mm, ext);
 	mm->extent[ext->mem.id] = ext;
 	tier->extent_bytes += pool->extent_bytes;
 	tier->nr_extents++;
@@ -134,11 +130,8 @@ static void extent_publish(struct syn_mm *mm, struct syn_pool *pool,
 	syn_list_add_tail(&pool->extents, &ext->in_pool);
 	pool->nr_extents++;
 	if (pool->ordinal)
-		pool->ordinal[ordinal] = ext;
-	if (pool->tier == SYN_TIER_NVME)
-		ext->retiring = true;
-	else
-		extent_admit(mm, ext);
+		pool->ordinal[ext->ordinal] = ext;
+	ext->retiring = true;
 }
 
 static void mem_free(struct syn_mm *mm, struct syn_mem *mem)
@@ -148,9 +141,11 @@ static void mem_free(struct syn_mm *mm, struct syn_mem *mem)
 	mm->dev->ops->mem_free(mm->dev, mem);
 }
 
+/* @adopt: it is there and has bytes. */
 static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
-		   struct syn_mem *ret)
+		   bool adopt, struct syn_mem *ret)
 {
+	const struct syn_dev_ops *ops = mm->dev->ops;
 	int r;
 
 	if (pool->tier == SYN_TIER_NVME) {
@@ -163,13 +158,13 @@ static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
 		};
 		return 0;
 	}
-	r = mm->dev->ops->mem_new(mm->dev, id, pool->tier, pool->extent_bytes,
-				  ret);
+	r = (adopt ? ops->mem_adopt : ops->mem_new)(mm->dev, id, pool->tier,
+						    pool->extent_bytes, ret);
 	if (r || pool->tier != SYN_TIER_HOST || !mm->disk)
 		return r;
 	r = mm->disk->ops->mem_add(mm->disk, ret);
 	if (r)
-		mm->dev->ops->mem_free(mm->dev, ret);
+		ops->mem_free(mm->dev, ret);
 	return r;
 }
 
@@ -190,7 +185,7 @@ static void extent_uncharge(struct syn_mm *mm, const struct syn_pool *pool)
 }
 
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
-		   struct syn_extent **ret)
+		   uint64_t seq, struct syn_extent **ret)
 {
 	uint32_t id = extent_id(mm);
 	struct syn_extent *ext;
@@ -205,10 +200,16 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 	ext = extent_alloc(pool);
 	if (!ext)
 		goto uncharge;
-	r = mem_new(mm, pool, id, &ext->mem);
+	r = mem_new(mm, pool, id, false, &ext->mem);
 	if (r)
 		goto release;
-	extent_publish(mm, pool, ext, ordinal);
+	ext->pool = pool;
+	ext->ordinal = ordinal;
+	ext->seq = seq;
+	extent_record(mm, ext);
+	extent_publish(mm, ext);
+	if (pool->tier != SYN_TIER_NVME)
+		extent_admit(mm, ext);
 	*ret = ext;
 	return 0;
 
@@ -228,6 +229,11 @@ void syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame)
 	syn_tier_of(mm, ext->pool->tier)->used_bytes += ext->pool->frame_bytes;
 }
 
+bool syn_extent_is_used(const struct syn_extent *ext, uint32_t frame)
+{
+	return ext->link[frame] == EXTENT_USED;
+}
+
 void syn_extent_relink(struct syn_extent *ext)
 {
 	uint32_t i;
@@ -243,6 +249,7 @@ void syn_extent_relink(struct syn_extent *ext)
 
 void syn_extent_open(struct syn_mm *mm, struct syn_extent *ext)
 {
+	syn_commit(&mm->rec_extent[ext->mem.id].state, SYN_EXTENT_LIVE);
 	syn_extent_relink(ext);
 	extent_admit(mm, ext);
 	mm->progress = true;
@@ -269,7 +276,7 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 	syn_list_del(&ext->in_pool);
 	syn_list_del(&ext->in_free);
 	mm->extent[ext->mem.id] = NULL;
-	mm->rec_extent[ext->mem.id].state = SYN_EXTENT_FREE;
+	syn_commit(&mm->rec_extent[ext->mem.id].state, SYN_EXTENT_FREE);
 	if (pool->tier == SYN_TIER_NVME)
 		mm->segment_used[ext->ordinal] = 0;
 	else
@@ -278,13 +285,36 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 	mm->progress = true;
 }
 
+static uint32_t *extent_telling(const struct syn_session *session)
+{
+	return &session->mm->rec_session[session->index].telling;
+}
+
+static void extent_unwant(struct syn_session *session, uint32_t id)
+{
+	if (!bit_clear(session->want, id))
+		return;
+	session->nr_want--;
+	if (*extent_telling(session) == id + 1)
+		syn_commit(extent_telling(session), 0);
+}
+
+/* If @session maps it. */
+static void extent_give_up(struct syn_session *session, uint32_t id)
+{
+	if (!bit_test(session->told, id) || session->ended)
+		return;
+	bit_set(session->give_up, id);
+	session->nr_give_up++;
+}
+
 void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 {
 	struct syn_pool *pool = ext->pool;
 	uint32_t id = ext->mem.id;
 	uint32_t i;
 
-	mm->rec_extent[id].state = SYN_EXTENT_RETIRING;
+	syn_commit(&mm->rec_extent[id].state, SYN_EXTENT_RETIRING);
 	ext->retiring = true;
 	pool->nr_frames -= ext->nr_frames;
 	pool->nr_free -= ext->nr_frames;
@@ -295,12 +325,9 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 
 		if (!s)
 			continue;
-		if (bit_clear(s->want, id))
-			s->nr_want--;
-		if (!bit_test(s->told, id) || s->ended)
-			continue;
-		bit_set(s->give_up, id);
-		s->nr_give_up++;
+		if (!bit_test(s->told, id))
+			extent_unwant(s, id);
+		extent_give_up(s, id);
 	}
 	if (!ext->nr_told)
 		syn_extent_free(mm, ext);
@@ -325,14 +352,20 @@ void syn_extent_undrain(struct syn_extent *ext)
 		syn_list_add_tail(&pool->with_free, &ext->in_free);
 }
 
+static void extent_want(struct syn_session *session, uint32_t id)
+{
+	if (bit_test(session->want, id))
+		return;
+	bit_set(session->want, id);
+	session->nr_want++;
+}
+
 void syn_extent_want(struct syn_session *session, const struct syn_extent *ext)
 {
 	uint32_t id = ext->mem.id;
 
-	if (bit_test(session->told, id) || bit_test(session->want, id))
-		return;
-	bit_set(session->want, id);
-	session->nr_want++;
+	if (!bit_test(session->told, id))
+		extent_want(session, id);
 }
 
 /* @session does not map the extent any more. */
@@ -342,6 +375,7 @@ static void extent_unmapped(struct syn_session *session, uint32_t id)
 
 	if (bit_clear(session->give_up, id))
 		session->nr_give_up--;
+	extent_unwant(session, id);
 	(void)bit_clear(session->giving_up, id);
 	if (bit_clear(session->told, id) && !--ext->nr_told && ext->retiring)
 		syn_extent_free(session->mm, ext);
@@ -364,6 +398,16 @@ static uint32_t extent_window(const struct syn_session *session,
 	return session->window_of[pool->space];
 }
 
+/* It is told of one at a time, and may map that from now on. */
+static struct syn_extent *extent_tell(const struct syn_session *session)
+{
+	uint32_t *telling = extent_telling(session);
+
+	if (!*telling)
+		syn_commit(telling, bit_first(session->want) + 1);
+	return session->mm->extent[*telling - 1];
+}
+
 int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 		       const struct syn_mem **ret_mem)
 {
@@ -371,7 +415,7 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 
 	if (!session->nr_want || session->ended)
 		return 0;
-	ext = session->mm->extent[bit_first(session->want)];
+	ext = extent_tell(session);
 	*ret = (struct syn_msg_extent){
 		.msg = { .magic = SYN_ABI_MAGIC,
 			 .type = SYN_MSG_EXTENT,
@@ -393,11 +437,13 @@ int syn_mm_extent_next(struct syn_session *session, struct syn_msg_extent *ret,
 
 void syn_mm_extent_told(struct syn_session *session, uint32_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->want, extent))
+	if (extent >= SYN_EXTENTS_MAX || !bit_test(session->want, extent))
 		return;
-	session->nr_want--;
-	bit_set(session->told, extent);
-	session->mm->extent[extent]->nr_told++;
+	if (!bit_test(session->told, extent)) {
+		bit_set(session->told, extent);
+		session->mm->extent[extent]->nr_told++;
+	}
+	extent_unwant(session, extent);
 }
 
 int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent)
@@ -423,4 +469,90 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent)
 		return -ENOENT;
 	extent_unmapped(session, (uint32_t)extent);
 	return 0;
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+/* As syn_extent_new(), of what is recorded; the quota was asked then. */
+int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id)
+{
+	const struct syn_rec_extent *rec = &mm->rec_extent[id];
+	struct syn_extent *ext;
+	int r;
+
+	if (rec->nr_frames != pool->extent_frames ||
+	    rec->bytes != pool->extent_bytes)
+		return -EINVAL;
+	ext = extent_alloc(pool);
+	if (!ext)
+		return -ENOMEM;
+	r = mem_new(mm, pool, id, true, &ext->mem);
+	if (r) {
+		extent_release(ext);
+		return r;
+	}
+	ext->pool = pool;
+	ext->ordinal = rec->ordinal;
+	ext->seq = rec->seq;
+	if (pool->tier == SYN_TIER_NVME)
+		mm->segment_used[ext->ordinal] = 1;
+	else
+		mm->domain[pool->domain].used[pool->tier - SYN_TIER_HBM] +=
+			pool->extent_bytes;
+	extent_publish(mm, ext);
+	return 0;
+}
+
+/* Whoever has it mapped is told, perhaps again, and may have answered before. */
+static void extent_adopt_retiring(struct syn_mm *mm, struct syn_extent *ext)
+{
+	uint32_t id = ext->mem.id;
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		struct syn_session *s = mm->session[i];
+
+		if (!s)
+			continue;
+		extent_give_up(s, id);
+		if (bit_test(s->give_up, id))
+			bit_set(s->giving_up, id);
+	}
+	if (!ext->nr_told)
+		syn_extent_free(mm, ext);
+}
+
+/* What it was being told of it is told again. */
+static void extent_adopt_told(struct syn_session *s)
+{
+	uint32_t telling = *extent_telling(s);
+	uint32_t id;
+
+	if (telling) {
+		bit_set(s->told, telling - 1);
+		extent_want(s, telling - 1);
+	}
+	for (id = 0; id < SYN_EXTENTS_MAX; id++)
+		if (bit_test(s->told, id))
+			s->mm->extent[id]->nr_told++;
+}
+
+void syn_extent_adopt_open(struct syn_mm *mm)
+{
+	uint32_t id;
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		if (mm->session[i])
+			extent_adopt_told(mm->session[i]);
+	for (id = 0; id < SYN_EXTENTS_MAX; id++) {
+		struct syn_extent *ext = mm->extent[id];
+
+		if (!ext)
+			continue;
+		if (mm->rec_extent[id].state == SYN_EXTENT_RETIRING)
+			extent_adopt_retiring(mm, ext);
+		else
+			syn_extent_open(mm, ext);
+	}
 }

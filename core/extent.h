@@ -19,16 +19,25 @@
 #include "core/mm-internal.h"
 
 /*
- * An extent of @pool->extent_bytes, all of its frames free and zero.  -EDQUOT:
+ * An extent of @pool->extent_bytes, all of its frames free and zero.  @seq: NVMe:
+ * of its segment.  -EDQUOT:
  * the budget of the tier, the domain's quota or the table of extents is full.
  */
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
-		   struct syn_extent **ret);
+		   uint64_t seq, struct syn_extent **ret);
 
-/* NVMe: from now on it gives out those of its frames that are not used. */
+/*
+ * One that a worker that is gone has kept.  -EINVAL: of another shape.  All are
+ * opened, or seen to retire, when it is known which of their frames are used.
+ */
+int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id);
+void syn_extent_adopt_open(struct syn_mm *mm);
+
+/* From now on it gives out those of its frames that are not used. */
 void syn_extent_open(struct syn_mm *mm, struct syn_extent *ext);
-/* NVMe: before that, marks a frame used. */
+/* Before that, marks a frame used; and says whether it is. */
 void syn_extent_use(struct syn_mm *mm, struct syn_extent *ext, uint32_t frame);
+bool syn_extent_is_used(const struct syn_extent *ext, uint32_t frame);
 /* Its free frames, in order. */
 void syn_extent_relink(struct syn_extent *ext);
 

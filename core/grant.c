@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LEASE, COMMIT, RELEASE, REPORT and ADVISE. */
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/kept.h"
 #include "core/lease.h"
@@ -9,6 +10,7 @@
 #include "core/pool.h"
 #include "core/quarantine.h"
 #include "core/reclaim.h"
+#include "core/request.h"
 
 /* What is written is canonical. */
 static struct syn_window *lease_window(struct syn_session *s, uint64_t window)
@@ -123,12 +125,12 @@ static void commit_one(struct syn_session *s, uint32_t lessee, uint32_t tokens)
 	uint32_t page = mm->lessee[lessee].page;
 	struct syn_rec_page *pg = &mm->page[page];
 
-	pg->tokens = syn_max(pg->tokens, tokens);
+	syn_commit(&pg->tokens, syn_max(pg->tokens, tokens));
 	SYN_PROBE(commit, s->cfg.id, page, pg->tokens);
 	if (pg->state != SYN_PAGE_OPEN ||
 	    pg->tokens < mm->space[pg->space].tokens)
 		return;
-	pg->state = SYN_PAGE_FULL;
+	syn_commit(&pg->state, SYN_PAGE_FULL);
 	syn_page_change(mm, page, 0, 0);
 }
 
@@ -163,6 +165,11 @@ static int release_check(const struct syn_session *s, uint64_t handle,
 	int r;
 
 	r = syn_lease_find(s, handle, ret_lessee);
+	/* It was given back before a worker died. */
+	if (r == -ESTALE && syn_request_again(mm)) {
+		*ret_lessee = SYN_NONE;
+		return 0;
+	}
 	if (r)
 		return r;
 	if (mm->lessee[*ret_lessee].flags & SYN_LESSEE_BATCH)
@@ -185,7 +192,9 @@ static int release_find(const struct syn_session *s, const uint64_t *handles,
 	for (done = 0; done < nr && !r; done += !r)
 		r = release_check(s, handles[done], &ret_lessee[done]);
 	for (i = 0; i < done; i++)
-		mm->lessee[ret_lessee[i]].flags &= (uint8_t)~SYN_LESSEE_BATCH;
+		if (ret_lessee[i] != SYN_NONE)
+			mm->lessee[ret_lessee[i]].flags &=
+				(uint8_t)~SYN_LESSEE_BATCH;
 	return r;
 }
 
@@ -204,8 +213,11 @@ int syn_mm_release(struct syn_session *session, const uint64_t *handles,
 	r = release_find(session, handles, nr, lessee);
 	if (r)
 		return r;
+	syn_request_certain(mm, 0);
 	wait = syn_drain_begin(session, &epoch);
 	for (i = 0; i < nr; i++) {
+		if (lessee[i] == SYN_NONE)
+			continue;
 		SYN_PROBE(release, session->cfg.id, mm->lessee[lessee[i]].page,
 			  mm->page[mm->lessee[lessee[i]].page].nr_lessees - 1);
 		syn_quarantine_lease(mm, lessee[i], wait, epoch);

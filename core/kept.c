@@ -6,11 +6,14 @@
 #include <xxhash.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
+#include "core/base/fault.h"
 
 #define KEPT_ALIGN 64u
 
 /* Where each array begins; @bytes: the end. */
 struct kept_layout {
+	uint64_t redo;
 	uint64_t domain;
 	uint64_t extent;
 	uint64_t space;
@@ -21,6 +24,7 @@ struct kept_layout {
 	uint64_t lessee;
 	uint64_t page;
 	uint64_t sums;
+	uint64_t crc;
 	uint64_t errors;
 	uint64_t errors_inline;
 	uint64_t bytes;
@@ -39,6 +43,7 @@ static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 {
 	uint64_t at = syn_align_up(sizeof(struct syn_rec_head), KEPT_ALIGN);
 
+	ret->redo = kept_place(&at, 1, sizeof(struct syn_rec_redo));
 	ret->domain =
 		kept_place(&at, SYN_DOMAINS_MAX, sizeof(struct syn_rec_domain));
 	ret->extent =
@@ -58,6 +63,7 @@ static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
 	ret->page = kept_place(&at, c->max_pages, sizeof(struct syn_rec_page));
 	ret->sums = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
 			       sizeof(uint32_t));
+	ret->crc = kept_place(&at, c->max_pages, sizeof(uint32_t));
 	ret->errors = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
 				 sizeof(uint16_t));
 	ret->errors_inline =
@@ -78,6 +84,7 @@ static uint64_t kept_fingerprint(void)
 		sizeof(struct syn_rec_lessee),	   sizeof(struct syn_rec_page),
 		sizeof(struct syn_rec_swap),	   SYN_SWAPS_MAX,
 		sizeof(struct syn_rec_domain),	   SYN_DOMAINS_MAX,
+		sizeof(struct syn_rec_redo),
 	};
 
 	return XXH3_64bits(sizes, sizeof(sizes));
@@ -101,6 +108,7 @@ void syn_kept_carve(struct syn_mm *mm)
 
 	kept_lay_out(&mm->cfg, &at);
 	mm->head = (void *)base;
+	mm->redo = (void *)(base + at.redo);
 	mm->rec_domain = (void *)(base + at.domain);
 	mm->rec_extent = (void *)(base + at.extent);
 	mm->space = (void *)(base + at.space);
@@ -111,22 +119,100 @@ void syn_kept_carve(struct syn_mm *mm)
 	mm->lessee = (void *)(base + at.lessee);
 	mm->page = (void *)(base + at.page);
 	mm->sums = (void *)(base + at.sums);
+	mm->crc = (void *)(base + at.crc);
 	mm->errors = (void *)(base + at.errors);
 	mm->errors_inline = (void *)(base + at.errors_inline);
-	*mm->head = (struct syn_rec_head){
+}
+
+static void kept_head(const struct syn_mm_config *c, struct syn_rec_head *ret)
+{
+	const struct syn_disk *disk = c->disk;
+
+	*ret = (struct syn_rec_head){
 		.fingerprint = kept_fingerprint(),
-		.bytes = at.bytes,
+		.bytes = syn_kept_bytes(c),
 		.version = SYN_KEPT_VERSION,
-		.max_pages = mm->cfg.max_pages,
-		.max_lessees = mm->cfg.max_pages * SYN_LEASES_A_PAGE,
-		.max_sessions = mm->cfg.max_sessions,
-		.max_quarantine = mm->cfg.max_sessions * SYN_LOANS_MAX,
-		.max_sums = (uint32_t)syn_min((uint64_t)mm->cfg.max_pages *
+		.max_pages = c->max_pages,
+		.max_lessees = c->max_pages * SYN_LEASES_A_PAGE,
+		.max_sessions = c->max_sessions,
+		.max_quarantine = c->max_sessions * SYN_LOANS_MAX,
+		.max_sums = (uint32_t)syn_min((uint64_t)c->max_pages *
 						      SYN_SUMS_A_PAGE,
 					      (uint64_t)SYN_NONE - 1),
+		.nr_segments = disk ? disk->nr_segments : 0,
+		.hbm_bytes = c->hbm_bytes,
+		.host_bytes = c->host_bytes,
+		.granule = c->dev->granule,
+		.segment_bytes = disk ? disk->segment_bytes : 0,
 	};
-	/* Last: with the magic the rest is valid. */
-	mm->head->magic = SYN_KEPT_MAGIC;
+}
+
+void syn_kept_begin(struct syn_mm *mm)
+{
+	kept_head(&mm->cfg, mm->head);
+}
+
+void syn_kept_valid(struct syn_mm *mm)
+{
+	syn_commit(&mm->head->magic, SYN_KEPT_MAGIC);
+}
+
+/* What has to be the same, in the order in which it is looked at. */
+static const struct kept_same {
+	const char *what;
+	size_t at;
+	size_t bytes;
+	int error;
+} kept_same[] = {
+#define KEPT_SAME(what, member, error)                                         \
+	{                                                                      \
+		what, offsetof(struct syn_rec_head, member),                   \
+			sizeof(((struct syn_rec_head *)0)->member), error      \
+	}
+	KEPT_SAME("version", version, -EPROTO),
+	KEPT_SAME("fingerprint of the records", fingerprint, -EPROTO),
+	KEPT_SAME("pages", max_pages, -EINVAL),
+	KEPT_SAME("sessions", max_sessions, -EINVAL),
+	KEPT_SAME("HBM bytes", hbm_bytes, -EINVAL),
+	KEPT_SAME("host bytes", host_bytes, -EINVAL),
+	KEPT_SAME("bytes of a granule", granule, -EINVAL),
+	KEPT_SAME("segments of the swap file", nr_segments, -EINVAL),
+	KEPT_SAME("bytes of a swap segment", segment_bytes, -EINVAL),
+#undef KEPT_SAME
+};
+
+static uint64_t kept_member(const struct syn_rec_head *head,
+			    const struct kept_same *same)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, (const char *)head + same->at, same->bytes);
+	return word;
+}
+
+int syn_kept_check(const struct syn_mm_config *config,
+		   struct syn_adopt_why *ret_why)
+{
+	const struct syn_rec_head *have = config->kept;
+	struct syn_rec_head want;
+	uint32_t i;
+
+	if (have->magic != SYN_KEPT_MAGIC) {
+		*ret_why = (struct syn_adopt_why){ "magic", have->magic,
+						   SYN_KEPT_MAGIC };
+		return have->magic ? -EPROTO : -ENODATA;
+	}
+	kept_head(config, &want);
+	for (i = 0; i < syn_array_size(kept_same); i++) {
+		const struct kept_same *same = &kept_same[i];
+
+		*ret_why = (struct syn_adopt_why){ same->what,
+						   kept_member(have, same),
+						   kept_member(&want, same) };
+		if (ret_why->was != ret_why->is)
+			return same->error;
+	}
+	return 0;
 }
 
 uint32_t syn_kept_page_new(struct syn_mm *mm)
@@ -153,9 +239,10 @@ void syn_kept_page_free(struct syn_mm *mm, uint32_t page)
 {
 	struct syn_rec_page *pg = &mm->page[page];
 
-	pg->state = SYN_PAGE_FREE;
+	/* First: what refers to it is old. */
+	syn_commit(&pg->generation, pg->generation + 1);
+	syn_commit(&pg->state, SYN_PAGE_FREE);
 	pg->flags = 0;
-	pg->generation++;
 	pg->lessee = mm->page_free;
 	mm->page_free = page;
 	mm->nr_pages--;
@@ -177,13 +264,13 @@ uint32_t syn_kept_lessee_new(struct syn_mm *mm)
 	else
 		return SYN_NONE;
 	mm->nr_lessees++;
-	mm->lessee[i] = (struct syn_rec_lessee){ .flags = SYN_LESSEE_USED };
+	mm->lessee[i] = (struct syn_rec_lessee){ 0 };
 	return i;
 }
 
 void syn_kept_lessee_free(struct syn_mm *mm, uint32_t lessee)
 {
-	mm->lessee[lessee].flags = 0;
+	syn_commit(&mm->lessee[lessee].flags, 0);
 	mm->lessee[lessee].next = mm->lessee_free;
 	mm->lessee_free = lessee;
 	mm->nr_lessees--;
@@ -205,7 +292,7 @@ uint32_t syn_kept_move_new(struct syn_mm *mm)
 
 void syn_kept_move_free(struct syn_mm *mm, uint32_t move)
 {
-	mm->move[move].state = SYN_MOVE_FREE;
+	syn_commit(&mm->move[move].state, SYN_MOVE_FREE);
 	mm->move_next[move] = mm->move_free;
 	mm->move_free = move;
 }
@@ -223,7 +310,7 @@ uint32_t syn_kept_swap_new(struct syn_mm *mm)
 
 void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap)
 {
-	mm->swap[swap].state = SYN_SWAP_FREE;
+	syn_commit(&mm->swap[swap].state, SYN_SWAP_FREE);
 	mm->swap_next[swap] = mm->swap_free;
 	mm->swap_free = swap;
 	mm->nr_swaps--;
@@ -240,7 +327,7 @@ uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
 
 void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 {
-	mm->quarantine[entry].state = SYN_QUARANTINE_FREE;
+	syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
 }
@@ -256,23 +343,47 @@ static unsigned int sums_class(uint32_t nr_tiles)
 }
 
 /*
- * Chunks of SYN_TILES_MAX words are cut into runs of one class and stay so;
- * the first word of a free run is the next free one.
+ * Chunks of SYN_TILES_MAX words are cut into runs of one class and stay so while
+ * a run of theirs is in use, at least; the first word of a free run is the next
+ * free one, as that of a chunk that was adopted without a run.
  */
-static bool sums_refill(struct syn_mm *mm, unsigned int class)
+static void sums_cut(struct syn_mm *mm, uint32_t chunk, unsigned int class,
+		     uint32_t used)
 {
 	uint32_t words = 16u << class;
-	uint32_t at;
+	uint32_t i;
 
-	if (mm->head->max_sums - mm->sum_used < SYN_TILES_MAX)
-		return false;
-	for (at = SYN_TILES_MAX; at; at -= words) {
-		uint32_t run = mm->sum_used + at - words;
+	for (i = SYN_TILES_MAX / words; i--;) {
+		uint32_t run = chunk * SYN_TILES_MAX + i * words;
 
+		if (used >> i & 1)
+			continue;
 		mm->sums[run] = mm->sum_free[class];
 		mm->sum_free[class] = run;
 	}
-	mm->sum_used += SYN_TILES_MAX;
+}
+
+static uint32_t sums_chunk(struct syn_mm *mm)
+{
+	uint32_t chunk = mm->sum_chunk;
+
+	if (chunk != SYN_NONE)
+		mm->sum_chunk = mm->sums[chunk * SYN_TILES_MAX];
+	else if (mm->head->max_sums - mm->sum_used >= SYN_TILES_MAX)
+		chunk = mm->sum_used / SYN_TILES_MAX;
+	else
+		return SYN_NONE;
+	mm->sum_used = syn_max(mm->sum_used, (chunk + 1) * SYN_TILES_MAX);
+	return chunk;
+}
+
+static bool sums_refill(struct syn_mm *mm, unsigned int class)
+{
+	uint32_t chunk = sums_chunk(mm);
+
+	if (chunk == SYN_NONE)
+		return false;
+	sums_cut(mm, chunk, class, 0);
 	return true;
 }
 
@@ -294,4 +405,94 @@ void syn_kept_sums_free(struct syn_mm *mm, uint32_t run, uint32_t nr_tiles)
 
 	mm->sums[run] = mm->sum_free[class];
 	mm->sum_free[class] = run;
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+/* What pages have of a chunk; a bit for each run. */
+struct chunk_use {
+	uint32_t runs;
+	uint32_t class;
+};
+
+static void chunk_note(const struct syn_mm *mm, uint32_t page,
+		       struct chunk_use *use)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	uint32_t nr_tiles = mm->space[pg->space].nr_tiles;
+	struct chunk_use *chunk;
+
+	if (nr_tiles <= SYN_SUMS_INLINE)
+		return;
+	chunk = &use[pg->sum_run / SYN_TILES_MAX];
+	chunk->class = sums_class(nr_tiles);
+	chunk->runs |=
+		1u << (pg->sum_run % SYN_TILES_MAX / (16u << chunk->class));
+}
+
+int syn_kept_sums_adopt(struct syn_mm *mm)
+{
+	uint32_t nr = mm->head->max_sums / SYN_TILES_MAX;
+	struct chunk_use *use = syn_alloc(nr + 1, sizeof(*use));
+	uint32_t i;
+
+	if (!use)
+		return -ENOMEM;
+	for (i = 0; i < mm->page_used; i++)
+		if (mm->page[i].state != SYN_PAGE_FREE)
+			chunk_note(mm, i, use);
+	while (nr && !use[nr - 1].runs)
+		nr--;
+	mm->sum_used = nr * SYN_TILES_MAX;
+	for (i = nr; i--;) {
+		if (use[i].runs) {
+			sums_cut(mm, i, use[i].class, use[i].runs);
+		} else {
+			mm->sums[i * SYN_TILES_MAX] = mm->sum_chunk;
+			mm->sum_chunk = i;
+		}
+	}
+	free(use);
+	return 0;
+}
+
+static void pages_adopt(struct syn_mm *mm)
+{
+	uint32_t i = mm->head->max_pages;
+
+	while (i && !mm->page[i - 1].generation &&
+	       mm->page[i - 1].state == SYN_PAGE_FREE)
+		i--;
+	mm->page_used = i;
+	while (i--) {
+		if (mm->page[i].state != SYN_PAGE_FREE) {
+			mm->nr_pages++;
+			continue;
+		}
+		mm->page[i].lessee = mm->page_free;
+		mm->page_free = i;
+	}
+}
+
+static void lessees_adopt(struct syn_mm *mm)
+{
+	uint32_t i = mm->head->max_lessees;
+
+	while (i && !mm->lessee[i - 1].flags)
+		i--;
+	mm->lessee_used = i;
+	while (i--) {
+		if (mm->lessee[i].flags) {
+			mm->nr_lessees++;
+			continue;
+		}
+		mm->lessee[i].next = mm->lessee_free;
+		mm->lessee_free = i;
+	}
+}
+
+void syn_kept_adopt(struct syn_mm *mm)
+{
+	pages_adopt(mm);
+	lessees_adopt(mm);
 }

@@ -8,10 +8,19 @@
 /* 0 when the configuration makes no sense. */
 uint64_t syn_kept_bytes(const struct syn_mm_config *config);
 
-/* Points the arrays of @mm into mm->cfg.kept and writes the head. */
+/* Points the arrays of @mm into mm->cfg.kept. */
 void syn_kept_carve(struct syn_mm *mm);
+/* Writes the head; valid is what is kept with the second. */
+void syn_kept_begin(struct syn_mm *mm);
+void syn_kept_valid(struct syn_mm *mm);
+/* What is at config->kept is what @config would make; as syn_mm_adopt(). */
+int syn_kept_check(const struct syn_mm_config *config,
+		   struct syn_adopt_why *ret_why);
 
-/* Records.  SYN_NONE when all are in use; what is returned is zeroed. */
+/*
+ * Records.  SYN_NONE when all are in use; what is returned is zeroed, and in use
+ * for good when its state, or a lessee's flags, say so.
+ */
 uint32_t syn_kept_page_new(struct syn_mm *mm);
 void syn_kept_page_free(struct syn_mm *mm, uint32_t page);
 uint32_t syn_kept_lessee_new(struct syn_mm *mm);
@@ -26,6 +35,13 @@ void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry);
 /* A run of the sums area for @nr_tiles sums, or SYN_NONE. */
 uint32_t syn_kept_sums_new(struct syn_mm *mm, uint32_t nr_tiles);
 void syn_kept_sums_free(struct syn_mm *mm, uint32_t run, uint32_t nr_tiles);
+
+/*
+ * Which pages and lessees, and which runs of pages, are in use, from the records
+ * of a worker that is gone.
+ */
+void syn_kept_adopt(struct syn_mm *mm);
+int syn_kept_sums_adopt(struct syn_mm *mm);
 
 /* How many more there are. */
 uint32_t syn_kept_pages_left(const struct syn_mm *mm);

@@ -4,8 +4,10 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/kept.h"
 #include "core/page.h"
+#include "core/request.h"
 
 bool syn_lease_room(const struct syn_session *session, uint32_t nr)
 {
@@ -42,6 +44,18 @@ static uint32_t next_generation(uint64_t pte)
 	return generation ? generation : 1;
 }
 
+void syn_lease_link(struct syn_mm *mm, uint32_t lessee)
+{
+	struct syn_rec_lessee *l = &mm->lessee[lessee];
+	struct syn_rec_page *pg = &mm->page[l->page];
+
+	l->prev = SYN_NONE;
+	l->next = pg->lessee;
+	if (l->next != SYN_NONE)
+		mm->lessee[l->next].prev = lessee;
+	pg->lessee = lessee;
+}
+
 uint32_t syn_lease_new(struct syn_session *session, uint32_t page,
 		       uint32_t window, uint32_t flags)
 {
@@ -58,13 +72,11 @@ uint32_t syn_lease_new(struct syn_session *session, uint32_t page,
 	l->pte = pte;
 	l->generation = next_generation(session->cfg.pte[pte]);
 	l->uses = (uint16_t)SYN_PIN_USES(syn_lease_pins(mm, i));
-	l->prev = SYN_NONE;
-	l->next = pg->lessee;
-	if (l->next != SYN_NONE)
-		mm->lessee[l->next].prev = i;
-	pg->lessee = i;
+	syn_request_gives(mm, i);
+	syn_commit(&l->flags, (uint8_t)(flags | SYN_LESSEE_USED));
+	syn_lease_link(mm, i);
 	pg->nr_lessees++;
-	l->flags |= (uint8_t)flags;
+	syn_failpoint();
 	syn_store_release(&session->cfg.pte[pte],
 			  syn_page_pte(pg, l->generation));
 	return i;
@@ -105,10 +117,11 @@ void syn_lease_end(struct syn_mm *mm, uint32_t lessee)
 	struct syn_rec_lessee *l = &mm->lessee[lessee];
 	struct syn_session *s = mm->session[l->session];
 
-	l->flags |= SYN_LESSEE_GONE;
+	syn_commit(&l->flags, (uint8_t)(l->flags | SYN_LESSEE_GONE));
 	mm->page[l->page].nr_lessees--;
 	/* Whoever waits for it still will say so again. */
 	syn_page_change(mm, l->page, 0, SYN_PAGE_F_WANTED);
+	syn_failpoint();
 	syn_store_release(&s->cfg.pte[l->pte],
 			  SYN_PTE(l->generation, SYN_PTE_NONE, 0));
 	map_give(s, l->pte);
@@ -125,4 +138,54 @@ void syn_lease_free(struct syn_mm *mm, uint32_t lessee)
 	if (l->next != SYN_NONE)
 		mm->lessee[l->next].prev = l->prev;
 	syn_kept_lessee_free(mm, lessee);
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+void syn_lease_adopt(struct syn_mm *mm, uint32_t lessee)
+{
+	const struct syn_rec_lessee *l = &mm->lessee[lessee];
+	struct syn_session *s = mm->session[l->session];
+
+	syn_lease_link(mm, lessee);
+	if (l->flags & SYN_LESSEE_GONE)
+		return;
+	mm->page[l->page].nr_lessees++;
+	s->map[l->pte] = lessee;
+	s->nr_leases++;
+}
+
+/* An entry without a lease: not for a client, and the next to be given. */
+static void entry_adopt(struct syn_session *s, uint32_t i)
+{
+	uint64_t *pte = &s->cfg.pte[i];
+
+	if (SYN_PTE_STATE(*pte) != SYN_PTE_NONE)
+		syn_commit(pte,
+			   SYN_PTE(SYN_PTE_GENERATION(*pte), SYN_PTE_NONE, 0));
+	if (i >= s->map_used)
+		return;
+	s->map[i] = s->map_free | SYN_MAP_FREE;
+	s->map_free = i;
+}
+
+void syn_lease_adopt_entries(struct syn_session *session)
+{
+	const struct syn_mm *mm = session->mm;
+	uint32_t i = session->cfg.nr_pages;
+
+	while (i && session->map[i - 1] == SYN_NONE)
+		i--;
+	session->map_used = i;
+	for (i = session->cfg.nr_pages; i--;) {
+		const struct syn_rec_lessee *l;
+
+		if (session->map[i] == SYN_NONE) {
+			entry_adopt(session, i);
+			continue;
+		}
+		l = &mm->lessee[session->map[i]];
+		syn_commit(&session->cfg.pte[i],
+			   syn_page_pte(&mm->page[l->page], l->generation));
+	}
 }

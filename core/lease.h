@@ -16,6 +16,9 @@ bool syn_lease_room(const struct syn_session *session, uint32_t nr);
 uint32_t syn_lease_new(struct syn_session *session, uint32_t page,
 		       uint32_t window, uint32_t flags);
 
+/* Puts a record on its page. */
+void syn_lease_link(struct syn_mm *mm, uint32_t lessee);
+
 /* -ESTALE: @handle is no lease of @session. */
 int syn_lease_find(const struct syn_session *session, uint64_t handle,
 		   uint32_t *ret_lessee);
@@ -28,5 +31,12 @@ uint32_t syn_lease_pins(const struct syn_mm *mm, uint32_t lessee);
 void syn_lease_end(struct syn_mm *mm, uint32_t lessee);
 /* Takes a GONE record from its page and frees it. */
 void syn_lease_free(struct syn_mm *mm, uint32_t lessee);
+
+/*
+ * A lessee of a worker that is gone takes its places; then, when pages are what
+ * they will be, all entries of a session are written anew.
+ */
+void syn_lease_adopt(struct syn_mm *mm, uint32_t lessee);
+void syn_lease_adopt_entries(struct syn_session *session);
 
 #endif

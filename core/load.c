@@ -4,6 +4,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/extent.h"
 #include "core/host.h"
@@ -14,6 +15,7 @@
 #include "core/pool.h"
 #include "core/quarantine.h"
 #include "core/reclaim.h"
+#include "core/request.h"
 #include "core/space.h"
 #include "core/swap.h"
 
@@ -214,8 +216,7 @@ static void loan_write(struct syn_session *s, uint32_t loan,
 		.tile_bytes = raw ? (uint32_t)space->tile_bytes : 0,
 		.session = s->cfg.id,
 	};
-	/* Last: with the state the record is valid. */
-	syn_store_release(&rec->state, (uint16_t)SYN_LOAN_OUT);
+	syn_commit(&rec->state, (uint16_t)SYN_LOAN_OUT);
 }
 
 static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
@@ -226,6 +227,7 @@ static uint32_t loan_new(struct syn_session *s, const struct syn_rec_lessee *l)
 
 	s->loans_out |= 1ull << loan;
 	s->loan_page[loan] = l->page;
+	syn_request_lends(mm, loan);
 	syn_page_slot_take(mm, l->page,
 			   &s->window[l->window][page_plane(mm, pg)]);
 	syn_page_change(mm, l->page, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING,
@@ -361,11 +363,22 @@ int syn_mm_fault(struct syn_session *session, const uint64_t *handles,
 
 /* ---- LOADED ------------------------------------------------------------- */
 
-static uint32_t loan_end(struct syn_session *s, uint32_t loan, uint16_t state)
+/* What becomes of its page comes first. */
+static void loan_end(struct syn_session *s, uint32_t loan, uint16_t state)
+{
+	syn_commit(&s->cfg.loan[loan].state, state);
+}
+
+/* Its page; it does not count any more. */
+static uint32_t loan_take(struct syn_session *s, uint32_t loan)
 {
 	s->loans_out &= ~(1ull << loan);
-	syn_store_release(&s->cfg.loan[loan].state, state);
 	return s->loan_page[loan];
+}
+
+static bool loan_is_out(const struct syn_session *s, uint32_t loan)
+{
+	return s->loans_out >> loan & 1;
 }
 
 static void loan_filled(struct syn_session *s, uint32_t page)
@@ -389,11 +402,8 @@ static void loan_filled(struct syn_session *s, uint32_t page)
 static void loan_void(struct syn_session *s, uint32_t page, bool lost)
 {
 	struct syn_mm *mm = s->mm;
-	struct syn_pool *pool = mm->pool[mm->page[page].pool];
-	uint32_t slot = syn_page_slot_detach(mm, page);
 
-	syn_page_change(mm, page, 0, SYN_PAGE_F_FILLING);
-	syn_quarantine_slot(s, pool, slot);
+	syn_quarantine_slot(s, page);
 	mm->progress = true;
 	if (lost) {
 		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST,
@@ -406,7 +416,7 @@ static void loan_void(struct syn_session *s, uint32_t page, bool lost)
 
 static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 {
-	uint32_t page = loan_end(s, loan, SYN_LOAN_FREE);
+	uint32_t page = loan_take(s, loan);
 	uint32_t lessee;
 
 	SYN_PROBE(load_end, s->cfg.id, page, loan, status);
@@ -416,6 +426,7 @@ static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 		loan_void(s, page, status == -EILSEQ);
 	else
 		loan_filled(s, page);
+	loan_end(s, loan, SYN_LOAN_FREE);
 }
 
 static int loaded_check(const struct syn_session *s,
@@ -428,7 +439,7 @@ static int loaded_check(const struct syn_session *s,
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
 		if (vec[i].loan >= SYN_LOANS_MAX ||
-		    !(s->loans_out >> vec[i].loan & 1))
+		    (!loan_is_out(s, vec[i].loan) && !syn_request_again(s->mm)))
 			return -ESTALE;
 		if (vec[i].status > 0 || seen >> vec[i].loan & 1)
 			return -EINVAL;
@@ -446,8 +457,10 @@ int syn_mm_loaded(struct syn_session *session, const struct syn_vec_loaded *vec,
 	r = loaded_check(session, vec, nr);
 	if (r)
 		return r;
+	syn_request_certain(session->mm, 0);
 	for (i = 0; i < nr; i++)
-		loaded_one(session, vec[i].loan, vec[i].status);
+		if (loan_is_out(session, vec[i].loan))
+			loaded_one(session, vec[i].loan, vec[i].status);
 	return 0;
 }
 
@@ -461,7 +474,61 @@ void syn_load_void(struct syn_session *session)
 	while (session->loans_out) {
 		uint32_t loan = (uint32_t)__builtin_ctzll(session->loans_out);
 
-		loan_void(session, loan_end(session, loan, SYN_LOAN_VOID),
-			  false);
+		loan_void(session, loan_take(session, loan), false);
+		loan_end(session, loan, SYN_LOAN_VOID);
+	}
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+bool syn_load_adopt(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	struct syn_session *s = mm->session[pg->charged];
+	uint32_t i;
+
+	for (i = 0; i < SYN_LOANS_MAX; i++) {
+		const struct syn_loan *loan = &s->cfg.loan[i];
+		const struct syn_pool *pool;
+
+		if (loan->state != SYN_LOAN_OUT || loan->dst_slot != pg->slot)
+			continue;
+		pool = s->window[loan->window][syn_slot_plane(pg->slot)].pool;
+		if (pool->space != pg->space)
+			continue;
+		s->loans_out |= 1ull << i;
+		s->loan_page[i] = page;
+		return true;
+	}
+	return false;
+}
+
+void syn_load_adopt_rest(struct syn_session *session)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_LOANS_MAX; i++) {
+		if (!loan_is_out(session, i))
+			loan_end(session, i, SYN_LOAN_FREE);
+		else
+			syn_extent_want(
+				session,
+				session->mm->extent[session->cfg.loan[i]
+							    .src_extent]);
+	}
+}
+
+void syn_load_untell(struct syn_session *session, uint64_t loans)
+{
+	struct syn_mm *mm = session->mm;
+
+	for (loans &= session->loans_out; loans; loans &= loans - 1) {
+		uint32_t loan = (uint32_t)__builtin_ctzll(loans);
+		uint32_t page = loan_take(session, loan);
+
+		syn_page_slot_free(mm, page);
+		syn_page_publish(mm, page);
+		loan_end(session, loan, SYN_LOAN_FREE);
+		(void)syn_page_settle(mm, page);
 	}
 }

@@ -3,7 +3,7 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, shape, kept, space, domain, extent, pool, index, lists, depart, page,
+ * mm-internal, shape, request, kept, space, domain, extent, pool, index, lists, depart, page,
  * swap, shrink, lease, quarantine, host, move, reclaim, load, session; then the files
  * without a header.
  *
@@ -21,7 +21,6 @@
 #include "core/record.h"
 
 #define SYN_POOLS_MAX	    1024u
-#define SYN_EXTENT_WORDS    (SYN_EXTENTS_MAX / 64u)
 #define SYN_DRAINS_MAX	    4u	/* drains of a session that wait at once */
 #define SYN_SUM_CLASSES	    6u	/* runs of 16, 32 ... 512 words */
 #define SYN_MOVES_WINDOW    64u /* moves on behalf of one window */
@@ -83,7 +82,6 @@ SYN_ABI_ASSERT(sizeof(struct syn_rec_lessee) + sizeof(uint32_t) <= 32,
  *		is on.
  * @back:	below HBM: the page before on that list.
  * @owner:	host: the page of a used frame; SYN_NONE: none yet.
- * @crc:	NVMe: of what was written into the slot.
  */
 struct syn_extent {
 	struct syn_mem mem;
@@ -102,7 +100,6 @@ struct syn_extent {
 	uint32_t *link;
 	uint32_t *back;
 	uint32_t *owner;
-	uint32_t *crc;
 };
 
 /**
@@ -220,7 +217,7 @@ struct syn_window {
  * @target:		timelines' values of the SYN_DRAINS_MAX last drains.
  * @draining:		link in mm->draining.
  * @want:		extents it must be told of.
- * @told:		extents it maps.
+ * @told:		extents it maps; kept.
  * @give_up:		extents it must be told to give up.
  * @giving_up:		extents it was told to give up.
  * @nr_want:		bits in @want.
@@ -251,7 +248,7 @@ struct syn_session {
 	uint64_t *target;
 	struct syn_list draining;
 	uint64_t want[SYN_EXTENT_WORDS];
-	uint64_t told[SYN_EXTENT_WORDS];
+	uint64_t *told;
 	uint64_t give_up[SYN_EXTENT_WORDS];
 	uint64_t giving_up[SYN_EXTENT_WORDS];
 	uint32_t nr_want;
@@ -317,6 +314,7 @@ struct syn_move_result {
 /**
  * struct syn_mm - the manager.
  * @progress:		something came free since the last poll.
+ * @again:		the request at hand was certain when a worker died.
  * @retry_ns:		no copy before this: the last one failed.
  * @swap_retry_ns:	no write to the swap file before this: the same.
  * @drain_poll_ns:	how long the next look at timelines may wait.
@@ -336,8 +334,10 @@ struct syn_mm {
 	uint64_t swap_retry_ns;
 	uint64_t drain_poll_ns;
 	bool progress;
+	bool again;
 
 	struct syn_rec_head *head;
+	struct syn_rec_redo *redo;
 	struct syn_rec_domain *rec_domain;
 	struct syn_rec_extent *rec_extent;
 	struct syn_rec_space *space;
@@ -348,6 +348,7 @@ struct syn_mm {
 	struct syn_rec_lessee *lessee;
 	struct syn_rec_page *page;
 	uint32_t *sums;
+	uint32_t *crc; /* of what a page's slot in the swap file holds */
 	uint16_t *errors;
 	uint16_t (*errors_inline)[SYN_SUMS_INLINE];
 
@@ -388,14 +389,13 @@ struct syn_mm {
 	uint32_t swap_free;
 	uint32_t swap_next[SYN_SWAPS_MAX];
 	uint32_t nr_swaps;
-	uint64_t swap_sequence;
 	uint32_t sum_free[SYN_SUM_CLASSES];
+	uint32_t sum_chunk; /* first of those that are not cut any more */
 	uint32_t sum_used;
 
 	uint32_t nr_spaces;
 	uint32_t nr_domains; /* records ever used */
 	uint32_t nr_sessions;
-	uint32_t extent_cursor;
 	struct syn_tier_state tier[SYN_QUOTA_TIERS]; /* HBM, host, NVMe */
 	struct syn_ctl_status count;
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The manager: made, polled, freed. */
+#include "core/adopt.h"
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/depart.h"
@@ -9,6 +10,8 @@
 #include "core/move.h"
 #include "core/pool.h"
 #include "core/reclaim.h"
+#include "core/redo.h"
+#include "core/session.h"
 #include "core/shrink.h"
 #include "core/swap.h"
 
@@ -76,6 +79,7 @@ static int mm_alloc_swap(struct syn_mm *mm)
 	return 0;
 }
 
+/* What is derived of empty records, or comes to be so: nothing is under way. */
 static void mm_free_lists(struct syn_mm *mm)
 {
 	uint32_t i;
@@ -84,6 +88,7 @@ static void mm_free_lists(struct syn_mm *mm)
 	mm->lessee_free = SYN_NONE;
 	mm->move_free = SYN_NONE;
 	mm->quarantine_free = SYN_NONE;
+	mm->sum_chunk = SYN_NONE;
 	for (i = 0; i < SYN_SUM_CLASSES; i++)
 		mm->sum_free[i] = SYN_NONE;
 	for (i = SYN_MOVES_MAX; i--;)
@@ -92,8 +97,9 @@ static void mm_free_lists(struct syn_mm *mm)
 	for (i = SYN_SWAPS_MAX; i--;)
 		syn_kept_swap_free(mm, i);
 	mm->nr_swaps = 0;
-	for (i = mm->head->max_quarantine; i--;)
-		syn_kept_quarantine_free(mm, i);
+	for (i = mm->cfg.max_sessions * SYN_LOANS_MAX; i--;)
+		if (mm->quarantine[i].state == SYN_QUARANTINE_FREE)
+			syn_kept_quarantine_free(mm, i);
 }
 
 static void mm_tiers(struct syn_mm *mm)
@@ -112,17 +118,19 @@ static void mm_tiers(struct syn_mm *mm)
 	mm->tier[2].unit_bytes = 1;
 }
 
-int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
+static bool mm_is_sane(const struct syn_mm_config *config)
 {
-	struct syn_mm *mm;
+	return syn_kept_bytes(config) && config->high_permille <= 1000 &&
+	       config->low_permille <= config->high_permille &&
+	       config->codec >= SYN_CODEC_RAW16 && config->codec < SYN_CODEC_NR;
+}
+
+/* All but what is kept. */
+static int mm_make(struct syn_mm **ret, const struct syn_mm_config *config)
+{
+	struct syn_mm *mm = syn_alloc(1, sizeof(*mm));
 	int r;
 
-	if (!syn_kept_bytes(config) || config->low_permille > 1000 ||
-	    config->high_permille > 1000 ||
-	    config->low_permille > config->high_permille ||
-	    config->codec < SYN_CODEC_RAW16 || config->codec >= SYN_CODEC_NR)
-		return -EINVAL;
-	mm = syn_alloc(1, sizeof(*mm));
 	if (!mm)
 		return -ENOMEM;
 	mm->cfg = *config;
@@ -136,7 +144,6 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 		return r;
 	}
 	syn_kept_carve(mm);
-	mm_free_lists(mm);
 	syn_list_init(&mm->draining);
 	syn_list_init(&mm->pressed);
 	syn_list_init(&mm->shrinking);
@@ -144,7 +151,50 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 	mm->drain_extent = SYN_NONE;
 	mm_tiers(mm);
 	mm->drain_poll_ns = SYN_DRAIN_POLL_NS;
+	*ret = mm;
+	return 0;
+}
+
+int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
+{
+	struct syn_mm *mm;
+	int r;
+
+	if (!mm_is_sane(config))
+		return -EINVAL;
+	r = mm_make(&mm, config);
+	if (r)
+		return r;
+	syn_kept_begin(mm);
+	mm_free_lists(mm);
 	r = syn_swap_start(mm);
+	if (r) {
+		(void)syn_mm_free(mm);
+		return r;
+	}
+	/* What the swap file has is known: from now on it can be adopted. */
+	syn_kept_valid(mm);
+	*ret = mm;
+	return 0;
+}
+
+int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
+		 struct syn_adopt_why *ret_why)
+{
+	struct syn_mm *mm;
+	int r;
+
+	*ret_why = (struct syn_adopt_why){ .what = "" };
+	if (!mm_is_sane(config))
+		return -EINVAL;
+	r = syn_kept_check(config, ret_why);
+	if (!r)
+		r = mm_make(&mm, config);
+	if (r)
+		return r;
+	syn_redo_again(mm);
+	mm_free_lists(mm);
+	r = syn_adopt_begin(mm, ret_why);
 	if (r) {
 		(void)syn_mm_free(mm);
 		return r;
@@ -161,6 +211,9 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm)
 		return NULL;
 	syn_move_quiesce(mm);
 	syn_swap_quiesce(mm);
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		if (mm->session[i])
+			syn_session_release(mm->session[i]);
 	for (i = 0; i < SYN_EXTENTS_MAX; i++)
 		if (mm->extent[i])
 			syn_extent_free(mm, mm->extent[i]);

@@ -93,7 +93,10 @@ struct syn_domain_config {
 
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
-/* Every session has ended and its process has exited.  Takes NULL. */
+/*
+ * Every session has ended and its process has exited, or adoption failed.  Takes
+ * NULL.
+ */
 struct syn_mm *syn_mm_free(struct syn_mm *mm);
 
 /*
@@ -114,7 +117,13 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  *
  * A worker may die in here, too: whoever comes next begins at the top.
  */
-#define SYN_WHY_BYTES 128u
+
+/* What does not fit: @was, when it was kept, and @is. */
+struct syn_adopt_why {
+	const char *what;
+	uint64_t was;
+	uint64_t is;
+};
 
 /*
  * As syn_mm_new().  All that is kept stands: pages, sessions, windows, leases,
@@ -126,11 +135,11 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  * -ENODATA: the worker died before syn_mm_new() returned, nothing was kept: zero
  * it and begin.  -EPROTO: it is of another version or build.  -EINVAL: budgets,
  * granule, swap file or sizes are not those it was made with.  -ENOENT: an
- * extent did not come back.  Of these @ret_why tells in one line.  After any
- * error nothing that was kept is of use; the extents have been dropped.
+ * extent did not come back; @was is its id.  Of these *@ret_why tells more.
+ * After any error nothing that was kept is of use, and extents have been dropped.
  */
 int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
-		 char ret_why[static SYN_WHY_BYTES]);
+		 struct syn_adopt_why *ret_why);
 
 /*
  * The domain of that identity, made if it is new.  It ends when no session, no

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/host.h"
 #include "core/kept.h"
@@ -12,6 +13,7 @@
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
+#include "core/redo.h"
 #include "core/space.h"
 
 #define MOVE_REAP 64u /* completions taken at once */
@@ -192,7 +194,7 @@ static void move_copy(struct syn_mm *mm, uint32_t move)
 
 	if (mv->state == SYN_MOVE_DRAIN)
 		mm->nr_draining_moves--;
-	mv->state = SYN_MOVE_COPY;
+	syn_commit(&mv->state, SYN_MOVE_COPY);
 	copy = (struct syn_copy){
 		.cookie = move,
 		.src = &syn_pool_slot(pool, pg->slot, &frame)->mem,
@@ -228,21 +230,21 @@ static void move_mismatch(struct syn_mm *mm, uint32_t page, uint32_t host,
 	syn_page_lost(mm, page, tile, SYN_TIER_HBM, SYN_WHY_CHECKSUM);
 }
 
-/* From now on its sums are those of the encoded copy. */
-static void move_encoded(struct syn_mm *mm, uint32_t move)
+/* The frame is the page's, and the record goes. */
+static void move_keep(struct syn_mm *mm, uint32_t move)
 {
-	const struct syn_move_result *result = &mm->move_result[move];
-	uint32_t page = mm->move[move].page;
-	struct syn_rec_page *pg = &mm->page[page];
-	uint32_t nr = mm->space[pg->space].nr_tiles;
+	const struct syn_rec_move *mv = &mm->move[move];
+	uint32_t page = mv->page;
+	bool encoded = mv->codec != SYN_CODEC_RAW16;
 
-	memcpy(syn_page_sums(mm, page), result->stored,
-	       nr * sizeof(result->stored[0]));
-	memcpy(syn_page_errors(mm, page), result->error,
-	       nr * sizeof(result->error[0]));
-	pg->codec = (uint8_t)mm->move[move].codec;
-	pg->fidelity = SYN_FIDELITY_H4;
-	mm->count.encoded++;
+	mm->page[page].host = mv->host;
+	if (encoded)
+		syn_redo_encoded(mm, move);
+	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
+	if (encoded)
+		syn_redo_end(mm);
+	(void)move_end(mm, move);
+	mm->count.encoded += encoded;
 }
 
 static void move_copied(struct syn_mm *mm, uint32_t move)
@@ -250,7 +252,6 @@ static void move_copied(struct syn_mm *mm, uint32_t move)
 	uint32_t page = mm->move[move].page;
 	struct syn_rec_page *pg = &mm->page[page];
 	uint32_t tile = 0;
-	uint32_t host;
 
 	encode_tell(mm, move, 0);
 	if (syn_page_is(pg, SYN_PAGE_F_DYING) || pg->state == SYN_PAGE_LOST) {
@@ -263,13 +264,9 @@ static void move_copied(struct syn_mm *mm, uint32_t move)
 		move_mismatch(mm, page, move_end(mm, move), tile);
 		return;
 	}
-	if (mm->move[move].codec != SYN_CODEC_RAW16)
-		move_encoded(mm, move);
+	move_keep(mm, move);
 	mm->tier[0].out_bytes += mm->info[pg->space].bytes[pg->codec];
 	mm->tier[1].in_bytes += mm->info[pg->space].bytes[pg->codec];
-	host = move_end(mm, move);
-	pg->host = host;
-	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
 	if (!syn_page_is(pg, SYN_PAGE_F_LEAVING)) {
 		move_tell(mm, page, -ECANCELED); /* wanted again meanwhile */
 		return;
@@ -305,12 +302,12 @@ static void move_start(struct syn_mm *mm, uint32_t page, uint32_t host,
 	uint32_t move = syn_kept_move_new(mm);
 
 	mm->move[move] = (struct syn_rec_move){
-		.state = SYN_MOVE_DRAIN,
 		.page = page,
 		.generation = mm->page[page].generation,
 		.host = host,
 		.codec = codec,
 	};
+	syn_commit(&mm->move[move].state, SYN_MOVE_DRAIN);
 	mm->move_since_ns[move] = mm->now_ns;
 	mm->nr_draining_moves++;
 	syn_page_change(mm, page, SYN_PAGE_F_MOVING, 0);

@@ -4,6 +4,7 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/depart.h"
 #include "core/index.h"
@@ -56,7 +57,7 @@ void syn_page_change(struct syn_mm *mm, uint32_t page, uint32_t set,
 	uint32_t going = page_going(pg);
 	uint32_t moving = page_moving(pg);
 
-	pg->flags = (uint16_t)((pg->flags & ~clear) | set);
+	syn_commit(&pg->flags, (uint16_t)((pg->flags & ~clear) | set));
 	if (set & SYN_PAGE_F_HOST)
 		mm->extent[SYN_FRAME_EXTENT(pg->host)]
 			->owner[SYN_FRAME_INDEX(pg->host)] = page;
@@ -76,7 +77,7 @@ void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
 	w = syn_page_window(mm, page);
 	if (w)
 		w->charged--;
-	pg->charged = session;
+	syn_commit(&pg->charged, session);
 	w = syn_page_window(mm, page);
 	if (w)
 		w->charged++;
@@ -151,7 +152,7 @@ uint32_t syn_page_slot_detach(struct syn_mm *mm, uint32_t page)
 		page_quarantined(mm, page, false);
 	}
 	/* Off its list while the charge still says which. */
-	syn_page_change(mm, page, 0, SYN_PAGE_F_HBM);
+	syn_page_change(mm, page, 0, SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING);
 	if (w) {
 		w->charged--;
 		w->moves -= page_moving(pg);
@@ -201,6 +202,7 @@ void syn_page_publish(struct syn_mm *mm, uint32_t page)
 
 		if (l->flags & SYN_LESSEE_GONE)
 			continue;
+		syn_failpoint();
 		/* C of Documentation/concurrency.rst. */
 		if (leaving)
 			syn_store_seq_cst(pte, syn_page_pte(pg, l->generation));
@@ -330,8 +332,7 @@ uint32_t syn_page_new(struct syn_mm *mm, struct syn_window *window)
 	window->pool->nr_users++;
 	pg->flags = SYN_PAGE_F_HBM;
 	syn_page_slot_take(mm, page, window);
-	/* Last: with the state the record is valid. */
-	pg->state = SYN_PAGE_OPEN;
+	syn_commit(&pg->state, SYN_PAGE_OPEN);
 	return page;
 }
 
@@ -358,7 +359,7 @@ uint32_t syn_page_restore(struct syn_mm *mm, struct syn_pool *pool,
 	memcpy(syn_page_sums(mm, page), head->sum, nr_tiles * sizeof(uint32_t));
 	memcpy(syn_page_errors(mm, page), head->error,
 	       nr_tiles * sizeof(uint16_t));
-	pg->state = SYN_PAGE_SEALED;
+	syn_commit(&pg->state, SYN_PAGE_SEALED);
 	mm->count.nr_sealed++;
 	pool->nr_users++;
 	syn_index_add(mm, page);
@@ -388,9 +389,9 @@ void syn_page_unkey(struct syn_mm *mm, uint32_t page)
 	struct syn_rec_page *pg = &mm->page[page];
 
 	syn_index_del(mm, page);
+	syn_page_change(mm, page, 0, SYN_PAGE_F_KEYED);
 	pg->key[0] = 0;
 	pg->key[1] = 0;
-	syn_page_change(mm, page, 0, SYN_PAGE_F_KEYED);
 }
 
 static void page_free(struct syn_mm *mm, uint32_t page)
@@ -497,11 +498,45 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
 		pg->advice |= SYN_PAGE_DEVICE;
 	if (pg->state == SYN_PAGE_SEALED)
 		mm->count.nr_sealed--;
-	pg->state = SYN_PAGE_LOST;
+	syn_commit(&pg->state, SYN_PAGE_LOST);
 	syn_page_change(mm, page, 0, 0);
 	for (i = pg->lessee; i != SYN_NONE; i = mm->lessee[i].next)
 		mm->session[mm->lessee[i].session]->notices |= SYN_NOTICE_SUM;
 	page_drop_copies(mm, page);
 	syn_page_publish(mm, page);
 	(void)syn_page_settle(mm, page);
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+void syn_page_adopt(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+	struct syn_window *w = syn_page_window(mm, page);
+	struct syn_extent *ext;
+	uint32_t frame;
+
+	if (syn_page_is(pg, SYN_PAGE_F_HBM)) {
+		ext = syn_pool_slot(page_pool(mm, page), pg->slot, &frame);
+		ext->link[frame] = page;
+	}
+	if (w)
+		w->charged++;
+	if (pg->state == SYN_PAGE_SEALED)
+		mm->count.nr_sealed++;
+	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
+		syn_index_add(mm, page);
+	/* The frame's owner and the lists. */
+	syn_page_change(mm, page, pg->flags & SYN_PAGE_F_HOST, 0);
+}
+
+/* The session that its slot is charged to may have given its lease back. */
+void syn_page_adopt_settle(struct syn_mm *mm, uint32_t page)
+{
+	const struct syn_rec_page *pg = &mm->page[page];
+
+	if (pg->state == SYN_PAGE_LOST)
+		page_drop_copies(mm, page);
+	if (syn_page_settle(mm, page) && !syn_page_is(pg, SYN_PAGE_F_FILLING))
+		syn_page_recharge(mm, page);
 }

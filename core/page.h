@@ -43,7 +43,10 @@ uint64_t syn_page_pte(const struct syn_rec_page *pg, uint32_t generation);
 void syn_page_slot_take(struct syn_mm *mm, uint32_t page,
 			struct syn_window *window);
 void syn_page_slot_free(struct syn_mm *mm, uint32_t page);
-/* Takes the slot from the page without freeing it; returns it. */
+/*
+ * Takes the slot, and what was on its way into it, from the page without freeing
+ * it; returns it.
+ */
 uint32_t syn_page_slot_detach(struct syn_mm *mm, uint32_t page);
 
 /* @session: index or SYN_NONE16; its window has room. */
@@ -83,6 +86,13 @@ void syn_page_lost(struct syn_mm *mm, uint32_t page, uint32_t tile,
  * has no key, and is freed once nobody can touch it.  False: it was freed.
  */
 bool syn_page_settle(struct syn_mm *mm, uint32_t page);
+
+/*
+ * A page of a worker that is gone, whose record is in order and whose frames are
+ * used: it takes its places.  When all have, it is settled.
+ */
+void syn_page_adopt(struct syn_mm *mm, uint32_t page);
+void syn_page_adopt_settle(struct syn_mm *mm, uint32_t page);
 
 /*
  * Drops a page that is evictable.  @why: SYN_WHY_*; @session: id of the one for

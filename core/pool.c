@@ -233,6 +233,23 @@ int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 	return 0;
 }
 
+int syn_pool_adopt(struct syn_mm *mm, const struct syn_rec_extent *rec,
+		   struct syn_pool **ret)
+{
+	const struct syn_pool like = {
+		.tier = rec->tier,
+		.domain = rec->domain,
+		.space = rec->space,
+		.plane = rec->plane,
+		.frame_bytes = rec->frame_bytes,
+	};
+
+	if (rec->tier == SYN_TIER_HBM)
+		return syn_pool_get(mm, rec->domain, rec->space, rec->plane,
+				    ret);
+	return pool_find_or_new(mm, &like, ret);
+}
+
 static void pool_unlink(struct syn_pool *pool)
 {
 	uint32_t tier;
@@ -355,7 +372,7 @@ static int pool_grow(struct syn_mm *mm, struct syn_pool *pool)
 		if (ordinal == SYN_NONE)
 			return -EDQUOT;
 	}
-	r = syn_extent_new(mm, pool, ordinal, &ext);
+	r = syn_extent_new(mm, pool, ordinal, 0, &ext);
 	if (r)
 		return r;
 	syn_list_del(&pool->asking);

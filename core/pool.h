@@ -60,6 +60,10 @@ void syn_pool_slot_detach(const struct syn_pool *pool, uint32_t slot);
 void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
 			  uint32_t session, uint32_t slot, bool enter);
 
+/* The pool of an extent that was kept, made if missing. */
+int syn_pool_adopt(struct syn_mm *mm, const struct syn_rec_extent *rec,
+		   struct syn_pool **ret);
+
 /* NVMe: the pool of a frame size, made if missing. */
 int syn_pool_nvme(struct syn_mm *mm, uint64_t frame_bytes,
 		  struct syn_pool **ret);

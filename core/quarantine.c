@@ -4,8 +4,10 @@
 
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/depart.h"
+#include "core/extent.h"
 #include "core/kept.h"
 #include "core/lease.h"
 #include "core/page.h"
@@ -169,35 +171,54 @@ void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 
 /* ---- slots -------------------------------------------------------------- */
 
-void syn_quarantine_slot(struct syn_session *session, struct syn_pool *pool,
-			 uint32_t slot)
+static uint32_t slot_record(struct syn_mm *mm, const struct syn_session *s,
+			    const struct syn_rec_page *pg, uint16_t epoch)
 {
-	struct syn_mm *mm = session->mm;
-	struct syn_window *w = syn_window_of(session, pool);
-	uint16_t epoch;
-	uint32_t q;
+	uint32_t q = syn_kept_quarantine_new(mm);
 
-	if (!syn_drain_begin(session, &epoch)) {
-		syn_pool_slot_give(mm, pool, slot);
-		return;
-	}
-	q = syn_kept_quarantine_new(mm);
 	mm->quarantine[q] = (struct syn_rec_quarantine){
-		.state = SYN_QUARANTINE_HELD,
-		.session = session->index,
-		.domain = pool->domain,
-		.space = pool->space,
-		.slot = slot,
+		.session = s->index,
+		.domain = pg->domain,
+		.space = pg->space,
+		.slot = pg->slot,
 		.epoch = epoch,
 	};
-	mm->quarantine_next[q] = session->quarantine;
-	session->quarantine = q;
-	session->nr_quarantined++;
+	syn_commit(&mm->quarantine[q].state, SYN_QUARANTINE_HELD);
+	return q;
+}
+
+/* It waits, on the session's account. */
+static void slot_enter(struct syn_session *s, struct syn_pool *pool, uint32_t q)
+{
+	struct syn_mm *mm = s->mm;
+	struct syn_window *w = syn_window_of(s, pool);
+	uint32_t slot = mm->quarantine[q].slot;
+
+	mm->quarantine_next[q] = s->quarantine;
+	s->quarantine = q;
+	s->nr_quarantined++;
 	syn_pool_slot_detach(pool, slot);
 	w->charged++;
 	w->going++;
 	pool->going++;
-	syn_pool_quarantined(mm, pool, session->cfg.id, slot, true);
+	syn_pool_quarantined(mm, pool, s->cfg.id, slot, true);
+}
+
+void syn_quarantine_slot(struct syn_session *session, uint32_t page)
+{
+	struct syn_mm *mm = session->mm;
+	const struct syn_rec_page *pg = &mm->page[page];
+	uint16_t epoch;
+	uint32_t q;
+
+	if (!syn_drain_begin(session, &epoch)) {
+		syn_page_slot_free(mm, page);
+		return;
+	}
+	/* Before the page gives it up. */
+	q = slot_record(mm, session, pg, epoch);
+	(void)syn_page_slot_detach(mm, page);
+	slot_enter(session, mm->pool[pg->pool], q);
 }
 
 static void slot_leave(struct syn_session *s, uint32_t q)
@@ -278,4 +299,78 @@ void syn_quarantine_end(struct syn_session *session)
 	session->epoch_done = session->epoch_last;
 	syn_list_del(&session->draining);
 	session_reap(session, true);
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+static struct syn_pool *slot_pool(const struct syn_mm *mm, uint32_t q)
+{
+	const struct syn_rec_quarantine *rec = &mm->quarantine[q];
+	struct syn_session *s = mm->session[rec->session];
+	uint32_t plane = syn_slot_plane(rec->slot);
+
+	return s->window[s->window_of[rec->space]][plane].pool;
+}
+
+void syn_quarantine_adopt_slots(struct syn_mm *mm)
+{
+	uint32_t frame;
+	uint32_t q;
+
+	for (q = 0; q < mm->head->max_quarantine; q++) {
+		const struct syn_rec_quarantine *rec = &mm->quarantine[q];
+		struct syn_extent *ext;
+
+		if (rec->state != SYN_QUARANTINE_HELD)
+			continue;
+		if (!mm->session[rec->session]) {
+			syn_kept_quarantine_free(mm, q);
+			continue;
+		}
+		ext = syn_pool_slot(slot_pool(mm, q), rec->slot, &frame);
+		syn_extent_use(mm, ext, frame);
+	}
+}
+
+static void slots_adopt(struct syn_mm *mm)
+{
+	uint32_t q;
+
+	for (q = 0; q < mm->head->max_quarantine; q++) {
+		struct syn_rec_quarantine *rec = &mm->quarantine[q];
+
+		if (rec->state != SYN_QUARANTINE_HELD)
+			continue;
+		rec->epoch = mm->session[rec->session]->epoch_last;
+		slot_enter(mm->session[rec->session], slot_pool(mm, q), q);
+	}
+}
+
+static void gone_adopt(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < mm->lessee_used; i++) {
+		struct syn_rec_lessee *l = &mm->lessee[i];
+
+		if (!(l->flags & SYN_LESSEE_GONE))
+			continue;
+		l->epoch = mm->session[l->session]->epoch_last;
+		gone_push(mm->session[l->session], i);
+	}
+}
+
+void syn_quarantine_adopt(struct syn_mm *mm)
+{
+	uint16_t epoch;
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		if (mm->session[i])
+			(void)syn_drain_begin(mm->session[i], &epoch);
+	slots_adopt(mm);
+	gone_adopt(mm);
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		if (mm->session[i])
+			session_reap(mm->session[i], false);
 }

@@ -30,15 +30,23 @@ void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 			  uint16_t epoch);
 
 /*
- * The slot of a failed loan: free, or in quarantine on @session's account.
+ * @page loses its slot, the loan into which failed: it is free, or in quarantine
+ * on @session's account.
  * There are SYN_LOANS_MAX entries for each session, and loans and entries
  * together never exceed that.
  */
-void syn_quarantine_slot(struct syn_session *session, struct syn_pool *pool,
-			 uint32_t slot);
+void syn_quarantine_slot(struct syn_session *session, uint32_t page);
 
 /* Looks at all drains that wait; true if one passed. */
 bool syn_quarantine_poll(struct syn_mm *mm);
+/*
+ * Slots that a worker that is gone has kept are used, those of sessions that are
+ * not there excepted; then, when pages have their places, they and GONE lessees
+ * wait for a drain that begins now.
+ */
+void syn_quarantine_adopt_slots(struct syn_mm *mm);
+void syn_quarantine_adopt(struct syn_mm *mm);
+
 /* The process has exited: everything of @session comes free. */
 void syn_quarantine_end(struct syn_session *session);
 

@@ -2,17 +2,22 @@
 /*
  * Kept records: what a worker writes down so that another can go on.
  *
- * They live in kept memory in this order: head, domains, extents, spaces,
- * sessions, moves, swaps, quarantine, lessees, pages, sums, errors.  Records
- * refer to each other by
- * index, never by pointer, and nothing here can be computed from the rest:
- * free lists, hash chains, LRU order and charges per window are derived and
- * live on the heap.
+ * They live in kept memory in this order: head, redo, domains, extents, spaces,
+ * sessions, moves, swaps, quarantine, lessees, pages, sums, checksums, errors.
+ * Records refer to each other by index, never by pointer, and nothing here can
+ * be computed from the rest: free lists, hash chains, LRU order and charges per
+ * window are derived and live on the heap.
  *
  * Order of every change: record, then act, then complete.  A page's flag is
  * set before its page-table entries show it; a move or a loan is complete
  * before it is submitted or sent; a frame is taken out of a record only when
  * nobody can touch it any more.
+ *
+ * A worker may die between any two stores.  Each record has one member that says
+ * whether it counts (a state, a page's or lessee's flags); syn_commit() writes it
+ * last at the beginning and first at the end.  Where that is not enough, what is
+ * meant is in the redo record first.  core/adopt.c knows what each half of a
+ * change looks like.
  *
  * The memory is zeroed at the start, so 0 is "unused" in every state field.
  * A change of layout changes SYN_KEPT_VERSION.
@@ -25,7 +30,7 @@
 #include "core/mm.h"
 
 #define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 4u
+#define SYN_KEPT_VERSION 5u
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -33,6 +38,7 @@
 #define SYN_DOMAINS_MAX	  256u
 #define SYN_SPACES_MAX	  256u
 #define SYN_EXTENTS_MAX	  4096u
+#define SYN_EXTENT_WORDS  (SYN_EXTENTS_MAX / 64u)
 #define SYN_MOVES_MAX	  256u
 #define SYN_SWAPS_MAX	  256u
 #define SYN_SESSIONS_MAX  4096u
@@ -40,19 +46,91 @@
 #define SYN_LEASES_A_PAGE 2u   /* lessee records for each page record */
 #define SYN_SUMS_A_PAGE	  128u /* words of the sums area, on the average */
 
+#define SYN_REQUEST_NONE  0
+#define SYN_REQUEST_BEGUN 1 /* what it gave is taken back */
+/* It is certain: what is missing of it is done when it is carried out again. */
+#define SYN_REQUEST_CERTAIN 2
+
+/*
+ * The request that is carried out.  @given, @loans: what it gave, each before
+ * that counts; nobody has been told.  @outcome: of a SEAL, when it is certain.
+ */
+struct syn_rec_request {
+	uint32_t state;
+	uint32_t session; /* index */
+	uint64_t cookie;
+	uint64_t loans;
+	uint32_t outcome;
+	uint32_t nr_given;
+	uint32_t given[SYN_BATCH_MAX]; /* lessees */
+};
+SYN_ABI_SIZE(struct syn_rec_request, 288);
+
+/**
+ * struct syn_rec_head - what is kept, and what there is only one of.
+ * @magic:	with it the rest is valid.
+ * @fingerprint: of the sizes of all records.
+ * @bytes:	of all.
+ * @version:	SYN_KEPT_VERSION; up to here it is the same in every version.
+ * @max_pages:	records; from here to @segment_bytes the geometry.
+ * @max_lessees: records.
+ * @max_sessions: records.
+ * @max_quarantine: records.
+ * @max_sums:	words.
+ * @pad0:	zero.
+ * @nr_segments: of the swap file ...
+ * @hbm_bytes:	budget.
+ * @host_bytes:	budget.
+ * @granule:	of the device.
+ * @segment_bytes: ... and their size; 0: there is none.
+ * @swap_sequence: the last that was given to a slot or segment.
+ * @extent_cursor: where the search for the next extent's id begins.
+ * @pad1:	zero.
+ * @request:	see there.
+ */
 struct syn_rec_head {
 	uint64_t magic;
-	uint64_t fingerprint; /* of the sizes of all records */
+	uint64_t fingerprint;
 	uint64_t bytes;
 	uint32_t version;
 	uint32_t max_pages;
 	uint32_t max_lessees;
 	uint32_t max_sessions;
 	uint32_t max_quarantine;
-	uint32_t max_sums; /* words */
-	uint64_t pad0;
+	uint32_t max_sums;
+	uint32_t pad0;
+	uint32_t nr_segments;
+	uint64_t hbm_bytes;
+	uint64_t host_bytes;
+	uint64_t granule;
+	uint64_t segment_bytes;
+	uint64_t swap_sequence;
+	uint32_t extent_cursor;
+	uint32_t pad1;
+	struct syn_rec_request request;
 };
-SYN_ABI_SIZE(struct syn_rec_head, 56);
+SYN_ABI_SIZE(struct syn_rec_head, 392);
+SYN_ABI_AT(struct syn_rec_head, version, 24, 4);
+
+#define SYN_REDO_NONE	 0
+#define SYN_REDO_ENCODED 1
+#define SYN_REDO_QUOTA	 2
+
+/*
+ * A change that takes more than one store: it is done once @state says so, and
+ * whoever finds it does it again.  ENCODED: the page of @move gets its copy below.
+ * QUOTA: @domain gets @quota in @tier.
+ */
+struct syn_rec_redo {
+	uint32_t state;
+	uint32_t move;
+	uint32_t domain;
+	uint32_t tier;
+	struct syn_quota quota;
+	uint32_t sum[SYN_TILES_MAX];
+	uint16_t error[SYN_TILES_MAX];
+};
+SYN_ABI_SIZE(struct syn_rec_redo, 3112);
 
 #define SYN_DOMAIN_FREE	 0
 #define SYN_DOMAIN_USED	 1
@@ -80,10 +158,11 @@ SYN_ABI_SIZE(struct syn_rec_domain, 160);
 #define SYN_EXTENT_FREE	    0
 #define SYN_EXTENT_LIVE	    1
 #define SYN_EXTENT_RETIRING 2
+#define SYN_EXTENT_CUTTING  3 /* NVMe: a segment that is no good yet */
 
 /*
  * @plane: SYN_PLANE_*; @space: SYN_NONE below HBM; @ordinal: HBM: place in its
- * pool's slots, NVMe: the segment of the swap file.
+ * pool's slots, NVMe: the segment of the swap file, and @seq its sequence.
  */
 struct syn_rec_extent {
 	uint32_t state;
@@ -95,8 +174,9 @@ struct syn_rec_extent {
 	uint32_t nr_frames;
 	uint64_t frame_bytes;
 	uint64_t bytes;
+	uint64_t seq;
 };
-SYN_ABI_SIZE(struct syn_rec_extent, 40);
+SYN_ABI_SIZE(struct syn_rec_extent, 48);
 
 /*
  * Geometries do not end while the daemon lives; @tokens 0: unused.  @flags:
@@ -121,12 +201,17 @@ SYN_ABI_SIZE(struct syn_rec_space, 192);
 #define SYN_SESSION_FREE  0
 #define SYN_SESSION_LIVE  1
 #define SYN_SESSION_ENDED 2 /* waits for its process or its timelines */
+#define SYN_SESSION_DIRTY 3 /* waits for its process */
 
 struct syn_rec_window {
 	uint32_t space;
 	uint32_t slots[SYN_PLANES];
 };
 
+/*
+ * @told: by extent: it may have it mapped.  @telling: the extent, plus 1, that it
+ * is being told of and may have mapped; 0: none.
+ */
 struct syn_rec_session {
 	uint32_t state;
 	uint32_t id;
@@ -138,8 +223,11 @@ struct syn_rec_session {
 	uint32_t nr_windows;
 	char name[SYN_NAME_BYTES];
 	struct syn_rec_window window[SYN_WINDOWS_MAX];
+	uint64_t told[SYN_EXTENT_WORDS];
+	uint32_t telling;
+	uint32_t pad0;
 };
-SYN_ABI_SIZE(struct syn_rec_session, 256);
+SYN_ABI_SIZE(struct syn_rec_session, 776);
 
 #define SYN_MOVE_FREE  0
 #define SYN_MOVE_DRAIN 1 /* the page leaves; timelines have not drained */

@@ -2,12 +2,25 @@
 /* SEAL: a page becomes immutable and gets a key. */
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/depart.h"
 #include "core/index.h"
 #include "core/lease.h"
 #include "core/page.h"
 #include "core/quarantine.h"
+#include "core/request.h"
+
+/* It was sealed, and a worker died before it said so. */
+static bool seal_again(const struct syn_session *s, const struct syn_sqe *sqe)
+{
+	const struct syn_mm *mm = s->mm;
+	uint32_t lessee;
+
+	return syn_request_again(mm) &&
+	       !syn_lease_find(s, sqe->object, &lessee) &&
+	       mm->page[mm->lessee[lessee].page].state == SYN_PAGE_SEALED;
+}
 
 static int seal_check_page(const struct syn_session *s,
 			   const struct syn_sqe *sqe, uint32_t *ret_lessee)
@@ -86,6 +99,8 @@ int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 	bool dup;
 	int r;
 
+	if (seal_again(session, sqe))
+		return (int)mm->head->request.outcome;
 	r = seal_check(session, sqe, &lessee);
 	if (r)
 		return r;
@@ -101,10 +116,13 @@ int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 		}
 	}
 	dup = key_taken(session, pg, sqe->arg);
+	syn_request_certain(mm, dup ? SYN_E_DUP : 0);
+	/* With its key it is sealed, whatever happens. */
 	if (!dup)
 		seal_key(session, page, sqe);
-	mm->lessee[lessee].flags &= (uint8_t)~SYN_LESSEE_WRITE;
-	pg->state = SYN_PAGE_SEALED;
+	syn_commit(&pg->state, SYN_PAGE_SEALED);
+	syn_commit(&mm->lessee[lessee].flags,
+		   (uint8_t)(mm->lessee[lessee].flags & ~SYN_LESSEE_WRITE));
 	mm->count.seals++;
 	mm->count.nr_sealed++;
 	mm->count.dups += dup;

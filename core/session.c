@@ -3,6 +3,7 @@
 #include "core/session.h"
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
 #include "core/extent.h"
@@ -11,6 +12,7 @@
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
+#include "core/request.h"
 
 uint32_t syn_session_lease(const struct syn_session *session, uint32_t *at)
 {
@@ -25,7 +27,7 @@ uint32_t syn_session_lease(const struct syn_session *session, uint32_t *at)
 
 /* ---- the beginning ------------------------------------------------------ */
 
-static void session_release(struct syn_session *s)
+void syn_session_release(struct syn_session *s)
 {
 	free(s->map);
 	free(s->target);
@@ -42,7 +44,7 @@ static struct syn_session *session_alloc(const struct syn_session_config *cfg)
 	s->target = syn_alloc((size_t)SYN_DRAINS_MAX * cfg->nr_timelines,
 			      sizeof(*s->target));
 	if (!s->map || !s->target) {
-		session_release(s);
+		syn_session_release(s);
 		return NULL;
 	}
 	s->cfg = *cfg;
@@ -68,7 +70,18 @@ static void session_record(const struct syn_session *s)
 		.nr_timelines = s->cfg.nr_timelines,
 	};
 	memcpy(rec->name, s->cfg.name, sizeof(rec->name));
-	rec->state = SYN_SESSION_LIVE;
+	syn_commit(&rec->state, SYN_SESSION_LIVE);
+}
+
+static void session_join(struct syn_mm *mm, struct syn_session *s,
+			 uint32_t index)
+{
+	s->mm = mm;
+	s->index = index;
+	s->told = mm->rec_session[index].told;
+	mm->session[index] = s;
+	mm->nr_sessions++;
+	syn_domain_enter(mm, s->cfg.domain);
 }
 
 int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
@@ -89,12 +102,8 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 	s = session_alloc(cfg);
 	if (!s)
 		return -ENOMEM;
-	s->mm = mm;
-	s->index = i;
+	session_join(mm, s, i);
 	session_record(s);
-	mm->session[i] = s;
-	mm->nr_sessions++;
-	syn_domain_enter(mm, cfg->domain);
 	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
 	*ret = s;
@@ -117,8 +126,6 @@ struct opening {
 static void share_add(struct syn_session *s, struct syn_window *w,
 		      struct syn_pool *pool, uint32_t slots)
 {
-	struct syn_extent *ext;
-
 	*w = (struct syn_window){
 		.session = s,
 		.pool = pool,
@@ -126,9 +133,14 @@ static void share_add(struct syn_session *s, struct syn_window *w,
 	};
 	syn_lru_init(&w->lru);
 	syn_list_init(&w->pressed);
-	if (!pool)
-		return;
-	pool->nr_users++;
+	if (pool)
+		pool->nr_users++;
+}
+
+static void share_announce(struct syn_session *s, const struct syn_pool *pool)
+{
+	struct syn_extent *ext;
+
 	syn_list_for_each (ext, &pool->extents, in_pool) {
 		if (!ext->retiring)
 			syn_extent_want(s, ext);
@@ -138,18 +150,34 @@ static void share_add(struct syn_session *s, struct syn_window *w,
 static void window_add(struct syn_session *s, uint32_t space,
 		       const struct opening *o)
 {
+	uint32_t p;
+
+	for (p = 0; p < SYN_PLANES; p++)
+		share_add(s, &s->window[s->nr_windows][p], o->pool[p],
+			  o->slots[p]);
+	s->window_of[space] = (uint8_t)s->nr_windows++;
+}
+
+static void window_announce(struct syn_session *s, const struct opening *o)
+{
+	uint32_t p;
+
+	for (p = 0; p < SYN_PLANES; p++)
+		if (o->pool[p])
+			share_announce(s, o->pool[p]);
+}
+
+static void window_record(const struct syn_session *s, uint32_t space,
+			  const struct opening *o)
+{
 	struct syn_rec_session *rec = &s->mm->rec_session[s->index];
 	struct syn_rec_window *window = &rec->window[s->nr_windows];
 	uint32_t p;
 
 	window->space = space;
-	for (p = 0; p < SYN_PLANES; p++) {
+	for (p = 0; p < SYN_PLANES; p++)
 		window->slots[p] = o->slots[p];
-		share_add(s, &s->window[s->nr_windows][p], o->pool[p],
-			  o->slots[p]);
-	}
-	rec->nr_windows++;
-	s->window_of[space] = (uint8_t)s->nr_windows++;
+	syn_commit(&rec->nr_windows, s->nr_windows + 1);
 }
 
 static int opening_check(const struct syn_session *s, uint32_t space,
@@ -194,15 +222,35 @@ static int opening_guarantee(struct syn_session *s, uint32_t space,
 	return r;
 }
 
+/* It is open because it was before a worker died: then @o gets its pools. */
+static bool opening_again(struct syn_session *s, uint32_t space,
+			  struct opening *o)
+{
+	struct syn_window *shares = s->window[s->window_of[space]];
+	uint32_t p;
+
+	if (!syn_request_again(s->mm))
+		return false;
+	for (p = 0; p < SYN_PLANES; p++)
+		o->pool[p] = shares[p].pool;
+	return true;
+}
+
 static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
 {
 	int r = opening_check(s, space, o);
 
+	if (r == -EEXIST && opening_again(s, space, o))
+		return 0;
 	if (!r)
 		r = opening_guarantee(s, space, o);
-	if (!r)
-		window_add(s, space, o);
-	return r;
+	if (r)
+		return r;
+	syn_request_certain(s->mm, 0);
+	window_record(s, space, o);
+	window_add(s, space, o);
+	window_announce(s, o);
+	return 0;
 }
 
 static uint32_t pool_range(const struct syn_pool *pool)
@@ -218,7 +266,7 @@ int syn_mm_window_open(struct syn_session *session, uint32_t space,
 
 	if (r)
 		return r;
-	ret->window = session->nr_windows - 1;
+	ret->window = session->window_of[space];
 	ret->slots = slots;
 	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
 	ret->pad0 = 0;
@@ -238,7 +286,7 @@ int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
 	r = window_open(session, space, &o);
 	if (r)
 		return r;
-	ret->window = session->nr_windows - 1;
+	ret->window = session->window_of[space];
 	ret->slots = slots;
 	ret->coded_slots = coded_slots;
 	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
@@ -292,10 +340,11 @@ void syn_mm_session_end(struct syn_session *session)
 
 	if (session->ended)
 		return;
-	mm->rec_session[session->index].state = SYN_SESSION_ENDED;
 	work = syn_drain_begin(session, &epoch);
 	session->ended = true;
 	session->dirty = session->loans_out || session_pinned(session);
+	syn_commit(&mm->rec_session[session->index].state,
+		   session->dirty ? SYN_SESSION_DIRTY : SYN_SESSION_ENDED);
 	if (session->dirty)
 		syn_list_del(&session->draining);
 	for (i = 0; i < session->nr_windows; i++)
@@ -341,13 +390,137 @@ void syn_mm_session_exited(struct syn_session *session)
 	mm->count.detaches += !reaped;
 	syn_extent_forget(session);
 	mm->session[session->index] = NULL;
-	mm->rec_session[session->index].state = SYN_SESSION_FREE;
+	syn_commit(&mm->rec_session[session->index].state, SYN_SESSION_FREE);
 	mm->nr_sessions--;
 	session_end_windows(session);
 	syn_domain_leave(mm, session->cfg.domain);
 	syn_domain_reap(mm);
 	mm->progress = true;
-	session_release(session);
+	syn_session_release(session);
+}
+
+/* ---- adoption ----------------------------------------------------------- */
+
+static void session_describe(const struct syn_mm *mm, uint32_t index,
+			     struct syn_session_config *ret)
+{
+	const struct syn_rec_session *rec = &mm->rec_session[index];
+
+	ret->id = rec->id;
+	ret->pid = rec->pid;
+	ret->uid = rec->uid;
+	ret->domain = rec->domain;
+	ret->nr_pages = rec->nr_pages;
+	ret->nr_timelines = rec->nr_timelines;
+	memcpy(ret->name, rec->name, sizeof(ret->name));
+}
+
+int syn_mm_session_next(const struct syn_mm *mm, uint32_t *at,
+			struct syn_session_config *ret)
+{
+	while (*at < mm->cfg.max_sessions) {
+		uint32_t i = (*at)++;
+
+		if (mm->rec_session[i].state == SYN_SESSION_FREE)
+			continue;
+		*ret = (struct syn_session_config){ 0 };
+		session_describe(mm, i, ret);
+		return 1;
+	}
+	return 0;
+}
+
+static uint32_t session_find(const struct syn_mm *mm,
+			     const struct syn_session_config *cfg)
+{
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++) {
+		const struct syn_rec_session *rec = &mm->rec_session[i];
+
+		if (rec->state != SYN_SESSION_FREE && rec->id == cfg->id &&
+		    rec->nr_pages == cfg->nr_pages &&
+		    rec->nr_timelines == cfg->nr_timelines)
+			return i;
+	}
+	return SYN_NONE;
+}
+
+/* Its extents are there: the guarantee was given before it was recorded. */
+static int window_adopt(struct syn_session *s, uint32_t window)
+{
+	const struct syn_rec_window *rec =
+		&s->mm->rec_session[s->index].window[window];
+	struct opening o = { .slots = { rec->slots[0], rec->slots[1] } };
+	uint32_t p;
+	int r;
+
+	for (p = 0; p < SYN_PLANES && o.slots[p]; p++) {
+		r = syn_pool_get(s->mm, s->cfg.domain, rec->space, p,
+				 &o.pool[p]);
+		if (r)
+			return r;
+		o.pool[p]->guaranteed += o.slots[p];
+	}
+	window_add(s, rec->space, &o);
+	return 0;
+}
+
+int syn_mm_session_adopt(struct syn_mm *mm,
+			 const struct syn_session_config *cfg,
+			 struct syn_session **ret)
+{
+	uint32_t i = session_find(mm, cfg);
+	const struct syn_rec_session *rec;
+	struct syn_session *s;
+	uint32_t w;
+	int r = 0;
+
+	if (i == SYN_NONE)
+		return -ENOENT;
+	if (mm->session[i])
+		return -EEXIST;
+	s = session_alloc(cfg);
+	if (!s)
+		return -ENOMEM;
+	rec = &mm->rec_session[i];
+	session_describe(mm, i, &s->cfg);
+	s->ended = rec->state != SYN_SESSION_LIVE;
+	s->dirty = rec->state == SYN_SESSION_DIRTY;
+	memset(s->map, 0xff, cfg->nr_pages * sizeof(*s->map));
+	session_join(mm, s, i);
+	for (w = 0; w < rec->nr_windows && !r; w++)
+		r = window_adopt(s, w);
+	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
+	if (!r)
+		*ret = s;
+	return r;
+}
+
+bool syn_mm_session_ended(const struct syn_session *session)
+{
+	return session->ended;
+}
+
+void syn_session_adopt_windows(struct syn_session *session)
+{
+	uint32_t i;
+	uint32_t p;
+
+	for (i = 0; i < session->nr_windows; i++)
+		for (p = 0; p < SYN_PLANES; p++)
+			if (session->window[i][p].pool)
+				share_announce(session,
+					       session->window[i][p].pool);
+}
+
+void syn_session_adopt_end(struct syn_session *session)
+{
+	uint16_t epoch;
+	bool work = syn_drain_begin(session, &epoch);
+
+	syn_load_void(session);
+	session_end_leases(session, work);
 }
 
 uint32_t syn_mm_notices(struct syn_session *session)

@@ -11,4 +11,11 @@
  */
 uint32_t syn_session_lease(const struct syn_session *session, uint32_t *at);
 
+/* Frees what is derived of it. */
+void syn_session_release(struct syn_session *session);
+
+/* When extents are open it must know them; and who has ended, has ended. */
+void syn_session_adopt_windows(struct syn_session *session);
+void syn_session_adopt_end(struct syn_session *session);
+
 #endif

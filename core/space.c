@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/shape.h"
 
 uint64_t syn_space_frame_bytes(const struct syn_mm *mm, uint32_t space,
@@ -198,6 +199,7 @@ static void space_reply(const struct syn_mm *mm, uint32_t id,
 static int space_add(struct syn_mm *mm, const struct syn_rec_space *space,
 		     uint32_t *ret, const char **ret_why)
 {
+	struct syn_rec_space rec = *space;
 	uint32_t id;
 
 	for (id = 0; id < mm->nr_spaces; id++) {
@@ -210,7 +212,9 @@ static int space_add(struct syn_mm *mm, const struct syn_rec_space *space,
 		*ret_why = "the daemon holds no more geometries";
 		return -ENOSPC;
 	}
-	mm->space[id] = *space;
+	rec.tokens = 0;
+	mm->space[id] = rec;
+	syn_commit(&mm->space[id].tokens, space->tokens);
 	space_inform(mm, id);
 	mm->nr_spaces++;
 	*ret = id;
@@ -267,6 +271,13 @@ int syn_mm_space_define(struct syn_mm *mm, const struct syn_msg_space *msg,
 	if (!r)
 		space_reply(mm, id, ret);
 	return r;
+}
+
+void syn_space_adopt(struct syn_mm *mm)
+{
+	while (mm->nr_spaces < SYN_SPACES_MAX &&
+	       mm->space[mm->nr_spaces].tokens)
+		space_inform(mm, mm->nr_spaces++);
 }
 
 int syn_space_restore(struct syn_mm *mm, const struct syn_disk_head *head,

@@ -23,4 +23,7 @@ uint32_t syn_space_plane(const struct syn_mm *mm, uint32_t space,
 int syn_space_restore(struct syn_mm *mm, const struct syn_disk_head *head,
 		      uint32_t *ret);
 
+/* Those that a worker that is gone has kept. */
+void syn_space_adopt(struct syn_mm *mm);
+
 #endif

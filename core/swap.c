@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/trace.h"
 #include "core/domain.h"
 #include "core/extent.h"
@@ -69,7 +70,7 @@ static int swap_submit(struct syn_mm *mm, uint32_t i)
 	switch (swap->state) {
 	case SYN_SWAP_READ:
 		io.op = SYN_DISK_READ;
-		io.crc = slot_extent(mm, swap->slot)->crc[io.frame];
+		io.crc = mm->crc[swap->page];
 		io.bytes = stored_bytes(mm, &mm->page[swap->page]);
 		break;
 	case SYN_SWAP_WRITE:
@@ -89,9 +90,25 @@ static uint32_t swap_record(struct syn_mm *mm, const struct syn_rec_swap *what)
 {
 	uint32_t i = syn_kept_swap_new(mm);
 
-	if (i != SYN_NONE)
-		mm->swap[i] = *what;
+	if (i == SYN_NONE)
+		return i;
+	mm->swap[i] = *what;
+	mm->swap[i].state = SYN_SWAP_FREE;
+	syn_commit(&mm->swap[i].state, what->state);
 	return i;
+}
+
+static uint64_t swap_sequence(struct syn_mm *mm)
+{
+	uint64_t sequence = mm->head->swap_sequence + 1;
+
+	syn_commit(&mm->head->swap_sequence, sequence);
+	return sequence;
+}
+
+static void swap_sequence_seen(struct syn_mm *mm, uint64_t sequence)
+{
+	mm->head->swap_sequence = syn_max(mm->head->swap_sequence, sequence);
 }
 
 /* ---- segments ----------------------------------------------------------- */
@@ -119,11 +136,10 @@ static uint32_t segment_find(struct syn_mm *mm)
 static int segment_new(struct syn_mm *mm, struct syn_pool *pool,
 		       uint32_t segment, uint64_t seq, struct syn_extent **ret)
 {
-	int r = syn_extent_new(mm, pool, segment, ret);
+	int r = syn_extent_new(mm, pool, segment, seq, ret);
 
 	if (r)
 		return r;
-	(*ret)->seq = seq;
 	mm->segment_used[segment] = 1;
 	return 0;
 }
@@ -145,7 +161,7 @@ static int segment_cut(struct syn_mm *mm, struct syn_pool *pool)
 	}
 	if (segment == SYN_NONE)
 		return SYN_SWAP_E_FULL;
-	if (segment_new(mm, pool, segment, ++mm->swap_sequence, &ext))
+	if (segment_new(mm, pool, segment, swap_sequence(mm), &ext))
 		return SYN_SWAP_E_FULL;
 	what.slot = SYN_FRAME(ext->mem.id, 0);
 	i = swap_record(mm, &what);
@@ -294,7 +310,7 @@ static void head_fill(struct syn_mm *mm, uint32_t page, bool durable,
 	*ret = (struct syn_disk_head){
 		.flags = (sealed ? SYN_DISK_HEAD_SEALED : 0) |
 			 (durable ? SYN_DISK_HEAD_DURABLE : 0),
-		.sequence = ++mm->swap_sequence,
+		.sequence = swap_sequence(mm),
 		.key = { pg->key[0], pg->key[1] },
 		.domain = { domain->identity[0], domain->identity[1] },
 		.model = { space->model[0], space->model[1] },
@@ -403,10 +419,9 @@ static void swap_out_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 	}
 	mm->tier[1].out_bytes += head->bytes;
 	mm->tier[2].in_bytes += head->bytes;
-	slot_extent(mm, swap->slot)->crc[SYN_FRAME_INDEX(swap->slot)] =
-		done->crc;
 	if (syn_page_is(pg, SYN_PAGE_F_NVME))
 		syn_page_nvme_free(mm, swap->page);
+	mm->crc[swap->page] = done->crc;
 	pg->nvme = swap->slot;
 	if (swap->durable && head->flags & SYN_DISK_HEAD_SEALED)
 		set |= SYN_PAGE_F_DURABLE;
@@ -572,7 +587,7 @@ static int found_segment(void *ctx, uint32_t segment, uint32_t nr_frames,
 		return 0;
 	if (!r)
 		r = segment_new(mm, pool, segment, segment_seq, &scan->ext);
-	mm->swap_sequence = syn_max(mm->swap_sequence, segment_seq);
+	swap_sequence_seen(mm, segment_seq);
 	return r;
 }
 
@@ -664,7 +679,7 @@ static int found_head(void *ctx, const struct syn_disk_head *head)
 	uint32_t space;
 	uint32_t page;
 
-	mm->swap_sequence = syn_max(mm->swap_sequence, head->sequence);
+	swap_sequence_seen(mm, head->sequence);
 	if (!ext || found_domain(scan, head) ||
 	    syn_space_restore(mm, head, &space) ||
 	    !found_fits(mm, ext, space, head))
@@ -683,7 +698,7 @@ static int found_head(void *ctx, const struct syn_disk_head *head)
 		return 0;
 	}
 	syn_extent_use(mm, ext, head->frame);
-	ext->crc[head->frame] = head->data_crc;
+	mm->crc[page] = head->data_crc;
 	return 0;
 }
 
