@@ -9,6 +9,7 @@
 #include "core/base/trace.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/state.h"
 #include "ipc/server/tenant.h"
@@ -36,7 +37,7 @@ static int channels_new(struct syn_peer *peer, int *ret_wake_read_fd)
 	return 0;
 }
 
-static void rings_init(struct syn_peer *peer)
+void syn_peer_rings_init(struct syn_peer *peer)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
 	struct syn_client_ctl *client = (void *)peer->seg.client;
@@ -49,6 +50,7 @@ static void rings_init(struct syn_peer *peer)
 		.entries = peer->seg.client + g->sqe_off,
 		.entry_bytes = sizeof(struct syn_sqe),
 		.mask = SYN_SQ_ENTRIES - 1,
+		.own = daemon->sq_head,
 	};
 	peer->cq = (struct syn_ring){
 		.mine = &daemon->cq_tail,
@@ -57,20 +59,28 @@ static void rings_init(struct syn_peer *peer)
 		.entries = peer->seg.daemon + g->cqe_off,
 		.entry_bytes = sizeof(struct syn_cqe),
 		.mask = SYN_CQ_ENTRIES - 1,
+		.own = daemon->cq_tail,
 	};
+}
+
+static void ctl_init(struct syn_peer *peer)
+{
+	struct syn_daemon_ctl *daemon = (void *)peer->seg.daemon;
+
 	/* Nobody polls the ring until the first bell. */
 	daemon->sq_sleeps = 1;
 	daemon->epoch = peer->server->config.epoch;
 }
 
-static int session_open(struct syn_peer *peer, uint32_t domain, uint64_t now_ns)
+void syn_peer_session_config(const struct syn_peer *peer,
+			     struct syn_session_config *ret)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
-	struct syn_session_config config = {
+
+	*ret = (struct syn_session_config){
 		.id = peer->id,
 		.pid = (uint32_t)peer->cred.pid,
 		.uid = (uint32_t)peer->cred.uid,
-		.domain = domain,
 		.nr_pages = g->nr_pages,
 		.nr_timelines = g->nr_timelines,
 		.pte = (void *)(peer->seg.daemon + g->pte_off),
@@ -78,10 +88,17 @@ static int session_open(struct syn_peer *peer, uint32_t domain, uint64_t now_ns)
 		.timeline = (const void *)(peer->seg.client + g->timeline_off),
 		.loan = (void *)(peer->seg.daemon + g->loan_off),
 		.sums = (void *)(peer->seg.daemon + g->sums_off),
-		.now_ns = now_ns,
+		.now_ns = peer->since_ns,
 	};
+	memcpy(ret->name, peer->name, sizeof(ret->name));
+}
 
-	memcpy(config.name, peer->name, sizeof(config.name));
+static int session_open(struct syn_peer *peer, uint32_t domain)
+{
+	struct syn_session_config config;
+
+	syn_peer_session_config(peer, &config);
+	config.domain = domain;
 	return syn_mm_session_new(peer->server->config.mm, &config,
 				  &peer->session);
 }
@@ -168,18 +185,20 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	if (r)
 		goto fail;
 	why = "its segments could not be made";
-	peer->id = server->next_id;
+	peer->id = server->head->next_id;
 	peer->features = hello->features & syn_server_features(server);
 	r = syn_segments_init(&peer->seg, hello->nr_pages, hello->nr_timelines);
 	if (r)
 		goto fail;
-	rings_init(peer);
+	ctl_init(peer);
+	syn_peer_rings_init(peer);
 	why = "its doorbells could not be made";
 	r = channels_new(peer, &wake_read_fd);
 	if (r)
 		goto close_channels;
 	why = "there is no room for another session";
-	r = session_open(peer, domain, now_ns);
+	peer->since_ns = now_ns;
+	r = session_open(peer, domain);
 	if (r)
 		goto close_channels;
 	why = "the keeper could not take its descriptors";
@@ -197,8 +216,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 		goto drop;
 	syn_close(wake_read_fd);
 	syn_segments_close_fds(&peer->seg);
-	peer->since_ns = now_ns;
-	server->next_id++;
+	syn_peers_publish(peer);
 	server->attaches++;
 	syn_peer_move(peer, SYN_PEER_LIVE);
 	SYN_PROBE(attach, peer->id, peer->cred.pid, peer->cred.uid);

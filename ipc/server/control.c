@@ -4,6 +4,7 @@
 
 #include "core/mm.h"
 #include "ipc/conn.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/state.h"
 
@@ -36,7 +37,7 @@ static void control_status(const struct syn_server *server, struct answer *a)
 	status->keeper_pid = server->config.keeper_pid;
 	status->worker_pid = (uint32_t)getpid();
 	status->nr_sessions = server->nr_live + server->nr_ended;
-	status->draining = server->draining;
+	status->draining = server->head->draining;
 	status->backpressure += server->backpressure;
 	status->attaches = server->attaches;
 	status->detaches = server->detaches;
@@ -90,7 +91,8 @@ static void control_clients(const struct syn_server *server, uint64_t cursor,
 
 static bool op_known(uint32_t op)
 {
-	return op >= SYN_CTL_STATUS && op <= SYN_CTL_QUOTA;
+	return (op >= SYN_CTL_STATUS && op <= SYN_CTL_QUOTA) ||
+	       op == SYN_CTL_UPGRADE;
 }
 
 static bool op_paged(uint32_t op)
@@ -107,7 +109,7 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_CLIENTS] = 0, [SYN_CTL_PAGES] = 0,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
 		[SYN_CTL_WHY] = 3,     [SYN_CTL_DOMAINS] = 0,
-		[SYN_CTL_QUOTA] = 4,
+		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_UPGRADE] = 0,
 	};
 
 	if (!op_known(ctl->op))
@@ -168,6 +170,17 @@ static void control_quota(struct syn_server *server,
 	server->retry_due = true;
 }
 
+/* Everybody stays, and this connection ends with the process. */
+static void control_upgrade(struct syn_server *server, struct answer *a)
+{
+	const struct syn_server_config *config = &server->config;
+	int r = config->leave ? config->leave(config->keep_ctx) : -EOPNOTSUPP;
+
+	a->reply.msg.error = r;
+	server->leaving = !r;
+	server->stopping |= !r;
+}
+
 static void control_execute(struct syn_server *server,
 			    const struct syn_msg_ctl *ctl, struct answer *a)
 {
@@ -196,7 +209,7 @@ static void control_execute(struct syn_server *server,
 		server->retry_due = true;
 		break;
 	case SYN_CTL_DRAIN:
-		server->draining = ctl->arg[0];
+		server->head->draining = (uint32_t)ctl->arg[0];
 		a->reply.val = server->nr_live + server->nr_ended;
 		break;
 	case SYN_CTL_WHY:
@@ -207,6 +220,9 @@ static void control_execute(struct syn_server *server,
 		break;
 	case SYN_CTL_QUOTA:
 		control_quota(server, ctl, a);
+		break;
+	case SYN_CTL_UPGRADE:
+		control_upgrade(server, a);
 		break;
 	}
 }

@@ -12,6 +12,7 @@
 #include "core/dev.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/request.h"
 #include "ipc/server/state.h"
 
@@ -126,17 +127,16 @@ static struct syn_peer *peer_free(struct syn_peer *peer)
 	return NULL;
 }
 
-int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
-		 uint64_t now_ns)
+struct syn_peer *syn_peer_alloc(struct syn_server *server, uint32_t tenant,
+				uint64_t now_ns)
 {
-	const int bytes = PEER_SNDBUF_BYTES;
-	struct syn_peer *peer;
-	int r = -ENOMEM;
+	struct syn_peer *peer = syn_alloc(1, sizeof(*peer));
 
-	peer = syn_alloc(1, sizeof(*peer));
 	if (!peer)
-		goto refuse;
+		return NULL;
 	peer->server = server;
+	peer->state = SYN_PEER_DEAD;
+	peer->events = EPOLLIN | EPOLLRDHUP;
 	peer->tenant = tenant;
 	peer->since_ns = now_ns;
 	peer->sock = -1;
@@ -148,6 +148,19 @@ int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
 	syn_list_init(&peer->waiting);
 	syn_list_init(&peer->refused);
 	syn_list_init(&peer->parked);
+	return peer;
+}
+
+int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
+		 uint64_t now_ns)
+{
+	const int bytes = PEER_SNDBUF_BYTES;
+	struct syn_peer *peer;
+	int r = -ENOMEM;
+
+	peer = syn_peer_alloc(server, tenant, now_ns);
+	if (!peer)
+		goto refuse;
 	r = syn_cred_get(sock, &peer->cred, &peer->pid_fd);
 	if (r)
 		goto free_peer;
@@ -155,13 +168,11 @@ int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
 	r = syn_peer_watch(peer, peer->pid_fd, EPOLLIN, SYN_WAKE_PID);
 	if (r)
 		goto free_peer;
-	peer->events = EPOLLIN | EPOLLRDHUP;
 	r = syn_peer_watch(peer, sock, peer->events, SYN_WAKE_SOCKET);
 	if (r)
 		goto free_peer;
 	peer->sock = sock;
-	syn_list_add_tail(&server->half, &peer->link);
-	server->nr_half++;
+	syn_peer_move(peer, SYN_PEER_HALF);
 	return 0;
 
 free_peer:
@@ -321,6 +332,8 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason)
 {
 	if (peer->state >= SYN_PEER_ENDED)
 		return;
+	if (peer->state == SYN_PEER_LIVE)
+		syn_peers_ended(peer);
 	if (reason) {
 		syn_debug("session %u, process %d: %s", peer->id,
 			  (int)peer->cred.pid, reason);
@@ -353,6 +366,7 @@ void syn_peer_gone(struct syn_peer *peer, bool exited)
 		peer->server->detaches++;
 	syn_mm_session_exited(peer->session);
 	peer->session = NULL;
+	syn_peers_forget(peer);
 	syn_peer_unkeep(peer);
 	syn_segments_deinit(&peer->seg);
 	peer->server->retry_due = true;

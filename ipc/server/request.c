@@ -166,8 +166,11 @@ static const struct op_rule op_rules[SYN_OP_NR] = {
 
 static int request_check(const struct syn_sqe *sqe)
 {
-	const struct op_rule *rule = &op_rules[sqe->op];
+	const struct op_rule *rule;
 
+	if (sqe->op >= SYN_OP_NR)
+		return -EOPNOTSUPP;
+	rule = &op_rules[sqe->op];
 	if (sqe->flags || sqe->pad0)
 		return -EINVAL;
 	if (sqe->nr < rule->min_nr || sqe->nr > rule->max_nr)
@@ -271,7 +274,10 @@ static uint64_t peer_hint(struct syn_peer *peer)
 		       (uint64_t)REQUEST_HINT_MAX_NS);
 }
 
-/* Fills the answer; SYN_MM_E_WAIT leaves the request as it was. */
+/*
+ * Fills the answer; SYN_MM_E_WAIT leaves the request as it was.  With an answer
+ * the request is at hand until it has been published or held.
+ */
 static int request_execute(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_sqe *sqe = &req->sqe;
@@ -280,9 +286,12 @@ static int request_execute(struct syn_peer *peer, struct request *req)
 
 	req->cqe = (struct syn_cqe){ .cookie = sqe->cookie };
 	req->out_bytes = 0;
+	syn_mm_begin(peer->session, req->seq);
 	r = request_dispatch(peer, req);
-	if (r == SYN_MM_E_WAIT)
+	if (r == SYN_MM_E_WAIT) {
+		syn_mm_end(peer->server->config.mm);
 		return r;
+	}
 	req->cqe.res = r;
 	if (sqe->op == SYN_OP_LOOKUP) {
 		if (r > 0)
@@ -466,10 +475,7 @@ static void request_take(struct syn_peer *peer, struct request *req)
 	req->in = request_vec(peer, slot);
 	req->out_bytes = 0;
 	req->cqe = (struct syn_cqe){ .cookie = sqe->cookie };
-	if (sqe->op >= SYN_OP_NR)
-		req->cqe.res = -EOPNOTSUPP;
-	else
-		req->cqe.res = request_check(sqe);
+	req->cqe.res = request_check(sqe);
 	if (!req->cqe.res)
 		memcpy(req->in,
 		       peer->seg.client + g->sq_vec_off +
@@ -482,23 +488,28 @@ static void request_take(struct syn_peer *peer, struct request *req)
 }
 
 /* 0, or -errno when the peer has been ended. */
-static int request_serve(struct syn_peer *peer)
+static int request_do(struct syn_peer *peer, struct request *req)
 {
-	struct request req;
-	int r;
+	int r = request_execute(peer, req);
 
-	request_take(peer, &req);
-	if (req.cqe.res) {
-		request_post(peer, &req);
+	if (r == SYN_MM_E_WAIT)
+		return request_park(peer, req, false);
+	r = request_settle(peer, req);
+	if (r == -EAGAIN)
+		r = request_park(peer, req, true);
+	syn_mm_end(peer->server->config.mm);
+	return r;
+}
+
+static int request_serve(struct syn_peer *peer, struct request *req)
+{
+	if (req->cqe.res) {
+		request_post(peer, req);
 		return 0;
 	}
-	r = SYN_MM_E_WAIT;
-	if (!op_rules[req.sqe.op].waits || !request_queues(peer))
-		r = request_execute(peer, &req);
-	if (r == SYN_MM_E_WAIT)
-		return request_park(peer, &req, false);
-	r = request_settle(peer, &req);
-	return r == -EAGAIN ? request_park(peer, &req, true) : r;
+	if (op_rules[req->sqe.op].waits && request_queues(peer))
+		return request_park(peer, req, false);
+	return request_do(peer, req);
 }
 
 int syn_request_look(struct syn_peer *peer)
@@ -537,11 +548,14 @@ int syn_request_pass(struct syn_peer *peer, uint64_t now_ns)
 	if (waiting < 0)
 		return waiting;
 	while (done < waiting) {
+		struct request req;
+
 		/* An entry's record is free once its request is answered. */
 		if (peer->parked_slots &
 		    (1ull << (peer->sq.own & peer->sq.mask)))
 			break;
-		if (request_serve(peer))
+		request_take(peer, &req);
+		if (request_serve(peer, &req))
 			return done; /* ended; nothing left to publish to */
 		done++;
 	}
@@ -578,12 +592,11 @@ static int peer_retry(struct syn_peer *peer)
 	if (!req)
 		return 0;
 	r = request_settle(peer, req);
-	if (r == -EAGAIN) {
+	if (r == -EAGAIN)
 		request_hold(peer, req);
-		return 1;
-	}
+	syn_mm_end(peer->server->config.mm);
 	if (r)
-		return r;
+		return r == -EAGAIN ? 1 : r;
 	request_unpark(peer, req);
 	request_publish(peer);
 	return 1;
@@ -678,6 +691,89 @@ uint64_t syn_request_expire(struct syn_server *server, uint64_t now_ns)
 		next_ns = syn_min(next_ns, due_ns);
 	}
 	return next_ns;
+}
+
+/* ---- of another worker -------------------------------------------------- */
+
+bool syn_request_is_answered(const struct syn_peer *peer, uint32_t seq)
+{
+	const struct syn_inflight *record = request_record(peer, seq);
+
+	return record->seq == seq && (record->state == SYN_INFLIGHT_ANSWERED ||
+				      record->state == SYN_INFLIGHT_HELD);
+}
+
+/* Filled and not published: they follow the last that was. */
+static uint32_t answers_filled(const struct syn_peer *peer)
+{
+	const struct syn_inflight *record;
+	uint32_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < SYN_SQ_ENTRIES; i++) {
+		record = request_record(peer, i);
+		nr += record->state == SYN_INFLIGHT_ANSWERED &&
+		      record->at - peer->cq.own < SYN_CQ_ENTRIES;
+	}
+	return nr;
+}
+
+/* As it was taken; false: it was answered, or never taken. */
+static bool request_recall(const struct syn_peer *peer, uint32_t seq,
+			   struct request *ret)
+{
+	const struct syn_inflight *record = request_record(peer, seq);
+
+	if (record->seq != seq || (record->state != SYN_INFLIGHT_TAKEN &&
+				   record->state != SYN_INFLIGHT_HELD))
+		return false;
+	ret->seq = seq;
+	ret->sqe = record->sqe;
+	ret->in = request_vec(peer, seq);
+	ret->out_bytes = 0;
+	ret->held = record->state == SYN_INFLIGHT_HELD;
+	if (!ret->held) {
+		ret->cqe = (struct syn_cqe){ .cookie = record->sqe.cookie,
+					     .res = request_check(&ret->sqe) };
+		return true;
+	}
+	ret->cqe = record->cqe;
+	ret->out_bytes = syn_min(record->out_bytes, (uint32_t)SYN_VEC_BYTES);
+	memcpy(ret->out, ret->in, ret->out_bytes);
+	return true;
+}
+
+void syn_request_redo(struct syn_peer *peer, uint32_t seq)
+{
+	struct request req;
+
+	peer->nr_filled = answers_filled(peer);
+	if (request_recall(peer, seq, &req) && !request_serve(peer, &req))
+		request_publish(peer);
+}
+
+int syn_request_adopt(struct syn_peer *peer)
+{
+	struct request req;
+	uint32_t seq;
+	int r = 0;
+
+	peer->nr_filled = answers_filled(peer);
+	request_publish(peer);
+	/* A record of what comes next may be there: the head had not moved. */
+	for (seq = peer->sq.own - SYN_SQ_ENTRIES; seq != peer->sq.own && !r;
+	     seq++) {
+		if (peer->parked_slots & 1ull << (seq & peer->sq.mask) ||
+		    !request_recall(peer, seq, &req))
+			continue;
+		if (req.held)
+			r = request_park(peer, &req, true);
+		else
+			r = request_serve(peer, &req);
+	}
+	if (!r)
+		request_publish(peer);
+	return r;
 }
 
 void syn_request_drop(struct syn_peer *peer)

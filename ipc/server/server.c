@@ -21,6 +21,7 @@
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "core/mm.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/message.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/request.h"
@@ -192,19 +193,21 @@ int syn_server_new(struct syn_server **ret,
 	memcpy(server->tenant, config->tenants,
 	       config->nr_tenants * sizeof(*config->tenants));
 	server->config.tenants = server->tenant;
+	server->head = config->kept;
 	if (!server->config.hello_timeout_ns)
 		server->config.hello_timeout_ns = SERVER_HELLO_NS;
 	server->epoll_fd = -1;
 	server->stop_fd = -1;
 	server->spare_fd = -1;
 	server->spin = !cpus_shared();
-	server->next_id = 1;
 	server->started_ns = syn_now_ns();
 	server->mm_next_ns = UINT64_MAX;
 	server->sweep_at_ns = UINT64_MAX;
 	lists_init(server);
 	limits_set(server);
-	r = syn_tenant_domains(server);
+	if (!config->take)
+		syn_peers_format(server);
+	r = config->take ? 0 : syn_tenant_domains(server);
 	if (!r)
 		r = server_open(server);
 	if (r) {
@@ -657,6 +660,8 @@ int syn_server_run(struct syn_server *server)
 	(void)pthread_sigmask(SIG_BLOCK, &pipe_set, NULL);
 	while (!server->stopping && !r)
 		r = server_turn(server);
+	if (server->leaving)
+		return r ? r : SYN_SERVER_LEFT;
 	server_clear(server, "the daemon is shutting down");
 	return r;
 }

@@ -33,6 +33,7 @@ struct inproc {
 	struct syn_server_tenant tenant;
 	struct syn_dev *dev;
 	void *kept;
+	void *server_kept;
 	struct syn_mm *mm;
 	struct syn_server_config config;
 	struct syn_server *server;

@@ -496,7 +496,9 @@ SYN_ABI_AT(struct syn_client_ctl, cq_sleeps, 256, 4);
  * @cq_tail:	shared: completions published; free-running.
  * @sq_sleeps:	shared: 1 while the daemon must be woken for this ring.
  * @notices:	shared: SYN_NOTICE_* counters.
- * @epoch:	shared: number of the worker; differs after a restart.
+ * @asked:	shared: messages of the client's that workers before this one
+ *		took from the socket after HELLO; written before @epoch.
+ * @epoch:	shared: number of the worker; grows when another one takes over.
  */
 struct syn_daemon_ctl {
 	uint32_t sq_head;
@@ -506,9 +508,9 @@ struct syn_daemon_ctl {
 	uint32_t sq_sleeps;
 	uint32_t pad2[31];
 	uint32_t notices;
-	uint32_t pad3;
+	uint32_t asked;
 	uint64_t epoch;
-	uint32_t pad4[28];
+	uint32_t pad3[28];
 };
 SYN_ABI_SIZE(struct syn_daemon_ctl, 512);
 SYN_ABI_AT(struct syn_daemon_ctl, cq_tail, 128, 4);
@@ -815,6 +817,7 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_WHY	7 /* arg[0..1]: key, [2]: SYN_WHY_AT(); see syn_ctl_why */
 #define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
 #define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
+#define SYN_CTL_UPGRADE 11   /* make place for the program on disk */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
 
 /**
