@@ -390,6 +390,26 @@ void syn_extent_forget(struct syn_session *session)
 			extent_unmapped(session, id);
 }
 
+struct syn_extent *syn_extent_of(const struct syn_mm *mm, uint32_t frame)
+{
+	struct syn_extent *ext;
+
+	if (SYN_FRAME_EXTENT(frame) >= SYN_EXTENTS_MAX)
+		return NULL;
+	ext = mm->extent[SYN_FRAME_EXTENT(frame)];
+	return ext && SYN_FRAME_INDEX(frame) < ext->nr_frames ? ext : NULL;
+}
+
+uint32_t syn_extent_mapped(const struct syn_mm *mm, uint32_t extent)
+{
+	uint32_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		nr += mm->session[i] && bit_test(mm->session[i]->told, extent);
+	return nr;
+}
+
 static uint32_t extent_window(const struct syn_session *session,
 			      const struct syn_pool *pool)
 {

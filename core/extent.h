@@ -48,6 +48,11 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext);
 void syn_extent_drain(struct syn_extent *ext);
 void syn_extent_undrain(struct syn_extent *ext);
 
+/* Of a frame below HBM; NULL: there is no such frame. */
+struct syn_extent *syn_extent_of(const struct syn_mm *mm, uint32_t frame);
+/* How many sessions map it, by what they were told. */
+uint32_t syn_extent_mapped(const struct syn_mm *mm, uint32_t extent);
+
 /* @session must be told of @ext before the next answer to it. */
 void syn_extent_want(struct syn_session *session, const struct syn_extent *ext);
 

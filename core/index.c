@@ -7,13 +7,19 @@
 
 #include "core/base/base.h"
 
-static uint32_t *index_bucket(const struct syn_mm *mm, uint32_t domain,
-			      uint32_t space, const uint64_t key[2])
+uint32_t syn_index_bucket(const struct syn_mm *mm, uint32_t domain,
+			  uint32_t space, const uint64_t key[2])
 {
 	const uint64_t whole[3] = { key[0], key[1],
 				    (uint64_t)domain << 32 | space };
 
-	return &mm->bucket[XXH3_64bits(whole, sizeof(whole)) & mm->bucket_mask];
+	return (uint32_t)XXH3_64bits(whole, sizeof(whole)) & mm->bucket_mask;
+}
+
+static uint32_t *index_bucket(const struct syn_mm *mm, uint32_t domain,
+			      uint32_t space, const uint64_t key[2])
+{
+	return &mm->bucket[syn_index_bucket(mm, domain, space, key)];
 }
 
 uint32_t syn_index_find(const struct syn_mm *mm, uint32_t domain,

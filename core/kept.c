@@ -232,6 +232,7 @@ uint32_t syn_kept_page_new(struct syn_mm *mm)
 		return SYN_NONE;
 	}
 	mm->nr_pages++;
+	mm->changes++;
 	return i;
 }
 
@@ -246,6 +247,7 @@ void syn_kept_page_free(struct syn_mm *mm, uint32_t page)
 	pg->lessee = mm->page_free;
 	mm->page_free = page;
 	mm->nr_pages--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_pages_left(const struct syn_mm *mm)
@@ -264,6 +266,7 @@ uint32_t syn_kept_lessee_new(struct syn_mm *mm)
 	else
 		return SYN_NONE;
 	mm->nr_lessees++;
+	mm->changes++;
 	mm->lessee[i] = (struct syn_rec_lessee){ 0 };
 	return i;
 }
@@ -274,6 +277,7 @@ void syn_kept_lessee_free(struct syn_mm *mm, uint32_t lessee)
 	mm->lessee[lessee].next = mm->lessee_free;
 	mm->lessee_free = lessee;
 	mm->nr_lessees--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_lessees_left(const struct syn_mm *mm)
@@ -304,6 +308,7 @@ uint32_t syn_kept_swap_new(struct syn_mm *mm)
 	if (i != SYN_NONE) {
 		mm->swap_free = mm->swap_next[i];
 		mm->nr_swaps++;
+		mm->changes++;
 	}
 	return i;
 }
@@ -314,6 +319,7 @@ void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap)
 	mm->swap_next[swap] = mm->swap_free;
 	mm->swap_free = swap;
 	mm->nr_swaps--;
+	mm->changes++;
 }
 
 uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
@@ -330,6 +336,7 @@ void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 	syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
+	mm->changes++;
 }
 
 /* Runs of 16 << class words. */
@@ -340,6 +347,11 @@ static unsigned int sums_class(uint32_t nr_tiles)
 	while ((16u << class) < nr_tiles)
 		class ++;
 	return class;
+}
+
+uint32_t syn_kept_sums_words(uint32_t nr_tiles)
+{
+	return 16u << sums_class(nr_tiles);
 }
 
 /*

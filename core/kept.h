@@ -36,6 +36,9 @@ void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry);
 uint32_t syn_kept_sums_new(struct syn_mm *mm, uint32_t nr_tiles);
 void syn_kept_sums_free(struct syn_mm *mm, uint32_t run, uint32_t nr_tiles);
 
+/* Words of such a run. */
+uint32_t syn_kept_sums_words(uint32_t nr_tiles);
+
 /*
  * Which pages and lessees, and which runs of pages, are in use, from the records
  * of a worker that is gone.

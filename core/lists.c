@@ -3,10 +3,11 @@
 #include "core/lists.h"
 
 #include "core/base/base.h"
+#include "core/extent.h"
 
-/* What a page is linked through on one kind of list. */
+/* What a page is linked through on one kind of list, by tier. */
 enum list_kind {
-	LIST_HBM,
+	LIST_HBM = SYN_TIER_HBM,
 	LIST_HOST,
 	LIST_NVME,
 };
@@ -285,4 +286,61 @@ void syn_lists_touch(struct syn_mm *mm, uint32_t page)
 void syn_lists_cool(struct syn_mm *mm, uint32_t page)
 {
 	lists_again(mm, page, true);
+}
+
+/* ---- are they right ----------------------------------------------------- */
+
+uint32_t syn_lists_wanted(const struct syn_rec_page *pg, uint32_t tier)
+{
+	switch (tier) {
+	case LIST_HBM:
+		return hbm_wants(pg);
+	case LIST_HOST:
+		return host_wants(pg);
+	default:
+		return nvme_wants(pg);
+	}
+}
+
+uint32_t syn_lists_on(const struct syn_rec_page *pg, uint32_t tier)
+{
+	if (tier == LIST_HBM)
+		return syn_page_is(pg, SYN_PAGE_F_LRU);
+	return LIST_BELOW(pg, tier);
+}
+
+/* @page has a link of that kind, be it on a list or not. */
+static bool list_reaches(const struct syn_mm *mm, uint32_t page,
+			 enum list_kind kind)
+{
+	const struct syn_extent *ext;
+
+	if (page >= mm->page_used)
+		return false;
+	if (kind == LIST_HBM)
+		return true;
+	ext = syn_extent_of(mm, list_frame(&mm->page[page], kind));
+	return ext && ext->back;
+}
+
+bool syn_lists_linked(const struct syn_mm *mm, uint32_t page, uint32_t tier)
+{
+	uint32_t list = syn_lists_on(&mm->page[page], tier);
+	const struct syn_lru *lru = tier == LIST_HBM
+					    ? hbm_lru(mm, page)
+					    : below_lru(mm, page, tier, list);
+	uint32_t prev = *list_link(mm, page, tier).prev;
+	uint32_t next = *list_link(mm, page, tier).next;
+	uint32_t after = lru->cold;
+	uint32_t before = lru->hot;
+
+	if (prev != SYN_NONE)
+		after = list_reaches(mm, prev, tier)
+				? *list_link(mm, prev, tier).next
+				: SYN_NONE;
+	if (next != SYN_NONE)
+		before = list_reaches(mm, next, tier)
+				 ? *list_link(mm, next, tier).prev
+				 : SYN_NONE;
+	return after == page && before == page;
 }

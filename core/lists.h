@@ -33,6 +33,15 @@ bool syn_lists_loose(const struct syn_mm *mm, uint32_t page);
 /* SYN_LIST_* of its host frame. */
 uint32_t syn_lists_host(const struct syn_rec_page *pg);
 
+/*
+ * Which list of @tier its record says it should be on, and is on: SYN_LIST_*;
+ * in HBM not 0 for the only one.
+ */
+uint32_t syn_lists_wanted(const struct syn_rec_page *pg, uint32_t tier);
+uint32_t syn_lists_on(const struct syn_rec_page *pg, uint32_t tier);
+/* Those next to it on its list of @tier, or the list's ends, know of it. */
+bool syn_lists_linked(const struct syn_mm *mm, uint32_t page, uint32_t tier);
+
 /* The next warmer page of its list in the swap file, or SYN_NONE. */
 uint32_t syn_lists_warmer(const struct syn_mm *mm, uint32_t page);
 

@@ -3,9 +3,9 @@
  * Structures that the files of core share.
  *
  * Include order inside core, each only from those before it: record,
- * mm-internal, shape, request, kept, space, domain, extent, pool, index, lists, depart, page,
- * swap, shrink, lease, quarantine, host, move, reclaim, load, session; then the files
- * without a header.
+ * mm-internal, shape, request, kept, space, domain, extent, pool, index, lists,
+ * depart, page, redo, swap, shrink, lease, quarantine, host, move, reclaim, load,
+ * session, fsck, adopt; then the files without a header.
  *
  * Derived state only: all of it can be computed from the kept records and
  * the extents, and belongs to the control thread.
@@ -322,6 +322,8 @@ struct syn_move_result {
  * @drain_extent:	host extent that is being emptied, or SYN_NONE ...
  * @drain_frame:	... its next frame ...
  * @drain_ns:		... and since when; else when to choose the next one.
+ * @changes:		grows with every change of pages, lessees, requests and
+ *			sessions: what was counted meanwhile may not add up.
  *
  * The other members are the records, what is derived of them, and counters.
  */
@@ -374,6 +376,7 @@ struct syn_mm {
 	uint32_t drain_extent;
 	uint32_t drain_frame;
 	uint64_t drain_ns;
+	uint64_t changes;
 	struct syn_domain domain[SYN_DOMAINS_MAX];
 
 	uint32_t page_free;

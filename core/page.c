@@ -63,6 +63,7 @@ void syn_page_change(struct syn_mm *mm, uint32_t page, uint32_t set,
 			->owner[SYN_FRAME_INDEX(pg->host)] = page;
 	page_count(mm, page, page_going(pg) - going, page_moving(pg) - moving);
 	syn_lists_update(mm, page);
+	mm->changes++;
 }
 
 void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
@@ -83,6 +84,7 @@ void syn_page_charge(struct syn_mm *mm, uint32_t page, uint16_t session)
 		w->charged++;
 	page_count(mm, page, going, moving);
 	syn_lists_update(mm, page);
+	mm->changes++;
 }
 
 static bool lessee_takes_charge(const struct syn_mm *mm,

@@ -123,6 +123,7 @@ int syn_mm_seal(struct syn_session *session, const struct syn_sqe *sqe,
 	syn_commit(&pg->state, SYN_PAGE_SEALED);
 	syn_commit(&mm->lessee[lessee].flags,
 		   (uint8_t)(mm->lessee[lessee].flags & ~SYN_LESSEE_WRITE));
+	mm->changes++;
 	mm->count.seals++;
 	mm->count.nr_sealed++;
 	mm->count.dups += dup;

@@ -104,6 +104,7 @@ int syn_mm_session_new(struct syn_mm *mm, const struct syn_session_config *cfg,
 		return -ENOMEM;
 	session_join(mm, s, i);
 	session_record(s);
+	mm->changes++;
 	mm->now_ns = syn_max(mm->now_ns, cfg->now_ns);
 	mm->count.attaches++;
 	*ret = s;
@@ -229,6 +230,7 @@ static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
 	/* It is because it was open before a worker died. */
 	if (r == -EEXIST && syn_request_again(s->mm))
 		return 0;
+	s->mm->changes++;
 	if (!r)
 		r = opening_guarantee(s, space, o);
 	if (r)
@@ -431,6 +433,7 @@ void syn_mm_session_exited(struct syn_session *session)
 	mm->session[session->index] = NULL;
 	syn_commit(&mm->rec_session[session->index].state, SYN_SESSION_FREE);
 	mm->nr_sessions--;
+	mm->changes++;
 	session_end_windows(session);
 	syn_domain_leave(mm, session->cfg.domain);
 	syn_domain_reap(mm);

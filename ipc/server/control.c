@@ -2,7 +2,7 @@
 /* Answers to synapsectl: at most SYN_CTL_BATCH records each. */
 #include "ipc/server/control.h"
 
-#include "core/mm.h"
+#include "core/fsck.h"
 #include "ipc/conn.h"
 #include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
@@ -17,6 +17,7 @@ struct answer {
 		struct syn_ctl_page page[SYN_CTL_BATCH];
 		struct syn_ctl_domain domain[SYN_CTL_BATCH];
 		struct syn_ctl_why why[SYN_CTL_BATCH];
+		struct syn_ctl_fsck fsck[SYN_FSCK_MAX];
 	} u;
 };
 
@@ -91,14 +92,13 @@ static void control_clients(const struct syn_server *server, uint64_t cursor,
 
 static bool op_known(uint32_t op)
 {
-	return (op >= SYN_CTL_STATUS && op <= SYN_CTL_QUOTA) ||
-	       op == SYN_CTL_UPGRADE;
+	return op >= SYN_CTL_STATUS && op <= SYN_CTL_UPGRADE;
 }
 
 static bool op_paged(uint32_t op)
 {
 	return op == SYN_CTL_CLIENTS || op == SYN_CTL_PAGES ||
-	       op == SYN_CTL_DOMAINS;
+	       op == SYN_CTL_DOMAINS || op == SYN_CTL_FSCK;
 }
 
 static int order_check(const struct syn_peer *peer,
@@ -109,7 +109,8 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_CLIENTS] = 0, [SYN_CTL_PAGES] = 0,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
 		[SYN_CTL_WHY] = 3,     [SYN_CTL_DOMAINS] = 0,
-		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_UPGRADE] = 0,
+		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_FSCK] = 0,
+		[SYN_CTL_UPGRADE] = 0,
 	};
 
 	if (!op_known(ctl->op))
@@ -170,6 +171,40 @@ static void control_quota(struct syn_server *server,
 	server->retry_due = true;
 }
 
+/* Somebody else may have begun a walk since. */
+static int fsck_find(struct syn_server *server, uint64_t cursor)
+{
+	if (cursor)
+		return server->fsck && cursor == server->fsck_steps ? 0
+								    : -ESTALE;
+	server->fsck = syn_fsck_free(server->fsck);
+	server->fsck_steps = 0;
+	return syn_fsck_new(server->config.mm, &server->fsck);
+}
+
+/* One step; what was found comes with the last. */
+static void control_fsck(struct syn_server *server, uint64_t cursor,
+			 struct answer *a)
+{
+	const struct syn_ctl_fsck *at;
+	uint32_t nr;
+	bool more;
+
+	a->reply.msg.error = fsck_find(server, cursor);
+	if (a->reply.msg.error)
+		return;
+	more = syn_fsck_step(server->fsck, SYN_FSCK_STEP);
+	a->reply.val = syn_fsck_found(server->fsck);
+	if (more) {
+		a->reply.next = ++server->fsck_steps;
+		return;
+	}
+	nr = syn_fsck_findings(server->fsck, &at);
+	memcpy(a->u.fsck, at, nr * sizeof(*at));
+	answer_records(a, nr, sizeof(*at));
+	server->fsck = syn_fsck_free(server->fsck);
+}
+
 /* Everybody stays, and this connection ends with the process. */
 static void control_upgrade(struct syn_server *server, struct answer *a)
 {
@@ -220,6 +255,9 @@ static void control_execute(struct syn_server *server,
 		break;
 	case SYN_CTL_QUOTA:
 		control_quota(server, ctl, a);
+		break;
+	case SYN_CTL_FSCK:
+		control_fsck(server, ctl->cursor, a);
 		break;
 	case SYN_CTL_UPGRADE:
 		control_upgrade(server, a);

@@ -20,6 +20,7 @@
 
 #include "core/base/fault.h"
 #include "core/base/log.h"
+#include "core/fsck.h"
 #include "core/mm.h"
 #include "ipc/server/kept.h"
 #include "ipc/server/message.h"
@@ -250,6 +251,7 @@ struct syn_server *syn_server_free(struct syn_server *server)
 	syn_close(server->epoll_fd);
 	syn_close(server->stop_fd);
 	syn_close(server->spare_fd);
+	(void)syn_fsck_free(server->fsck);
 	free(server);
 	return NULL;
 }

@@ -19,6 +19,7 @@
 
 struct syn_rec_peer;
 struct syn_rec_server;
+struct syn_fsck;
 struct syn_session;
 
 /* Control connections at once: of those who may order, and of those who not. */
@@ -149,6 +150,9 @@ struct syn_peer {
  * @detaches:	sessions ended while their process lived, or in good order.
  * @reaped:	sessions ended by the death of their process.
  * @backpressure: requests that waited until their time was up.
+ * @fsck:	the walk that synapsectl goes on with, or NULL; whoever begins one
+ *		ends another's ...
+ * @fsck_steps: ... by which it notices.
  */
 struct syn_server {
 	struct syn_server_config config;
@@ -187,6 +191,8 @@ struct syn_server {
 	uint64_t detaches;
 	uint64_t reaped;
 	uint64_t backpressure;
+	struct syn_fsck *fsck;
+	uint64_t fsck_steps;
 };
 
 /* How extents reach clients: SYN_FEATURE_CUDA or SYN_FEATURE_HOST_CPU. */

@@ -219,6 +219,7 @@ static bool daemon_fds_match(const struct test_daemon *d)
 void daemon_wait_quiet(struct test_daemon *d)
 {
 	test_wait(daemon_quiet(d), 20);
+	(void)ctl_fsck(d->socket);
 	test_wait(daemon_fds_match(d), 20);
 }
 
@@ -304,9 +305,9 @@ int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
 	return r ? r : ret->msg.error;
 }
 
-static int ctl_ask_at(const char *path, uint32_t op, uint64_t cursor,
-		      uint64_t arg, void *ret_records, uint32_t max,
-		      uint32_t each, struct syn_msg_ctl_reply *ret)
+int ctl_ask_at(const char *path, uint32_t op, uint64_t cursor, uint64_t arg,
+	       void *ret_records, uint32_t max, uint32_t each,
+	       struct syn_msg_ctl_reply *ret)
 {
 	struct syn_msg_ctl ctl = {
 		.op = op,
@@ -354,6 +355,27 @@ void ctl_status(const char *path, struct syn_ctl_status *ret)
 		ctl_ask(path, SYN_CTL_STATUS, 0, ret, 1, sizeof(*ret), &reply),
 		0);
 	assert_int_equal(reply.nr, 1);
+}
+
+bool ctl_fsck(const char *path)
+{
+	struct syn_ctl_fsck at[SYN_FSCK_MAX];
+	struct syn_msg_ctl_reply reply = { 0 };
+
+	do {
+		assert_int_equal(ctl_ask_at(path, SYN_CTL_FSCK, reply.next, 0,
+					    at, SYN_FSCK_MAX, sizeof(at[0]),
+					    &reply),
+				 0);
+	} while (reply.next);
+	for (uint32_t i = 0; i < reply.nr; i++)
+		print_error("object %u, field %u, index %u, part %u: expected "
+			    "%llu, found %llu\n",
+			    at[i].object, at[i].field, at[i].index, at[i].part,
+			    (unsigned long long)at[i].expected,
+			    (unsigned long long)at[i].found);
+	assert_true(SYN_FSCK_FOUND(reply.val) == 0);
+	return !(reply.val & SYN_FSCK_MOVED);
 }
 
 void ctl_tiers(const char *path, struct syn_ctl_tier ret[SYN_QUOTA_TIERS])

@@ -54,7 +54,10 @@ void daemon_gone(struct test_daemon *d, int status);
 
 /* Waits until the worker that is not @old serves; stores it. */
 void daemon_wait_worker(struct test_daemon *d, pid_t old);
-/* Waits until no session, page or quarantined frame is left, nor any fd. */
+/*
+ * Waits until no session, page or quarantined frame is left, nor any fd; then
+ * fsck finds nothing.
+ */
 void daemon_wait_quiet(struct test_daemon *d);
 
 /* The daemon that all tests of a program share, ... */
@@ -78,6 +81,10 @@ int daemon_run(const char *const *args, char *ret_log, size_t max);
 /* One question on a connection of its own; returns the answer's error. */
 int ctl_ask(const char *path, uint32_t op, uint64_t arg, void *ret_records,
 	    uint32_t max, uint32_t each, struct syn_msg_ctl_reply *ret);
+/* From a cursor on. */
+int ctl_ask_at(const char *path, uint32_t op, uint64_t cursor, uint64_t arg,
+	       void *ret_records, uint32_t max, uint32_t each,
+	       struct syn_msg_ctl_reply *ret);
 /* An order with all its arguments; the answer's error. */
 int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
 	      struct syn_msg_ctl_reply *ret);
@@ -85,6 +92,8 @@ int ctl_order(const char *path, uint32_t op, const uint64_t arg[4],
 uint32_t ctl_pages(const char *path, uint64_t *cursor,
 		   struct syn_ctl_page ret[SYN_CTL_BATCH]);
 void ctl_status(const char *path, struct syn_ctl_status *ret);
+/* Fails if fsck finds something; false: it could not compare all counts. */
+bool ctl_fsck(const char *path);
 /* The third is zero without a swap file. */
 void ctl_tiers(const char *path, struct syn_ctl_tier ret[SYN_QUOTA_TIERS]);
 

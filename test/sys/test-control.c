@@ -114,6 +114,64 @@ static void test_drain(void **state)
 	raw_close(&c);
 }
 
+static int fsck_at(uint64_t cursor, struct syn_msg_ctl_reply *ret)
+{
+	return ctl_ask_at(daemon_of_test.socket, SYN_CTL_FSCK, cursor, 0, NULL,
+			  0, sizeof(struct syn_ctl_fsck), ret);
+}
+
+/* In several steps, as there may be many pages; nothing changes meanwhile. */
+static void test_fsck(void **state)
+{
+	struct syn_sqe lease = { .op = SYN_OP_LEASE, .nr = 4, .cookie = 1 };
+	struct syn_msg_ctl_reply reply;
+	uint64_t handles[4];
+	struct raw_client c;
+
+	(void)state;
+	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
+	assert_int_equal(raw_window(&c, 8), 0);
+	lease.object = c.window.window;
+	assert_int_equal(
+		raw_ask(&c, &lease, NULL, 0, handles, sizeof(handles)).res, 0);
+	assert_true(ctl_fsck(daemon_of_test.socket));
+	assert_int_equal(fsck_at(0, &reply), 0);
+	assert_int_equal(reply.next, 1);
+	raw_close(&c);
+	daemon_wait_quiet(&daemon_of_test);
+}
+
+/* Nobody goes on with what another one has begun anew, or ended. */
+static void test_fsck_begun_anew(void **state)
+{
+	struct syn_msg_ctl_reply reply;
+
+	(void)state;
+	assert_int_equal(fsck_at(0, &reply), 0);
+	assert_int_equal(fsck_at(reply.next, &reply), 0);
+	assert_int_equal(reply.next, 2);
+	assert_true(ctl_fsck(daemon_of_test.socket));
+	assert_int_equal(fsck_at(reply.next, &reply), -ESTALE);
+	assert_int_equal(fsck_at(0, &reply), 0);
+	assert_int_equal(fsck_at(2, &reply), -ESTALE);
+}
+
+/* A session that comes while it walks: what was counted is not compared. */
+static void test_fsck_sees_change(void **state)
+{
+	struct syn_msg_ctl_reply reply;
+	struct raw_client c;
+
+	(void)state;
+	assert_int_equal(fsck_at(0, &reply), 0);
+	assert_true(reply.val == 0);
+	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
+	while (reply.next)
+		assert_int_equal(fsck_at(reply.next, &reply), 0);
+	assert_true(reply.val == SYN_FSCK_MOVED);
+	raw_close(&c);
+}
+
 static void test_bad_orders(void **state)
 {
 	struct syn_msg_ctl_reply reply;
@@ -122,7 +180,7 @@ static void test_bad_orders(void **state)
 	assert_int_equal(
 		ctl_ask(daemon_of_test.socket, 0, 0, NULL, 0, 0, &reply),
 		-EOPNOTSUPP);
-	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_QUOTA + 1, 0,
+	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_FSCK + 1, 0,
 				 NULL, 0, 0, &reply),
 			 -EOPNOTSUPP);
 	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_STATUS, 1, NULL,
@@ -176,7 +234,7 @@ static int other_user(const char *path)
 	if (ctl_ask(path, SYN_CTL_STATUS, 0, &status, 1, sizeof(status),
 		    &reply))
 		return 1;
-	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_QUOTA; op++)
+	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_FSCK; op++)
 		if (ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
 			return 2;
 	return 0;
@@ -200,14 +258,18 @@ static void test_other_user(void **state)
 
 int main(void)
 {
-	static const char *const args[] = { "--hbm", "16M",	      "--host",
-					    "32M",   "--socket-mode", "0666",
-					    NULL };
+	static const char *const args[] = {
+		"--hbm", "16M",		"--host",  "32M", "--socket-mode",
+		"0666",	 "--max-pages", "4194304", NULL
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_tiers_and_pages),
 		cmocka_unit_test(test_clients_are_paged),
 		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_fsck),
+		cmocka_unit_test(test_fsck_begun_anew),
+		cmocka_unit_test(test_fsck_sees_change),
 		cmocka_unit_test(test_bad_orders),
 		cmocka_unit_test(test_bad_messages_end_it),
 		cmocka_unit_test(test_other_user),

@@ -13,6 +13,7 @@
 static const struct syn_record_type *const types[] = {
 	&syn_record_status, &syn_record_tiers,	 &syn_record_clients,
 	&syn_record_pages,  &syn_record_domains, &syn_record_why,
+	&syn_record_fsck,
 };
 
 static const struct syn_column *column_of(const struct syn_record_type *type,
@@ -86,7 +87,7 @@ static void test_times_are_human(void **state)
 /* Members lie without a gap or an overlap; what is left is padding. */
 static void test_columns_cover_records(void **state)
 {
-	static const unsigned int pad_bytes[] = { 0, 8, 8, 0, 0, 4 };
+	static const unsigned int pad_bytes[] = { 0, 8, 8, 0, 0, 4, 0 };
 
 	for (size_t i = 0; i < syn_array_size(types); i++) {
 		const struct syn_record_type *type = types[i];
@@ -302,6 +303,30 @@ static void test_why_page(void **state)
 				  "it\n");
 }
 
+static void test_fsck_words(void **state)
+{
+	const struct syn_ctl_fsck found = {
+		.object = SYN_FSCK_LESSEE,
+		.field = SYN_FSCK_BACK,
+		.index = 7,
+		.expected = UINT32_MAX,
+		.found = UINT64_MAX,
+	};
+	const struct syn_record_type *type = &syn_record_fsck;
+
+	assert_text(type, &found, "object", "lessee");
+	assert_text(type, &found, "field", "back");
+	assert_text(type, &found, "index", "7");
+	assert_text(type, &found, "expected", "-");
+	assert_text(type, &found, "found", "18446744073709551615");
+	for (uint32_t i = SYN_FSCK_PAGE; i <= SYN_FSCK_MANAGER; i++)
+		assert_non_null(syn_form_word(SYN_FORM_OBJECT, i));
+	for (uint32_t i = SYN_FSCK_STATE; i <= SYN_FSCK_MAPPED; i++)
+		assert_non_null(syn_form_word(SYN_FORM_WHAT, i));
+	assert_null(syn_form_word(SYN_FORM_OBJECT, SYN_FSCK_MANAGER + 1));
+	assert_null(syn_form_word(SYN_FORM_WHAT, SYN_FSCK_MAPPED + 1));
+}
+
 static struct json_object *member_of(struct json_object *object,
 				     const char *name)
 {
@@ -342,6 +367,29 @@ static void test_json_reads_back(void **state)
 	page = json_object_array_get_idx(list, 1);
 	assert_null(member_of(page, "key"));
 	assert_null(member_of(page, "slot"));
+	(void)json_object_put(root);
+}
+
+static void test_json_fsck(void **state)
+{
+	const struct syn_ctl_fsck found = { .object = SYN_FSCK_PAGE,
+					    .field = SYN_FSCK_STATE,
+					    .expected = 3 };
+	struct json_object *root, *one;
+	char text[512] = "";
+	int r = -1;
+
+	CAPTURE(text, sizeof(text),
+		r = syn_show_json_fsck(out, &found, 1, SYN_FSCK_MOVED | 9));
+	assert_int_equal(r, 0);
+	root = json_tokener_parse(text);
+	assert_non_null(root);
+	assert_int_equal(json_object_get_int(member_of(root, "found")), 9);
+	assert_true(json_object_get_boolean(member_of(root, "moved")));
+	one = json_object_array_get_idx(member_of(root, "fsck"), 0);
+	assert_string_equal(json_object_get_string(member_of(one, "object")),
+			    "page");
+	assert_int_equal(json_object_get_int(member_of(one, "expected")), 3);
 	(void)json_object_put(root);
 }
 
@@ -389,7 +437,9 @@ int main(void)
 		cmocka_unit_test(test_why_sentences),
 		cmocka_unit_test(test_why_is_told_apart),
 		cmocka_unit_test(test_why_page),
+		cmocka_unit_test(test_fsck_words),
 		cmocka_unit_test(test_json_reads_back),
+		cmocka_unit_test(test_json_fsck),
 		cmocka_unit_test(test_json_keeps_64_bits),
 		cmocka_unit_test(test_json_says_when_it_cannot_write),
 	};

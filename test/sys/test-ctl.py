@@ -40,6 +40,7 @@ def test_usage(synapsectl):
                  ['quota', '0', 'hbm', '0', '1X', 'none'],
                  ['quota', '0', 'hbm', '0', '1', '99999999T'],
                  ['quota', '0', 'hbm', '0', '1', '2', '3'],
+                 ['fsck', 'x'], ['--watch', 'fsck'], ['fsck', '--limit', '1'],
                  ['domains', 'x'], ['--watch', 'quota', '0', 'hbm', '0', '0',
                                     '0']):
         run = subprocess.run([synapsectl, '--socket', '/nonexistent/s', *args],
@@ -178,6 +179,15 @@ def test_filters(daemon, did):
     check('--session of nobody', keys('--session', '999999'), [])
 
 
+def test_fsck(daemon):
+    """Nothing is found while an engine holds pages, nor with none."""
+    check('fsck', daemon.ask('fsck'), {'fsck': [], 'found': 0,
+                                       'moved': False})
+    run = daemon.ctl('fsck')
+    check('fsck for people', (run.returncode, run.stdout),
+          (0, '0 things found\n'))
+
+
 def test_evict(daemon, did):
     check('evict 3', daemon.ask('evict', '3'), {'evicted': 3})
     check('evict all', daemon.ask('evict', 'all'),
@@ -228,7 +238,7 @@ def test_stranger(daemon):
     check('status for a stranger', as_nobody('status').returncode, 0)
     for args in (['tiers'], ['clients'], ['pages'], ['evict'], ['drain'],
                  ['domains'], ['quota', '0', 'host', '0', 'none', 'none'],
-                 ['why', '1' * 32]):
+                 ['why', '1' * 32], ['fsck']):
         run = as_nobody(*args)
         check(f'{args} for a stranger', (run.returncode, run.stdout), (1, ''))
         check('explained', 'ermission denied' in run.stderr, True)
@@ -260,10 +270,12 @@ def main():
         test_tables(daemon, client.did)
         test_quota(daemon, abi_h)
         test_filters(daemon, client.did)
+        test_fsck(daemon)
         test_watch(daemon)
         test_stranger(daemon)
         test_evict(daemon, client.did)
         client.end()
+        test_fsck(daemon)
         test_drain(daemon, load)
         wait_for('the end of all sessions',
                  lambda: not daemon.ask('clients')['clients'])

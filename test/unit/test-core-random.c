@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "core/fsck.h"
 #include "kernels/codec/page.h"
 
 #define WALK_CLIENTS 6u
@@ -18,6 +19,7 @@
 #define WALK_TOKENS  128u
 #define WALK_BYTES   (32u << 10) /* of a page */
 #define WALK_CODED   8u
+#define WALK_FSCK    2048 /* work of one step, while others work */
 
 struct held {
 	uint64_t handle;
@@ -54,6 +56,8 @@ struct walk {
 	uint64_t read_coded;
 	uint64_t found;
 	uint64_t deaths;
+	struct syn_fsck *fsck; /* in steps, between all that happens */
+	uint64_t fscks;
 };
 
 static uint32_t walk_random(struct walk *k, uint32_t below)
@@ -383,6 +387,18 @@ static void walk_quota(struct walk *k)
 	k->quotas += !r;
 }
 
+/* What holds at any moment holds between any two requests. */
+static void walk_fsck(struct walk *k)
+{
+	if (!k->fsck)
+		assert_int_equal(syn_fsck_new(k->world.mm, &k->fsck), 0);
+	if (syn_fsck_step(k->fsck, WALK_FSCK))
+		return;
+	assert_true(SYN_FSCK_FOUND(syn_fsck_found(k->fsck)) == 0);
+	k->fsck = syn_fsck_free(k->fsck);
+	k->fscks++;
+}
+
 static void walk_turn(struct walk *k, uint32_t n)
 {
 	struct walker *w = &k->walker[walk_random(k, k->nr_clients)];
@@ -400,6 +416,7 @@ static void walk_turn(struct walk *k, uint32_t n)
 		(void)world_poll(&k->world);
 	if (n % 512 == 0)
 		world_audit(&k->world);
+	walk_fsck(k);
 	for (uint32_t i = 0; n % 64 == 0 && i < k->nr_clients; i++)
 		if (k->walker[i].alive)
 			client_extents(&k->walker[i].client);
@@ -412,6 +429,7 @@ static void walk_end(struct walk *k)
 	for (i = 0; i < k->nr_clients; i++)
 		if (k->walker[i].alive || k->walker[i].lingers)
 			client_close(&k->walker[i].client);
+	k->fsck = syn_fsck_free(k->fsck);
 	world_settle(&k->world);
 	world_audit(&k->world);
 	(void)syn_mm_evict(k->world.mm, UINT64_MAX);
@@ -479,7 +497,7 @@ static void walk_run_as(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 	stat = world_stat(&walk.world);
 	print_message("seed %llu: %llu demotions, %llu free, %llu loads, "
 		      "%llu evictions, %llu refusals, %llu deaths, "
-		      "%llu quotas, %llu windows refused\n",
+		      "%llu quotas, %llu windows refused, %llu walks\n",
 		      (unsigned long long)seed,
 		      (unsigned long long)stat.demotions,
 		      (unsigned long long)stat.free_demotions,
@@ -488,8 +506,10 @@ static void walk_run_as(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 		      (unsigned long long)stat.backpressure,
 		      (unsigned long long)walk.deaths,
 		      (unsigned long long)walk.quotas,
-		      (unsigned long long)walk.refused);
+		      (unsigned long long)walk.refused,
+		      (unsigned long long)walk.fscks);
 	assert_true(stat.demotions && stat.loads && walk.found && walk.deaths);
+	assert_true(walk.fscks);
 	assert_int_equal(stat.sum_failures, 0);
 	assert_int_equal(!walk.read_coded, !coded);
 	assert_true(!coded || walk.read_coded < walk.loads);

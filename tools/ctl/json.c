@@ -116,6 +116,22 @@ int syn_show_json_why(FILE *out, const struct syn_ctl_page *page,
 	return json_print(out, object);
 }
 
+int syn_show_json_fsck(FILE *out, const struct syn_ctl_fsck *records, size_t nr,
+		       uint64_t val)
+{
+	struct json_object *object = json_table(&syn_record_fsck, records, nr);
+
+	if (object) {
+		(void)json_object_object_add(
+			object, "found",
+			json_object_new_uint64(SYN_FSCK_FOUND(val)));
+		(void)json_object_object_add(
+			object, "moved",
+			json_object_new_boolean(!!(val & SYN_FSCK_MOVED)));
+	}
+	return json_print(out, object);
+}
+
 int syn_show_json_record(FILE *out, const struct syn_record_type *type,
 			 const void *record)
 {

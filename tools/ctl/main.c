@@ -14,6 +14,8 @@
 
 #define EXIT_REFUSED 1
 #define EXIT_USAGE   2
+#define FSCK_TRIES   4 /* walks, if pages change meanwhile */
+#define FSCK_FOUND   1 /* something is not as it should be */
 
 static volatile sig_atomic_t interrupted;
 
@@ -458,6 +460,59 @@ static int why_run(struct syn_query *query, const struct syn_options *opts,
 	return fflush(stdout) || ferror(stdout) ? -EIO : 0;
 }
 
+/* The last answer has all there is. */
+static int fsck_walk(struct syn_query *query, struct syn_answer *ret)
+{
+	uint64_t cursor = 0;
+	int r;
+
+	do {
+		r = syn_query_ask(query, SYN_CTL_FSCK, cursor, NULL,
+				  sizeof(struct syn_ctl_fsck), ret);
+		if (r < 0)
+			return r;
+		if (ret->next && ret->next <= cursor)
+			return -EPROTO;
+		cursor = ret->next;
+	} while (cursor);
+	return 0;
+}
+
+static int fsck_print(const struct syn_options *opts,
+		      const struct syn_answer *answer)
+{
+	uint64_t found = SYN_FSCK_FOUND(answer->val);
+
+	if (opts->json)
+		return syn_show_json_fsck(stdout, answer->records, answer->nr,
+					  answer->val);
+	(void)printf("%" PRIu64 " things found%s\n", found,
+		     answer->val & SYN_FSCK_MOVED
+			     ? "; pages changed, so counts were not compared"
+			     : "");
+	syn_show_table(stdout, &syn_record_fsck, answer->records, answer->nr);
+	return fflush(stdout) || ferror(stdout) ? -EIO : 0;
+}
+
+/* FSCK_FOUND, or 0: nothing was found. */
+static int fsck_run(struct syn_query *query, const struct syn_options *opts,
+		    const char **ret_why)
+{
+	struct syn_answer answer = { .val = SYN_FSCK_MOVED };
+	int r = 0;
+
+	for (int i = 0; i < FSCK_TRIES && answer.val == SYN_FSCK_MOVED; i++) {
+		r = fsck_walk(query, &answer);
+		*ret_why = r == -ESTALE ? "another one has been begun" : "";
+		if (r < 0)
+			return r;
+	}
+	r = fsck_print(opts, &answer);
+	if (r < 0)
+		return r;
+	return SYN_FSCK_FOUND(answer.val) ? FSCK_FOUND : 0;
+}
+
 static int complain(int error, const char *reason)
 {
 	(void)fprintf(stderr, "synapsectl: %s%s%s\n", reason,
@@ -502,10 +557,12 @@ int main(int argc, char **argv)
 		r = quota_run(query, &opts, &why);
 	else if (opts.command == SYN_COMMAND_WHY)
 		r = why_run(query, &opts, &why);
+	else if (opts.command == SYN_COMMAND_FSCK)
+		r = fsck_run(query, &opts, &why);
 	else
 		r = view_run(query, &opts);
 	if (r < 0)
 		(void)complain(r, *why ? why : syn_query_reason(query));
 	query = syn_query_close(query);
-	return r < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
+	return r ? EXIT_REFUSED : EXIT_SUCCESS;
 }

@@ -18,8 +18,8 @@
 
 /* As it is written: "swap" takes a second word. */
 static const char *const command_names[SYN_COMMAND_NR] = {
-	"status", "tiers", "clients", "pages",	   "domains",	 "evict",
-	"drain",  "quota", "why",     "swap init", "swap check",
+	"status", "tiers", "clients", "pages", "domains",   "evict",
+	"drain",  "quota", "why",     "fsck",  "swap init", "swap check",
 };
 
 static const char help[] =
@@ -38,6 +38,7 @@ static const char help[] =
 	"                 what a domain (number or name) may have of hbm, host\n"
 	"                 or nvme: sizes as in 64M or 2G, or none\n"
 	"  why KEY|page:N what became of a key (32 hex digits), or how a page is\n"
+	"  fsck           see whether all records agree with each other\n"
 	"  swap init FILE SIZE  make a swap file; needs no daemon\n"
 	"  swap check FILE      read all of one that is not in use\n"
 	"\n"
@@ -64,7 +65,7 @@ static const char help[] =
 	"Of swap init:\n"
 	"  -f, --force            overwrite a file that exists\n"
 	"\n"
-	"Exit status: 0 done, 1 refused or not reachable, 2 usage.\n";
+	"Exit status: 0 done, 1 refused, not reachable or something found, 2 usage.\n";
 
 static const char short_options[] = "+s:jw::n:k:i:rep:d:fhV";
 static const struct option long_options[] = {

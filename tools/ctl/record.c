@@ -121,6 +121,13 @@ static const struct syn_column why_columns[] = {
 	WHY(age_ns, "AGE", TIME),
 };
 
+#define FSCK(member, title, form) COLUMN(syn_ctl_fsck, member, title, form)
+static const struct syn_column fsck_columns[] = {
+	FSCK(object, "OBJECT", OBJECT), FSCK(index, "INDEX", COUNT),
+	FSCK(field, "WHAT", WHAT),	FSCK(part, "PART", COUNT),
+	FSCK(expected, "EXPECTED", ID), FSCK(found, "FOUND", ID),
+};
+
 #define DOMAIN(member, title, form) COLUMN(syn_ctl_domain, member, title, form)
 #define QUOTA(text, at, title, form)                                           \
 	{                                                                      \
@@ -187,6 +194,7 @@ RECORD_TYPE(pages, SYN_CTL_PAGES, syn_ctl_page, page_columns);
 RECORD_TYPE(domains, SYN_CTL_DOMAINS, syn_ctl_domain, domain_columns);
 RECORD_TYPE(swap, 0, syn_swapfile_stats, swap_columns);
 RECORD_TYPE(why, SYN_CTL_WHY, syn_ctl_why, why_columns);
+RECORD_TYPE(fsck, SYN_CTL_FSCK, syn_ctl_fsck, fsck_columns);
 RECORD_TYPE(errors, SYN_CTL_PAGES, syn_ctl_page, error_columns);
 
 uint64_t syn_column_value(const struct syn_column *column, const void *record)
@@ -230,6 +238,19 @@ static const char *const field_words[] = { NULL,     "model",	   "tokens",
 					   "layers", "components", "floor",
 					   "coded" };
 
+static const char *const object_words[] = {
+	NULL,	      "page",	 "lessee", "move",   "request",
+	"quarantine", "session", "window", "bucket", "extent",
+	"pool",	      "domain",	 "tier",   "sums",   "manager",
+};
+static const char *const what_words[] = {
+	NULL,	  "state",   "flags",	   "reference", "back",
+	"place",  "twice",   "charged",	   "list",	"link",
+	"leases", "entry",   "generation", "key",	"request",
+	"free",	  "used",    "going",	   "users",	"extents",
+	"bytes",  "waiting", "number",	   "slots",	"mapped",
+};
+
 #define WORD(words, value)                                                     \
 	((value) < syn_array_size(words) ? (words)[value] : NULL)
 
@@ -248,6 +269,10 @@ const char *syn_form_word(enum syn_form form, uint64_t value)
 		return WORD(cause_words, value);
 	case SYN_FORM_FIELD:
 		return WORD(field_words, value);
+	case SYN_FORM_OBJECT:
+		return WORD(object_words, value);
+	case SYN_FORM_WHAT:
+		return WORD(what_words, value);
 	case SYN_FORM_FLAGS: /* @value is a single bit's number */
 		return WORD(flag_words, value);
 	default:

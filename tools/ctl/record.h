@@ -29,7 +29,9 @@ enum syn_form {
 	SYN_FORM_LIMIT,	  /* bytes; ~0: none */
 	SYN_FORM_PERCENT, /* units of 2^-16 */
 	SYN_FORM_CAUSE,
-	SYN_FORM_FIELD, /* 0: none */
+	SYN_FORM_FIELD,	 /* 0: none */
+	SYN_FORM_OBJECT, /* of fsck */
+	SYN_FORM_WHAT,	 /* of an object */
 };
 
 /**
@@ -72,6 +74,7 @@ extern const struct syn_record_type syn_record_domains;
 /* struct syn_swapfile_stats: nobody is asked for it. */
 extern const struct syn_record_type syn_record_swap;
 extern const struct syn_record_type syn_record_why;
+extern const struct syn_record_type syn_record_fsck;
 /* The same records as pages, of which it shows what they have lost. */
 extern const struct syn_record_type syn_record_errors;
 

@@ -18,6 +18,8 @@ static bool column_is_left(const struct syn_column *column)
 	case SYN_FORM_CODEC:
 	case SYN_FORM_CAUSE:
 	case SYN_FORM_FIELD:
+	case SYN_FORM_OBJECT:
+	case SYN_FORM_WHAT:
 		return true;
 	default:
 		return false;

@@ -28,6 +28,9 @@ void syn_show_why_page(FILE *out, const struct syn_ctl_page *page);
 /* {"why":[{...},...]}, and "page":{...} if it is not NULL. */
 int syn_show_json_why(FILE *out, const struct syn_ctl_page *page,
 		      const struct syn_ctl_why *records, size_t nr);
+/* {"fsck":[{...},...],"found":N,"moved":B}, by @val of the reply. */
+int syn_show_json_fsck(FILE *out, const struct syn_ctl_fsck *records, size_t nr,
+		       uint64_t val);
 /* {"evicted":N}, {"domain":N} and {"draining":true,"nr_sessions":N}. */
 int syn_show_json_evict(FILE *out, uint64_t nr_pages);
 int syn_show_json_quota(FILE *out, uint32_t domain);

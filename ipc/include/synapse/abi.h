@@ -817,6 +817,7 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_WHY	7 /* arg[0..1]: key, [2]: SYN_WHY_AT(); see syn_ctl_why */
 #define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
 #define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
+#define SYN_CTL_FSCK	10   /* a step of a walk, see struct syn_ctl_fsck */
 #define SYN_CTL_UPGRADE 11   /* make place for the program on disk */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
 
@@ -843,7 +844,8 @@ SYN_ABI_SIZE(struct syn_msg_ctl, 64);
  * @record_bytes:	bytes of one.
  * @pad0:		zero.
  * @next:		cursor of the rest; 0: that was all.
- * @val:		EVICT: pages dropped.  DRAIN: sessions left.
+ * @val:		EVICT: pages dropped.  DRAIN: sessions left.  FSCK: things
+ *			found so far, and SYN_FSCK_MOVED.
  */
 struct syn_msg_ctl_reply {
 	struct syn_msg msg;
@@ -1080,5 +1082,77 @@ struct syn_ctl_domain {
 	char name[SYN_DOMAIN_BYTES];
 };
 SYN_ABI_SIZE(struct syn_ctl_domain, 184);
+
+/* Whose record it is that is not as it should be. */
+#define SYN_FSCK_PAGE	    1
+#define SYN_FSCK_LESSEE	    2
+#define SYN_FSCK_MOVE	    3
+#define SYN_FSCK_SWAP	    4 /* a request to the swap file */
+#define SYN_FSCK_QUARANTINE 5
+#define SYN_FSCK_SESSION    6
+#define SYN_FSCK_WINDOW	    7 /* @part: window * 2 + plane, of the session */
+#define SYN_FSCK_BUCKET	    8 /* of the index of keys */
+#define SYN_FSCK_EXTENT	    9
+#define SYN_FSCK_POOL	    10
+#define SYN_FSCK_DOMAIN	    11
+#define SYN_FSCK_TIER	    12 /* SYN_TIER_* */
+#define SYN_FSCK_SUMS	    13 /* a run of sums */
+#define SYN_FSCK_MANAGER    14
+
+/* What of it. */
+#define SYN_FSCK_STATE	    1
+#define SYN_FSCK_FLAGS	    2
+#define SYN_FSCK_REFERENCE  3 /* to another record, which is not there */
+#define SYN_FSCK_BACK	    4 /* what should refer back to it does not */
+#define SYN_FSCK_PLACE	    5 /* where a frame is */
+#define SYN_FSCK_TWICE	    6 /* a frame or run that another one has, too */
+#define SYN_FSCK_CHARGED    7
+#define SYN_FSCK_LIST	    8  /* @part: SYN_TIER_*: which it should be on */
+#define SYN_FSCK_LINK	    9  /* neighbours on a list; @part: SYN_TIER_* */
+#define SYN_FSCK_LEASES	    10 /* how many there are */
+#define SYN_FSCK_ENTRY	    11 /* what the page table shows */
+#define SYN_FSCK_GENERATION 12
+#define SYN_FSCK_KEY	    13
+#define SYN_FSCK_REQUEST    14 /* moves, requests, loans that are under way */
+#define SYN_FSCK_FREE	    15 /* the list of free ones */
+#define SYN_FSCK_USED	    16 /* frames */
+#define SYN_FSCK_GOING	    17 /* slots that are about to come free */
+#define SYN_FSCK_USERS	    18
+#define SYN_FSCK_EXTENTS    19
+#define SYN_FSCK_BYTES	    20
+#define SYN_FSCK_WAITING    21 /* what is in quarantine */
+#define SYN_FSCK_NUMBER	    22 /* of all such records */
+#define SYN_FSCK_SLOTS	    23 /* that are guaranteed */
+#define SYN_FSCK_MAPPED	    24 /* by how many sessions */
+
+/*
+ * In @val: pages, leases or sessions changed during the walk, so that what is
+ * counted over all of them was not compared.
+ */
+#define SYN_FSCK_MOVED	  (1ull << 63)
+#define SYN_FSCK_FOUND(x) ((x) & ~SYN_FSCK_MOVED)
+#define SYN_FSCK_MAX	  64u /* told of one by one */
+
+/**
+ * struct syn_ctl_fsck - one thing that is not as it should be.
+ * @object:	SYN_FSCK_PAGE ...
+ * @field:	SYN_FSCK_STATE ...
+ * @index:	of the record.
+ * @part:	of it, by object and field; else 0.
+ * @expected:	from what other records say.
+ * @found:	in its place.
+ *
+ * FSCK goes on by @next like other questions.  The records come with the last
+ * reply, the first SYN_FSCK_MAX of all that were found.
+ */
+struct syn_ctl_fsck {
+	uint32_t object;
+	uint32_t field;
+	uint32_t index;
+	uint32_t part;
+	uint64_t expected;
+	uint64_t found;
+};
+SYN_ABI_SIZE(struct syn_ctl_fsck, 32);
 
 #endif
