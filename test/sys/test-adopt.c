@@ -33,6 +33,7 @@ static void worker_kill(struct test_daemon *d)
 
 	assert_int_equal(kill(old, SIGKILL), 0);
 	daemon_wait_worker(d, old);
+	(void)ctl_fsck(d->socket);
 }
 
 /* No worker is there until worker_return(). */
@@ -48,6 +49,7 @@ static void worker_return(struct test_daemon *d)
 
 	assert_int_equal(kill(d->keeper, SIGCONT), 0);
 	daemon_wait_worker(d, old);
+	(void)ctl_fsck(d->socket);
 }
 
 static bool epoch_told(struct syn_client *c)
