@@ -6,6 +6,7 @@
 #include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
+#include "core/request.h"
 
 static bool bit_test(const uint64_t *map, uint32_t i)
 {
@@ -484,9 +485,11 @@ void syn_mm_retire_told(struct syn_session *session, uint32_t extent)
 
 int syn_mm_retired(struct syn_session *session, uint64_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX ||
-	    !bit_test(session->giving_up, (uint32_t)extent))
+	if (extent >= SYN_EXTENTS_MAX)
 		return -ENOENT;
+	if (!bit_test(session->giving_up, (uint32_t)extent))
+		return syn_request_again(session->mm) ? 0 : -ENOENT;
+	syn_request_certain(session->mm, 0);
 	extent_unmapped(session, (uint32_t)extent);
 	return 0;
 }

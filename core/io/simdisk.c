@@ -384,6 +384,16 @@ void syn_simdisk_flip(struct syn_simdisk *sim, uint64_t bit)
 	sim->medium[bit / 8] ^= mask;
 }
 
+void syn_simdisk_kill(struct syn_simdisk *sim)
+{
+	for (unsigned int i = 0; i < sim->nr; i++)
+		if (sim_random(sim) & 1)
+			(void)sim_do(sim, &sim->queue[i]);
+	sim->nr = 0;
+	sim->is_dead = true;
+	sim_close(&sim->disk);
+}
+
 /* ---- the power cut ------------------------------------------------------ */
 
 /* Some sectors of a write that was under way. */

@@ -42,6 +42,13 @@ uint64_t syn_simdisk_bytes(const struct syn_simdisk *sim);
 void syn_simdisk_flip(struct syn_simdisk *sim, uint64_t bit);
 
 /*
+ * The process that had the disk open is killed.  What was submitted is done or
+ * not, in whole; nobody hears of it, and the disk is closed.  The memory of what
+ * was submitted is still there.
+ */
+void syn_simdisk_kill(struct syn_simdisk *sim);
+
+/*
  * The power goes.  The disk that is open completes nothing any more and has to
  * be closed.
  */

@@ -57,6 +57,7 @@ void world_open_granule(struct world *w, struct syn_mm_config *config,
 	config->kept = w->kept;
 	config->dev = w->dev;
 	config->disk = w->disk;
+	w->config = *config;
 	assert_int_equal(syn_mm_new(&w->mm, config), 0);
 }
 
@@ -79,7 +80,23 @@ bool world_poll(struct world *w)
 	uint64_t next;
 
 	w->now_ns += STEP_NS;
-	return syn_mm_poll(w->mm, w->now_ns, &next);
+	world_do(w, w->result = syn_mm_poll(w->mm, w->now_ns, &next));
+	return w->result;
+}
+
+int world_quota(struct world *w, uint32_t domain, uint32_t tier,
+		const struct syn_quota *quota)
+{
+	world_do(w, w->result = syn_mm_quota_set(w->mm, domain, tier, quota));
+	return w->result;
+}
+
+uint64_t world_evict(struct world *w, uint64_t max)
+{
+	static uint64_t nr;
+
+	world_do(w, nr = syn_mm_evict(w->mm, max));
+	return nr;
 }
 
 static bool world_busy(const struct world *w)
@@ -161,7 +178,13 @@ uint32_t world_space(struct world *w, uint32_t tokens, uint32_t heads,
 
 void client_init(struct client *c, struct world *w)
 {
+	uint32_t i;
+
 	*c = (struct client){ .world = w };
+	for (i = 0; i < WORLD_CLIENTS && w->client[i]; i++)
+		;
+	if (i < WORLD_CLIENTS)
+		w->client[i] = c;
 	c->pte = calloc(CLIENT_PAGES, sizeof(*c->pte));
 	c->pin = calloc(CLIENT_PAGES, sizeof(*c->pin));
 	c->timeline = calloc(CLIENT_LINES, sizeof(*c->timeline));
@@ -180,13 +203,15 @@ int world_domain(struct world *w, uint32_t number, uint32_t *ret)
 	};
 
 	(void)snprintf(config.name, sizeof(config.name), "domain %u", number);
-	return syn_mm_domain_get(w->mm, &config, ret);
+	world_do(w, w->result = syn_mm_domain_get(w->mm, &config, ret));
+	return w->result;
 }
 
-int client_join_raw(struct client *c, uint32_t domain)
+static struct syn_session_config client_config(const struct client *c,
+					       uint32_t domain)
 {
-	struct syn_session_config config = {
-		.id = c->world->next_id++,
+	return (struct syn_session_config){
+		.id = c->id,
 		.pid = 1,
 		.domain = domain,
 		.name = "fake",
@@ -199,8 +224,27 @@ int client_join_raw(struct client *c, uint32_t domain)
 		.sums = c->sums,
 		.now_ns = c->world->now_ns,
 	};
+}
 
-	return syn_mm_session_new(c->world->mm, &config, &c->session);
+int client_join_raw(struct client *c, uint32_t domain)
+{
+	struct world *w = c->world;
+	struct syn_session_config config;
+
+	c->id = w->next_id++;
+	c->session = NULL;
+	config = client_config(c, domain);
+	w->result = 0;
+	world_do(w, if (!c->session) w->result =
+			    syn_mm_session_new(w->mm, &config, &c->session));
+	return w->result;
+}
+
+int client_adopt(struct client *c)
+{
+	struct syn_session_config config = client_config(c, SYN_NONE);
+
+	return syn_mm_session_adopt(c->world->mm, &config, &c->session);
 }
 
 int client_join(struct client *c, uint32_t domain)
@@ -225,6 +269,11 @@ static void extent_unmap(struct client *c, uint32_t i)
 
 void client_deinit(struct client *c)
 {
+	uint32_t i;
+
+	for (i = 0; i < WORLD_CLIENTS; i++)
+		if (c->world->client[i] == c)
+			c->world->client[i] = NULL;
 	while (c->nr_extents)
 		extent_unmap(c, 0);
 	free(c->pte);
@@ -237,15 +286,36 @@ void client_deinit(struct client *c)
 
 void client_close(struct client *c)
 {
-	syn_mm_session_exited(c->session);
+	struct world *w = c->world;
+
+	c->exited = true;
+	world_do(
+		w, if (c->session) {
+			syn_mm_session_exited(c->session);
+			c->session = NULL;
+		});
 	client_deinit(c);
+}
+
+void client_end(struct client *c)
+{
+	world_do(c->world, syn_mm_session_end(c->session));
 }
 
 static void extent_map(struct client *c, const struct syn_msg_extent *msg,
 		       const struct syn_mem *mem)
 {
 	struct client_extent *e = &c->extent[c->nr_extents++];
+	uint32_t i;
 
+	/* Once more, because a worker died. */
+	for (i = 0; i < c->nr_extents - 1; i++) {
+		if (c->extent[i].msg.extent != msg->extent)
+			continue;
+		assert_memory_equal(&c->extent[i].msg, msg, sizeof(*msg));
+		c->nr_extents--;
+		return;
+	}
 	assert_true(c->nr_extents <= CLIENT_EXTENTS);
 	e->msg = *msg;
 	e->base = mmap(NULL, msg->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -253,46 +323,88 @@ static void extent_map(struct client *c, const struct syn_msg_extent *msg,
 	assert_true(e->base != MAP_FAILED);
 }
 
-void client_extents(struct client *c)
+static void client_told(struct client *c)
 {
 	const struct syn_mem *mem;
 	struct syn_msg_extent msg;
-	uint32_t id;
-	uint32_t i;
 
 	while (syn_mm_extent_next(c->session, &msg, &mem)) {
 		extent_map(c, &msg, mem);
 		syn_mm_extent_told(c->session, msg.extent);
 	}
-	while (syn_mm_retire_next(c->session, &id)) {
-		syn_mm_retire_told(c->session, id);
+}
+
+/* What it was told to give up, and has. */
+static bool client_retires(struct client *c, uint32_t *ret)
+{
+	struct world *w = c->world;
+
+	world_do(w, {
+		w->result = syn_mm_retire_next(c->session, ret);
+		if (w->result)
+			syn_mm_retire_told(c->session, *ret);
+	});
+	return w->result;
+}
+
+void client_extents(struct client *c)
+{
+	uint32_t id;
+	uint32_t i;
+
+	world_do(c->world, client_told(c));
+	while (client_retires(c, &id)) {
 		for (i = 0; c->extent[i].msg.extent != id; i++)
 			assert_true(i < c->nr_extents);
 		extent_unmap(c, i);
-		assert_int_equal(syn_mm_retired(c->session, id), 0);
+		assert_int_equal(client_ask(c, syn_mm_retired(c->session, id)),
+				 0);
 	}
+}
+
+int client_window_open(struct client *c, uint32_t space, uint32_t slots,
+		       uint32_t *ret)
+{
+	struct syn_msg_window_reply reply;
+	int r = client_ask(
+		c, syn_mm_window_open(c->session, space, slots, &reply));
+
+	if (!r)
+		*ret = reply.window;
+	return r;
+}
+
+int client_window_open_coded(struct client *c, uint32_t space, uint32_t slots,
+			     uint32_t coded_slots, uint32_t *ret)
+{
+	struct syn_msg_coded_reply reply;
+	int r = client_ask(c, syn_mm_window_open_coded(c->session, space, slots,
+						       coded_slots, &reply));
+
+	if (!r)
+		*ret = reply.window;
+	return r;
 }
 
 uint32_t client_window(struct client *c, uint32_t space, uint32_t slots)
 {
-	struct syn_msg_window_reply reply;
+	uint32_t window = 0;
 
-	assert_int_equal(syn_mm_window_open(c->session, space, slots, &reply),
-			 0);
+	assert_int_equal(client_window_open(c, space, slots, &window), 0);
 	client_extents(c);
-	return reply.window;
+	return window;
 }
 
 uint32_t client_window_coded(struct client *c, uint32_t space, uint32_t slots,
 			     uint32_t coded_slots)
 {
-	struct syn_msg_coded_reply reply;
+	uint32_t window = 0;
 
-	assert_int_equal(syn_mm_window_open_coded(c->session, space, slots,
-						  coded_slots, &reply),
-			 0);
+	assert_int_equal(
+		client_window_open_coded(c, space, slots, coded_slots, &window),
+		0);
 	client_extents(c);
-	return reply.window;
+	return window;
 }
 
 /*
@@ -324,7 +436,8 @@ int client_lease(struct client *c, uint32_t window, uint32_t nr,
 	int r;
 
 	do {
-		r = syn_mm_lease(c->session, window, nr, ret_handles, &hint);
+		r = client_ask(c, syn_mm_lease(c->session, window, nr,
+					       ret_handles, &hint));
 	} while (client_waits(c, r));
 	client_extents(c);
 	return r;
@@ -337,7 +450,8 @@ int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
 	int r;
 
 	do {
-		r = syn_mm_fault(c->session, handles, nr, ret, &hint);
+		r = client_ask(
+			c, syn_mm_fault(c->session, handles, nr, ret, &hint));
 	} while (client_waits(c, r));
 	client_extents(c);
 	return r;
@@ -345,14 +459,14 @@ int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
 
 int client_release(struct client *c, uint64_t handle)
 {
-	return syn_mm_release(c->session, &handle, 1);
+	return client_ask(c, syn_mm_release(c->session, &handle, 1));
 }
 
 int client_commit(struct client *c, uint64_t handle, uint32_t tokens)
 {
 	struct syn_vec_commit vec = { .handle = handle, .tokens = tokens };
 
-	return syn_mm_commit(c->session, &vec, 1);
+	return client_ask(c, syn_mm_commit(c->session, &vec, 1));
 }
 
 static uint32_t client_lessee(const struct client *c, uint64_t handle)
@@ -481,7 +595,7 @@ int client_loaded(struct client *c, uint32_t loan, int status)
 {
 	struct syn_vec_loaded vec = { .loan = loan, .status = status };
 
-	return syn_mm_loaded(c->session, &vec, 1);
+	return client_ask(c, syn_mm_loaded(c->session, &vec, 1));
 }
 
 int client_load(struct client *c, uint64_t handle, uint32_t **ret)
@@ -523,16 +637,22 @@ int client_seal(struct client *c, uint64_t handle, uint64_t key, uint64_t value)
 	else
 		syn_sum_tiles(at, space->page_bytes, space->tile_bytes, sums);
 	client_unpin(c, handle);
-	return syn_mm_seal(c->session, &sqe, sums);
+	return client_ask(c, syn_mm_seal(c->session, &sqe, sums));
+}
+
+int client_lookup_floor(struct client *c, uint32_t window, uint64_t floor,
+			uint64_t key, uint64_t *ret_handle, uint64_t *ret_miss)
+{
+	struct syn_vec_key vec = { .key = { key, ~key } };
+
+	return client_ask(c, syn_mm_lookup(c->session, window, floor, &vec, 1,
+					   ret_handle, ret_miss));
 }
 
 int client_lookup(struct client *c, uint32_t window, uint64_t key,
 		  uint64_t *ret_handle, uint64_t *ret_miss)
 {
-	struct syn_vec_key vec = { .key = { key, ~key } };
-
-	return syn_mm_lookup(c->session, window, 0, &vec, 1, ret_handle,
-			     ret_miss);
+	return client_lookup_floor(c, window, 0, key, ret_handle, ret_miss);
 }
 
 void client_write(struct client *c, uint64_t handle, uint32_t seed)
@@ -582,13 +702,18 @@ uint64_t client_sealed(struct client *c, uint32_t window, uint32_t seed,
 	return handle;
 }
 
+static int persist_once(struct client *c, uint64_t handle)
+{
+	return client_ask(c, syn_mm_persist(c->session, &handle, 1));
+}
+
 int client_persist(struct client *c, uint64_t handle)
 {
 	uint32_t n;
 	int r = SYN_MM_E_WAIT;
 
 	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
-		r = syn_mm_persist(c->session, &handle, 1);
+		r = persist_once(c, handle);
 		if (!world_poll(c->world))
 			(void)usleep(20);
 	}

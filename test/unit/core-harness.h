@@ -2,6 +2,9 @@
 /*
  * A manager on the host-emulated device, with fake clients whose segments are
  * plain memory, and an audit of everything that core derives.
+ *
+ * All calls of core that change something are made as the server makes them: a
+ * worker may die in any of them, and the next one goes on (core-crash.h).
  */
 #ifndef SYN_TEST_CORE_HARNESS_H
 #define SYN_TEST_CORE_HARNESS_H
@@ -20,7 +23,14 @@
 #define CLIENT_LINES   4u /* timelines */
 #define CLIENT_EXTENTS 64u
 
-/* One world: a device, perhaps a disk, kept memory and a manager. */
+#define WORLD_CLIENTS 8u
+
+/*
+ * One world: a device, perhaps a disk, kept memory and a manager.
+ *
+ * The next ones are the server's: the request at hand, and where it goes on when
+ * its worker has died, after @recover.
+ */
 struct world {
 	struct syn_dev *dev;
 	struct syn_disk *disk;
@@ -29,7 +39,42 @@ struct world {
 	uint64_t now_ns;
 	uint32_t next_id;
 	struct syn_quota quota[SYN_QUOTA_TIERS]; /* of domains that are new */
+	struct syn_mm_config config;
+	struct client *client[WORLD_CLIENTS];
+	jmp_buf env;
+	void (*recover)(struct world *w);
+	bool guarded;
+	bool answered;
+	int result;
+	uint64_t cookie;
 };
+
+/* @what is done, from its beginning again whenever the worker dies in it. */
+#define world_do(w, what)                                                      \
+	do {                                                                   \
+		while (_setjmp((w)->env))                                      \
+			(w)->recover(w);                                       \
+		(w)->guarded = true;                                           \
+		what;                                                          \
+		(w)->guarded = false;                                          \
+	} while (0)
+
+/* A request, which is answered once, whenever the worker dies. */
+#define client_ask(c, call)                                                    \
+	({                                                                     \
+		struct world *world_ = (c)->world;                             \
+                                                                               \
+		world_->answered = false;                                      \
+		world_->cookie++;                                              \
+		world_do(                                                      \
+			world_, if (!world_->answered) {                       \
+				syn_mm_begin((c)->session, world_->cookie);    \
+				world_->result = (call);                       \
+				world_->answered = true;                       \
+				syn_mm_end(world_->mm);                        \
+			});                                                    \
+		world_->result;                                                \
+	})
 
 struct client_extent {
 	struct syn_msg_extent msg;
@@ -40,6 +85,8 @@ struct client_extent {
 struct client {
 	struct world *world;
 	struct syn_session *session;
+	uint32_t id;
+	bool exited; /* its process has */
 	uint64_t *pte;
 	uint32_t *pin;
 	struct syn_timeline *timeline;
@@ -74,6 +121,10 @@ void space_fill(struct syn_msg_space *msg, uint32_t tokens, uint32_t heads,
 uint32_t world_space(struct world *w, uint32_t tokens, uint32_t heads,
 		     uint32_t dim);
 
+int world_quota(struct world *w, uint32_t domain, uint32_t tier,
+		const struct syn_quota *quota);
+uint64_t world_evict(struct world *w, uint64_t max);
+
 /* The index of test's domain @number, made with the world's quota if new. */
 int world_domain(struct world *w, uint32_t number, uint32_t *ret);
 
@@ -83,9 +134,17 @@ void client_deinit(struct client *c);
 int client_join(struct client *c, uint32_t domain);
 int client_join_raw(struct client *c, uint32_t index);
 void client_open(struct client *c, struct world *w, uint32_t domain);
+/* It says goodbye, or is thrown out. */
+void client_end(struct client *c);
 /* Its process has exited. */
 void client_close(struct client *c);
+/* Its session goes on with a worker that adopts; -ENOENT: there is none. */
+int client_adopt(struct client *c);
 uint32_t client_window(struct client *c, uint32_t space, uint32_t slots);
+int client_window_open(struct client *c, uint32_t space, uint32_t slots,
+		       uint32_t *ret);
+int client_window_open_coded(struct client *c, uint32_t space, uint32_t slots,
+			     uint32_t coded_slots, uint32_t *ret);
 /* On a space of which encoded pages are read as they are stored. */
 uint32_t client_window_coded(struct client *c, uint32_t space, uint32_t slots,
 			     uint32_t coded_slots);
@@ -104,6 +163,9 @@ int client_seal(struct client *c, uint64_t handle, uint64_t key,
 		uint64_t value);
 int client_lookup(struct client *c, uint32_t window, uint64_t key,
 		  uint64_t *ret_handle, uint64_t *ret_miss);
+
+int client_lookup_floor(struct client *c, uint32_t window, uint64_t floor,
+			uint64_t key, uint64_t *ret_handle, uint64_t *ret_miss);
 
 /* Waits until it is durable; else what PERSIST answers. */
 int client_persist(struct client *c, uint64_t handle);
