@@ -125,6 +125,7 @@ static void test_nobody_listens(void **state)
 	struct raw_client asks;
 	struct raw_client c;
 	struct raw_client late;
+	struct syn_ctl_status status;
 	struct syn_cqe cqe;
 	uint64_t page;
 
@@ -133,6 +134,9 @@ static void test_nobody_listens(void **state)
 	assert_int_equal(raw_attach(&c, d.socket), 0);
 	assert_int_equal(raw_window(&c, SLOTS), 0);
 	assert_int_equal(raw_attach(&asks, d.socket), 0);
+	/* Who asks is answered after the handshake has ended. */
+	ctl_status(d.socket, &status);
+	assert_int_equal(status.nr_sessions, 2);
 	/* Its ring sleeps, so that the bell is rung. */
 	test_wait(syn_load_seq_cst(c.sq.sleeps), 10);
 	worker_away(&d);
