@@ -110,6 +110,9 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  *	syn_mm_adopted()	settles the rest; from now on everything may be
  *				called
  *
+ * What the keeper has and nobody has asked for when syn_mm_adopt() has returned is
+ * to be let go.
+ *
  * The caller has made sure that the old worker is gone, and with it its
  * copies; that @config->disk was opened after that, so that none of its requests
  * is in flight (core/disk.h); and that @config->dev finds each extent again
@@ -136,7 +139,8 @@ struct syn_adopt_why {
  * it and begin.  -EPROTO: it is of another version or build.  -EINVAL: budgets,
  * granule, swap file or sizes are not those it was made with.  -ENOENT: an
  * extent did not come back; @was is its id.  Of these *@ret_why tells more.
- * After any error nothing that was kept is of use, and extents have been dropped.
+ * After any error nothing that was kept is of use, and the keeper may let go of all
+ * extents.
  */
 int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 		 struct syn_adopt_why *ret_why);

@@ -17,6 +17,7 @@ void syn_failpoint_arm(const struct syn_failpoint *point, uint64_t nth,
 
 void syn_failpoint_pass(struct syn_failpoint *point)
 {
+	point->passed++;
 	if (!failpoint_left || (failpoint_at && failpoint_at != point) ||
 	    --failpoint_left)
 		return;

@@ -23,13 +23,15 @@
  * @func:	... in which function ...
  * @line:	... and line.
  * @nr:		times it killed.
+ * @passed:	times it was passed or killed.
  */
 struct syn_failpoint {
 	const char *file;
 	const char *func;
 	int line;
 	uint64_t nr;
-};
+	uint64_t passed;
+} __attribute__((aligned(64))); /* as the linker lays them out */
 
 /* All there are, in no order; the linker knows. */
 extern struct syn_failpoint __start_syn_failpoints[];
@@ -47,7 +49,7 @@ void syn_failpoint_pass(struct syn_failpoint *point);
 	do {                                                                   \
 		static struct syn_failpoint syn_point                          \
 			__attribute__((section("syn_failpoints"), used)) = {   \
-				__FILE__, __func__, __LINE__, 0                \
+				__FILE__, __func__, __LINE__, 0, 0             \
 			};                                                     \
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);                       \
 		syn_failpoint_pass(&syn_point);                                \

@@ -6,16 +6,17 @@
 #include <sys/mman.h>
 
 #include "core/base/base.h"
+#include "core/base/fault.h"
+#include "core/kept.h"
 #include "kernels/copy-job.h"
 
 #define ARENA_BYTES (1ull << 30)
 #define ARENA_ALIGN 64u
 #define DEV_QUEUE   SYN_MOVES_MAX
-#define DEATH_NTH   400u /* of failpoints passed in an adoption, at most */
 
 struct crash_count crash_count;
+void (*crash_adopting)(struct world *w);
 void (*crash_adopted)(struct world *w);
-uint32_t crash_again_permille;
 
 static uint64_t crash_seed;
 
@@ -45,6 +46,8 @@ void *__wrap_syn_alloc(size_t nr, size_t size)
 
 	if (!arena_on)
 		return __real_syn_alloc(nr, size);
+	if (syn_fault())
+		return NULL;
 	arena_used += syn_align_up(nr * size, ARENA_ALIGN);
 	assert_true(arena_used <= ARENA_BYTES);
 	return p;
@@ -224,8 +227,14 @@ static void dev_kill(void)
 	memset(crash_dev.taken, 0, sizeof(crash_dev.taken));
 }
 
-/* The keeper lets go of what the worker did not ask for. */
-static void dev_adopted(void)
+void crash_lose_extent(uint32_t id)
+{
+	struct syn_mem mem = { .id = id };
+
+	crash_mem_free(&crash_dev.dev, &mem);
+}
+
+void crash_drop_extents(void)
 {
 	for (uint32_t i = 0; i < SYN_EXTENTS_MAX; i++)
 		if (crash_dev.mem[i].bytes && !crash_dev.taken[i])
@@ -275,11 +284,10 @@ static void count_seals(const struct syn_mm *mm)
 	uint32_t i;
 
 	for (i = 0; i < mm->head->max_pages; i++)
-		crash_count.seals +=
-			mm->page[i].state == SYN_PAGE_SEALED &&
-			(mm->page[i].flags &
-			 (SYN_PAGE_F_KEYED | SYN_PAGE_F_READY)) ==
-				SYN_PAGE_F_KEYED;
+		crash_count.seals += mm->page[i].state == SYN_PAGE_SEALED &&
+				     (mm->page[i].flags &
+				      (SYN_PAGE_F_KEYED | SYN_PAGE_F_READY)) ==
+					     SYN_PAGE_F_KEYED;
 }
 
 /* Kept memory as it was found, and what it says. */
@@ -307,8 +315,8 @@ static void check_page(const struct world *w, uint32_t i)
 
 	if (was->state == SYN_PAGE_FREE || was->state == SYN_PAGE_LOST ||
 	    !(was->flags & SYN_PAGE_F_KEYED) ||
-	    !(was->flags & (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST |
-			    SYN_PAGE_F_NVME)))
+	    !(was->flags &
+	      (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)))
 		return;
 	if (!(was->flags & SYN_PAGE_F_READY) &&
 	    (!snapshot_there(w, was->ready_session) ||
@@ -450,15 +458,35 @@ static void request_adopt(struct world *w)
 	crash_count.again += !w->answered;
 }
 
-static void worker_begin(struct world *w)
+void crash_die(struct world *w)
 {
-	struct syn_adopt_why why;
-
+	worker_end(w);
 	if (crash_sim)
 		assert_int_equal(syn_simdisk_open(crash_sim, &w->disk), 0);
 	w->config.disk = w->disk;
-	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
-	dev_adopted();
+}
+
+/* It had not begun; then there is nothing of anybody. */
+static void worker_anew(struct world *w)
+{
+	memset(w->kept, 0, syn_mm_kept_bytes(&w->config));
+	assert_int_equal(syn_mm_new(&w->mm, &w->config), 0);
+	crash_drop_extents();
+}
+
+static void worker_begin(struct world *w)
+{
+	struct syn_adopt_why why;
+	int r;
+
+	crash_die(w);
+	r = syn_mm_adopt(&w->mm, &w->config, &why);
+	if (r == -ENODATA) {
+		worker_anew(w);
+		return;
+	}
+	assert_int_equal(r, 0);
+	crash_drop_extents();
 	sessions_adopt(w);
 	request_adopt(w);
 	assert_int_equal(syn_mm_adopted(w->mm), 0);
@@ -467,9 +495,9 @@ static void worker_begin(struct world *w)
 
 static void worker_next(struct world *w)
 {
-	crash_arm(NULL, crash_random(1000) < crash_again_permille
-				? 1 + crash_random(DEATH_NTH)
-				: 0);
+	crash_arm(NULL, 0);
+	if (crash_adopting)
+		crash_adopting(w);
 	w->guarded = true;
 	worker_begin(w);
 	w->guarded = false;
@@ -485,7 +513,6 @@ static void world_recover(struct world *w)
 		crash_count.deaths++;
 		crash_count.adopting++;
 	}
-	worker_end(w);
 	worker_next(w);
 	snapshot_check(w);
 	world_audit(w);
@@ -497,22 +524,12 @@ static void world_recover(struct world *w)
 
 static void snapshot_open(const struct world *w)
 {
-	uint64_t shift;
-	uint32_t i;
-	void **at[] = {
-		(void **)&snapshot.mm.head,	  (void **)&snapshot.mm.redo,
-		(void **)&snapshot.mm.move,	  (void **)&snapshot.mm.swap,
-		(void **)&snapshot.mm.quarantine, (void **)&snapshot.mm.lessee,
-		(void **)&snapshot.mm.page,
-	};
-
-	snapshot.mm = *w->mm;
-	snapshot.bytes = w->mm->head->bytes;
+	snapshot.bytes = syn_mm_kept_bytes(&w->config);
 	snapshot.kept = malloc(snapshot.bytes);
 	assert_non_null(snapshot.kept);
-	shift = (uint64_t)snapshot.kept - (uint64_t)w->kept;
-	for (i = 0; i < syn_array_size(at); i++)
-		*at[i] = (char *)*at[i] + shift;
+	snapshot.mm.cfg = w->config;
+	snapshot.mm.cfg.kept = snapshot.kept;
+	syn_kept_carve(&snapshot.mm);
 }
 
 void crash_world_open(struct world *w, struct syn_mm_config *config,
@@ -539,8 +556,9 @@ void crash_world_open(struct world *w, struct syn_mm_config *config,
 	config->disk = w->disk;
 	w->config = *config;
 	w->recover = world_recover;
-	assert_int_equal(syn_mm_new(&w->mm, config), 0);
 	snapshot_open(w);
+	world_do(w, if (!w->mm) w->result = syn_mm_new(&w->mm, config));
+	assert_int_equal(w->result, 0);
 }
 
 void crash_world_close(struct world *w)

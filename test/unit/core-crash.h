@@ -52,11 +52,17 @@ void crash_world_open(struct world *w, struct syn_mm_config *config,
 		      struct syn_simdisk *sim, uint64_t seed);
 void crash_world_close(struct world *w);
 
+/* The worker dies at once, and nobody adopts yet; the swap file is open again. */
+void crash_die(struct world *w);
+/* The keeper lets go of what the worker that runs did not ask for. */
+void crash_drop_extents(void);
+/* The keeper has lost an extent. */
+void crash_lose_extent(uint32_t id);
+
 /* The next death: at the @nth pass of @point, NULL: of any. */
 void crash_arm(const struct syn_failpoint *point, uint64_t nth);
-/* Called after each adoption, with the new worker. */
+/* Called before each adoption, and after it, with the new worker. */
+extern void (*crash_adopting)(struct world *w);
 extern void (*crash_adopted)(struct world *w);
-/* One of @permille adoptions dies, too. */
-extern uint32_t crash_again_permille;
 
 #endif

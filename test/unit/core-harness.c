@@ -194,7 +194,8 @@ void client_init(struct client *c, struct world *w)
 	assert_true(c->pte && c->pin && c->timeline && c->loan && c->sums);
 }
 
-int world_domain(struct world *w, uint32_t number, uint32_t *ret)
+static struct syn_domain_config domain_config(const struct world *w,
+					      uint32_t number)
 {
 	struct syn_domain_config config = {
 		.identity = { number, ~(uint64_t)number },
@@ -203,6 +204,13 @@ int world_domain(struct world *w, uint32_t number, uint32_t *ret)
 	};
 
 	(void)snprintf(config.name, sizeof(config.name), "domain %u", number);
+	return config;
+}
+
+int world_domain(struct world *w, uint32_t number, uint32_t *ret)
+{
+	const struct syn_domain_config config = domain_config(w, number);
+
 	world_do(w, w->result = syn_mm_domain_get(w->mm, &config, ret));
 	return w->result;
 }
@@ -226,17 +234,26 @@ static struct syn_session_config client_config(const struct client *c,
 	};
 }
 
+static void join_begin(struct client *c)
+{
+	c->id = c->world->next_id++;
+	c->session = NULL;
+	c->world->result = 0;
+}
+
+static int join(struct client *c, uint32_t domain)
+{
+	const struct syn_session_config config = client_config(c, domain);
+
+	return syn_mm_session_new(c->world->mm, &config, &c->session);
+}
+
 int client_join_raw(struct client *c, uint32_t domain)
 {
 	struct world *w = c->world;
-	struct syn_session_config config;
 
-	c->id = w->next_id++;
-	c->session = NULL;
-	config = client_config(c, domain);
-	w->result = 0;
-	world_do(w, if (!c->session) w->result =
-			    syn_mm_session_new(w->mm, &config, &c->session));
+	join_begin(c);
+	world_do(w, if (!c->session) w->result = join(c, domain));
 	return w->result;
 }
 
@@ -247,12 +264,23 @@ int client_adopt(struct client *c)
 	return syn_mm_session_adopt(c->world->mm, &config, &c->session);
 }
 
-int client_join(struct client *c, uint32_t domain)
+/* Its domain may end with a worker, as long as nobody is in it. */
+static int join_domain(struct client *c, const struct syn_domain_config *config)
 {
 	uint32_t index;
-	int r = world_domain(c->world, domain, &index);
+	int r = syn_mm_domain_get(c->world->mm, config, &index);
 
-	return r ? r : client_join_raw(c, index);
+	return r ? r : join(c, index);
+}
+
+int client_join(struct client *c, uint32_t domain)
+{
+	struct world *w = c->world;
+	const struct syn_domain_config config = domain_config(w, domain);
+
+	join_begin(c);
+	world_do(w, if (!c->session) w->result = join_domain(c, &config));
+	return w->result;
 }
 
 void client_open(struct client *c, struct world *w, uint32_t domain)
@@ -702,7 +730,7 @@ uint64_t client_sealed(struct client *c, uint32_t window, uint32_t seed,
 	return handle;
 }
 
-static int persist_once(struct client *c, uint64_t handle)
+int client_persist_step(struct client *c, uint64_t handle)
 {
 	return client_ask(c, syn_mm_persist(c->session, &handle, 1));
 }
@@ -713,7 +741,7 @@ int client_persist(struct client *c, uint64_t handle)
 	int r = SYN_MM_E_WAIT;
 
 	for (n = 0; n < 100000 && r == SYN_MM_E_WAIT; n++) {
-		r = persist_once(c, handle);
+		r = client_persist_step(c, handle);
 		if (!world_poll(c->world))
 			(void)usleep(20);
 	}

@@ -167,7 +167,8 @@ int client_lookup(struct client *c, uint32_t window, uint64_t key,
 int client_lookup_floor(struct client *c, uint32_t window, uint64_t floor,
 			uint64_t key, uint64_t *ret_handle, uint64_t *ret_miss);
 
-/* Waits until it is durable; else what PERSIST answers. */
+/* What PERSIST answers, at once or when it is durable. */
+int client_persist_step(struct client *c, uint64_t handle);
 int client_persist(struct client *c, uint64_t handle);
 
 /* 0 and the address, or SYN_E_*. */

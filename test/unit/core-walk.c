@@ -139,6 +139,16 @@ static void walk_lease(struct walk *k, struct walker *w)
 	}
 }
 
+/* It may be refused for now; or its page is lost, where that happens. */
+static bool walk_may_refuse(struct walk *k, int r)
+{
+	bool lost = r == SYN_E_LOST || r == -EILSEQ;
+
+	k->lost += lost;
+	return r == SYN_E_BACKPRESSURE || r == SYN_E_BUSY ||
+	       r == SYN_MM_E_WAIT || (lost && k->config.lossy);
+}
+
 /* Keys repeat: what is sealed under one always has the same bytes. */
 static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 {
@@ -160,8 +170,7 @@ static void walk_seal(struct walk *k, struct walker *w, struct held *h)
 		return;
 	r = client_seal(&w->client, h->handle, key + 1,
 			w->client.timeline[0].issued);
-	assert_true(!r || r == SYN_E_DUP || r == SYN_E_BACKPRESSURE ||
-		    r == SYN_E_BUSY || r == SYN_MM_E_WAIT);
+	assert_true(!r || r == SYN_E_DUP || walk_may_refuse(k, r));
 	h->sealed = !r || r == SYN_E_DUP;
 }
 
@@ -174,14 +183,14 @@ static void walk_check(struct walk *k, struct walker *w, struct held *h)
 		assert_true(walk_matches(k, w, h, at));
 		client_unpin(&w->client, h->handle);
 	}
-	assert_true(!r || r == SYN_E_BACKPRESSURE || r == SYN_E_BUSY ||
-		    r == SYN_MM_E_WAIT);
+	assert_true(!r || walk_may_refuse(k, r));
 	k->loads += !r;
 }
 
 static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 {
 	uint32_t *at;
+	int r;
 
 	if (h->pinned) {
 		uint64_t pte = w->client.pte[SYN_HANDLE_INDEX(h->handle)];
@@ -190,10 +199,11 @@ static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 		assert_true(walk_matches(k, w, h, at));
 		client_unpin(&w->client, h->handle);
 		h->pinned = false;
-	} else if (walk_random(k, 4) == 0 &&
-		   client_load(&w->client, h->handle, &at) == 0) {
-		assert_true(walk_matches(k, w, h, at));
-		h->pinned = true;
+	} else if (walk_random(k, 4) == 0) {
+		r = client_load(&w->client, h->handle, &at);
+		assert_true(!r || walk_may_refuse(k, r));
+		assert_true(r || walk_matches(k, w, h, at));
+		h->pinned = !r;
 	}
 }
 
@@ -244,7 +254,17 @@ static void walk_loan(struct walk *k, struct walker *w, const struct held *h)
 		w->loans++;
 		return;
 	}
-	assert_int_equal(client_loaded(&w->client, answer.loan, -EIO), 0);
+	r = k->config.lossy && walk_random(k, 4) == 0 ? -EILSEQ : -EIO;
+	assert_int_equal(client_loaded(&w->client, answer.loan, r), 0);
+}
+
+/* A step on the way to disk. */
+static void walk_persist(struct walk *k, struct walker *w, const struct held *h)
+{
+	int r = client_persist_step(&w->client, h->handle);
+
+	assert_true(!r || r == -ENOKEY || r == (k->sim ? -ENOKEY : -ENODEV) ||
+		    walk_may_refuse(k, r));
 }
 
 static void walk_loans_end(struct walker *w)
@@ -293,8 +313,10 @@ static void walk_step(struct walk *k, struct walker *w)
 		walk_check(k, w, h);
 	else if (what < 84)
 		walk_pin(k, w, h);
-	else if (what < 97)
+	else if (what < 96)
 		walk_release(w, h);
+	else if (what < 97)
+		walk_persist(k, w, h);
 	else
 		walk_loan(k, w, h);
 }
@@ -324,7 +346,8 @@ static void walk_quota(struct walk *k)
 		syn_max(k->world.mm->domain[domain].used[tier - 1],
 			quota.high == SYN_QUOTA_NONE ? quota.min : quota.high));
 	r = world_quota(&k->world, domain, tier, &quota);
-	assert_true(!r || r == -ENOSPC);
+	/* Nobody was in it when a worker died. */
+	assert_true(!r || r == -ENOSPC || (k->config.mortal && r == -ENOENT));
 	k->quotas += !r;
 }
 
@@ -346,10 +369,12 @@ void walk_turn(struct walk *k, uint32_t n)
 
 	if (k->config.nr_domains > 1 && n % 1024 == 0)
 		walk_quota(k);
+	if (k->config.lossy && k->sim && n % 128 == 0)
+		syn_simdisk_fail(k->sim, 1 + walk_random(k, 64), -EIO);
 
 	if (!w->alive)
 		walk_join(k, w);
-	else if (walk_random(k, 2000) == 0)
+	else if (walk_random(k, k->config.mortal ? 300 : 2000) == 0)
 		walk_die(k, w);
 	else
 		walk_step(k, w);
@@ -363,7 +388,7 @@ void walk_turn(struct walk *k, uint32_t n)
 			client_extents(&k->walker[i].client);
 }
 
-void walk_end(struct walk *k)
+void walk_leave(struct walk *k)
 {
 	uint32_t i;
 
@@ -375,10 +400,15 @@ void walk_end(struct walk *k)
 	world_audit(&k->world);
 	(void)world_evict(&k->world, UINT64_MAX);
 	world_settle(&k->world);
+}
+
+void walk_end(struct walk *k)
+{
 	assert_int_equal(world_stat(&k->world).nr_pages, 0);
 	assert_int_equal(world_tier(&k->world, SYN_TIER_HBM).used_bytes, 0);
 	assert_int_equal(world_tier(&k->world, SYN_TIER_HOST).used_bytes, 0);
-	if (k->world.disk)
+	/* Where the medium failed, a slot stays in use by nobody. */
+	if (k->world.disk && !k->config.lossy)
 		assert_int_equal(
 			world_tier(&k->world, SYN_TIER_NVME).used_bytes, 0);
 	world_close(&k->world);
@@ -387,6 +417,7 @@ void walk_end(struct walk *k)
 
 static void walk_space(struct walk *k)
 {
+	struct world *w = &k->world;
 	struct syn_msg_space_reply reply;
 	struct syn_msg_space msg;
 	const char *why = "";
@@ -398,8 +429,8 @@ static void walk_space(struct walk *k)
 		msg.component[0].codec = SYN_CODEC_H4;
 		msg.component[1].codec = SYN_CODEC_H4;
 	}
-	assert_int_equal(syn_mm_space_define(k->world.mm, &msg, &reply, &why),
-			 0);
+	world_do(w, w->result = syn_mm_space_define(w->mm, &msg, &reply, &why));
+	assert_int_equal(w->result, 0);
 	assert_int_equal(reply.page_bytes, WALK_BYTES);
 	k->space = reply.space;
 }

@@ -25,6 +25,8 @@ struct syn_fsck;
  * @host_bytes:	of the host tier.
  * @nr_segments: of the swap file; 0: there is none.
  * @coded:	pages are encoded, and read as they are stored.
+ * @mortal:	clients die more often.
+ * @lossy:	loads fail for good now and then: pages are lost.
  */
 struct walk_config {
 	uint64_t seed;
@@ -32,6 +34,8 @@ struct walk_config {
 	uint64_t host_bytes;
 	uint32_t nr_segments;
 	bool coded;
+	bool mortal;
+	bool lossy;
 };
 
 struct held {
@@ -69,6 +73,7 @@ struct walk {
 	uint64_t read_coded;
 	uint64_t found;
 	uint64_t deaths;
+	uint64_t lost;
 	struct syn_fsck *fsck; /* in steps, between all that happens */
 	uint64_t fscks;
 };
@@ -81,7 +86,8 @@ void walk_prepare(struct walk *k, const struct walk_config *config,
 		  struct syn_mm_config *ret);
 void walk_begin(struct walk *k);
 void walk_turn(struct walk *k, uint32_t n);
-/* Everybody leaves, everything is dropped, and nothing is left. */
+/* Everybody leaves and everything is dropped; then nothing is left. */
+void walk_leave(struct walk *k);
 void walk_end(struct walk *k);
 
 #endif

@@ -12,9 +12,11 @@
 #include "core/base/base.h"
 
 #define CRASHES	      4000u
-#define CRASHES_WALK  1000u /* of one walk */
-#define CRASH_NTH     1500u /* failpoints passed before one kills, at most */
-#define CRASH_PATIENT 400u  /* turns until another one is waited for */
+#define CRASHES_WALK  400u /* of one walk */
+#define CRASH_NTH     10u /* failpoints passed before one kills: 2^10 at most */
+#define CRASH_PATIENT 100u /* turns until another one is waited for */
+#define CRASH_CHOICE  6u
+#define CRASH_ADOPT   12u /* as CRASH_NTH, in an adoption */
 #define CRASH_SEED    0x2545f4914f6cdd1dull
 
 static struct walk walk;
@@ -32,36 +34,52 @@ static uint64_t nr_crashes(void)
 	return env_number("SYN_TEST_CRASHES", CRASHES);
 }
 
-/* One of those that killed least, from a place in the table on. */
-static const struct syn_failpoint *point_rarest(void)
+/*
+ * Of a few that were passed, the one that killed least: the rarest of all would
+ * be waited for in vain most of the time.
+ */
+static const struct syn_failpoint *point_rare(void)
 {
 	size_t nr = (size_t)(__stop_syn_failpoints - __start_syn_failpoints);
-	size_t first = walk_random(&walk, (uint32_t)nr);
-	const struct syn_failpoint *best = &__start_syn_failpoints[first];
-	size_t i;
+	const struct syn_failpoint *best = NULL;
+	uint32_t i;
 
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < CRASH_CHOICE; i++) {
 		const struct syn_failpoint *point =
-			&__start_syn_failpoints[(first + i) % nr];
+			&__start_syn_failpoints[walk_random(&walk,
+							    (uint32_t)nr)];
 
-		if (point->nr < best->nr)
+		if (point->passed && (!best || point->nr < best->nr))
 			best = point;
 	}
 	return best;
 }
 
-static void arm_any(void)
+/* Soon mostly, and sometimes late. */
+static void arm_any(uint32_t log2)
 {
-	crash_arm(NULL, 1 + walk_random(&walk, CRASH_NTH));
+	crash_arm(NULL,
+		  1 + walk_random(&walk, 1u << walk_random(&walk, log2 + 1)));
 }
 
 static void arm_next(void)
 {
 	armed_at = crash_count.deaths;
 	if (walk_random(&walk, 2))
-		crash_arm(point_rarest(), 1 + walk_random(&walk, 3));
+		crash_arm(point_rare(), 1 + walk_random(&walk, 3));
 	else
-		arm_any();
+		arm_any(CRASH_NTH);
+}
+
+/* Some die, too. */
+static void adopting(struct world *w)
+{
+	uint32_t how = walk_random(&walk, 8);
+
+	if (how < 2)
+		crash_arm(point_rare(), 1);
+	else if (how == 2)
+		arm_any(CRASH_ADOPT);
 }
 
 static void adopted(struct world *w)
@@ -81,10 +99,9 @@ static void walk_turns(uint64_t crashes)
 	for (n = 0; crash_count.deaths < until; n++) {
 		since = armed_at == crash_count.deaths ? since + 1 : 0;
 		if (since && since % CRASH_PATIENT == 0)
-			arm_any();
+			arm_any(CRASH_NTH);
 		walk_turn(&walk, n);
 	}
-	crash_arm(NULL, 0);
 }
 
 static void walk_crash(const struct walk_config *config, uint64_t crashes)
@@ -94,11 +111,13 @@ static void walk_crash(const struct walk_config *config, uint64_t crashes)
 	test_patience(TEST_WATCHDOG_S);
 	walk_prepare(&walk, config, &mm_config);
 	crash_world_open(&walk.world, &mm_config, walk.sim, config->seed);
-	walk_begin(&walk);
+	crash_adopting = adopting;
 	crash_adopted = adopted;
-	crash_again_permille = 200;
+	arm_next();
+	walk_begin(&walk);
 	walk_turns(crashes);
-	assert_int_equal(world_stat(&walk.world).sum_failures, 0);
+	walk_leave(&walk);
+	crash_arm(NULL, 0);
 	walk_end(&walk);
 	crash_world_close(&walk.world);
 }
@@ -113,6 +132,15 @@ static const struct walk_config configs[] = {
 	  .host_bytes = 3 * MIB,
 	  .nr_segments = 8,
 	  .coded = true },
+	{ .nr_domains = 1,
+	  .host_bytes = 2 * MIB,
+	  .nr_segments = 4,
+	  .lossy = true },
+	{ .nr_domains = 2,
+	  .host_bytes = 4 * MIB,
+	  .nr_segments = 4,
+	  .coded = true,
+	  .lossy = true },
 };
 
 static void print_counts(void)
@@ -123,7 +151,8 @@ static void print_counts(void)
 		print_message("%8llu %s:%d %s\n", (unsigned long long)p->nr,
 			      p->file, p->line, p->func);
 #define PRINT(what)                                                            \
-	print_message("%12llu %s\n", (unsigned long long)crash_count.what, #what)
+	print_message("%12llu %s\n", (unsigned long long)crash_count.what,     \
+		      #what)
 	PRINT(deaths);
 	PRINT(adopting);
 	PRINT(again);
@@ -150,6 +179,7 @@ static void test_walk_crashes(void **state)
 			configs[n % syn_array_size(configs)];
 
 		config.seed = seed;
+		config.mortal = true;
 		print_message("walk %u, seed %llu\n", n,
 			      (unsigned long long)seed);
 		walk_crash(&config, CRASHES_WALK);

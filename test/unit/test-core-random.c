@@ -50,6 +50,7 @@ static void walk_run_as(uint64_t seed, uint32_t ops, uint32_t nr_domains,
 	walk_print(&walk);
 	if (walk.sim && !coded && nr_domains == 1 && host_bytes == 2 * MIB)
 		assert_true(world_tier(&walk.world, SYN_TIER_NVME).out_bytes);
+	walk_leave(&walk);
 	walk_end(&walk);
 }
 

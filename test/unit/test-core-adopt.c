@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Adoption, case by case: what is refused, what is found, what is let go. */
+#include "test/unit/core-crash.h"
+
+#include <errno.h>
+
+#include "core/base/base.h"
+#include "core/base/fault.h"
+
+#define SEGMENTS 4u
+#define PAGES	 8u
+
+/* A client with a window of 16 slots, and a swap file. */
+struct fixture {
+	struct world world;
+	struct syn_simdisk *sim;
+	struct client a;
+	uint32_t space;
+	uint32_t window;
+};
+
+static struct syn_mm_config fixture_config(void)
+{
+	return (struct syn_mm_config){
+		.hbm_bytes = 16 * MIB,
+		.host_bytes = 16 * MIB,
+		.max_pages = 128,
+		.max_sessions = 4,
+		.low_permille = 0,
+		.high_permille = 0,
+		.codec = SYN_CODEC_RAW16,
+	};
+}
+
+static void fixture_world(struct fixture *f)
+{
+	struct syn_mm_config config = fixture_config();
+
+	crash_world_open(&f->world, &config, f->sim, 1);
+	f->space = world_space(&f->world, 128, 1, 256);
+}
+
+static void fixture_open(struct fixture *f)
+{
+	*f = (struct fixture){ 0 };
+	assert_int_equal(syn_simdisk_new(&f->sim, 2 * MIB, SEGMENTS, 1), 0);
+	fixture_world(f);
+	client_open(&f->a, &f->world, 1);
+	f->window = client_window(&f->a, f->space, 16);
+}
+
+static int setup(void **state)
+{
+	static struct fixture fixture;
+
+	fixture_open(&fixture);
+	*state = &fixture;
+	return 0;
+}
+
+static void fixture_close(struct fixture *f)
+{
+	if (f->a.world)
+		client_close(&f->a);
+	(void)world_evict(&f->world, UINT64_MAX);
+	world_close(&f->world);
+	crash_world_close(&f->world);
+	assert_null(syn_simdisk_free(f->sim));
+}
+
+static int teardown(void **state)
+{
+	fixture_close(*state);
+	return 0;
+}
+
+/* ---- what is refused ---------------------------------------------------- */
+
+static void refused(struct world *w, int error, const char *what, uint64_t was,
+		    uint64_t is)
+{
+	struct syn_adopt_why why;
+
+	crash_die(w);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), error);
+	assert_string_equal(why.what, what);
+	assert_int_equal(why.was, was);
+	assert_int_equal(why.is, is);
+}
+
+/* Each is put right again afterwards. */
+static void test_another_version(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+	struct syn_rec_head *head = w->mm->head;
+	uint64_t magic = head->magic;
+
+	head->version--;
+	refused(w, -EPROTO, "version", SYN_KEPT_VERSION - 1, SYN_KEPT_VERSION);
+	head->version += 2;
+	refused(w, -EPROTO, "version", SYN_KEPT_VERSION + 1, SYN_KEPT_VERSION);
+	head->version--;
+	head->fingerprint++;
+	refused(w, -EPROTO, "fingerprint of the records", head->fingerprint,
+		head->fingerprint - 1);
+	head->fingerprint--;
+	head->magic++;
+	refused(w, -EPROTO, "magic", magic + 1, magic);
+	head->magic = 0;
+	refused(w, -ENODATA, "magic", 0, magic);
+	head->magic = magic;
+	w->recover(w);
+}
+
+static void test_another_geometry(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+
+	w->config.hbm_bytes += 2 * MIB;
+	refused(w, -EINVAL, "HBM bytes", 16 * MIB, 18 * MIB);
+	w->config.hbm_bytes -= 2 * MIB;
+	w->config.host_bytes += 2 * MIB;
+	refused(w, -EINVAL, "host bytes", 16 * MIB, 18 * MIB);
+	w->config.host_bytes -= 2 * MIB;
+	w->config.max_sessions++;
+	refused(w, -EINVAL, "sessions", 4, 5);
+	w->config.max_sessions--;
+	w->config.max_pages--;
+	refused(w, -EINVAL, "pages", 128, 127);
+	w->config.max_pages++;
+	w->dev->granule = 65536;
+	refused(w, -EINVAL, "bytes of a granule", 4096, 65536);
+	w->dev->granule = 4096;
+	w->recover(w);
+}
+
+/* Nothing that was kept is of use then: it begins anew. */
+static void test_lost_extent(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+
+	crash_lose_extent(0);
+	refused(w, -ENOENT, "extent", 0, 0);
+	memset(w->kept, 0, syn_mm_kept_bytes(&w->config));
+	w->recover(w);
+	assert_null(f->a.session);
+	client_deinit(&f->a);
+}
+
+/* ---- what is found ------------------------------------------------------ */
+
+/* A lease, a seal, a pin, a key: all of it is there. */
+static void test_pages_stand(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle[PAGES];
+	uint64_t found;
+	uint64_t miss;
+	uint32_t *at;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = i % 2 ? client_full(&f->a, f->window, i)
+				  : client_sealed(&f->a, f->window, i, i + 1);
+	assert_int_equal(client_pin(&f->a, handle[0], &at), 0);
+	f->world.recover(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_pages, PAGES);
+	assert_int_equal(world_stat(&f->world).nr_sealed, PAGES / 2);
+	assert_int_equal(client_release(&f->a, handle[0]), -EBUSY);
+	client_unpin(&f->a, handle[0]);
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(client_check(&f->a, handle[i], i), 0);
+	assert_int_equal(client_lookup(&f->a, f->window, 3, &found, &miss), 1);
+	assert_int_equal(client_check(&f->a, found, 2), 0);
+	assert_int_not_equal(found, handle[2]);
+}
+
+/* What only they had goes, what has a key that counts stays. */
+static void test_sessions_that_are_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_adopt_why why;
+	uint64_t found;
+	uint64_t miss;
+
+	(void)client_full(&f->a, f->window, 1);
+	(void)client_sealed(&f->a, f->window, 2, 22);
+	assert_int_equal(client_lookup(&f->a, f->window, 22, &found, &miss), 1);
+	f->a.timeline[0].issued = 5;
+	assert_int_equal(
+		client_seal(&f->a, client_full(&f->a, f->window, 3), 33, 5), 0);
+	crash_die(&f->world);
+	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &why), 0);
+	assert_int_equal(syn_mm_adopted(f->world.mm), 0);
+	world_audit(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_sessions, 0);
+	assert_int_equal(world_stat(&f->world).nr_pages, 1);
+	client_deinit(&f->a);
+	client_open(&f->a, &f->world, 1);
+	f->window = client_window(&f->a, f->space, 16);
+	assert_int_equal(client_lookup(&f->a, f->window, 33, &found, &miss), 0);
+	assert_int_equal(client_lookup(&f->a, f->window, 22, &found, &miss), 1);
+	assert_int_equal(client_check(&f->a, found, 2), 0);
+}
+
+static void test_adopt_once(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_session_config config = { .id = 4711 };
+	struct syn_session *session;
+	struct syn_adopt_why why;
+
+	crash_die(&f->world);
+	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &why), 0);
+	assert_int_equal(syn_mm_session_adopt(f->world.mm, &config, &session),
+			 -ENOENT);
+	assert_int_equal(client_adopt(&f->a), 0);
+	assert_false(syn_mm_session_ended(f->a.session));
+	assert_int_equal(client_adopt(&f->a), -EEXIST);
+	assert_int_equal(syn_mm_adopted(f->world.mm), 0);
+	world_audit(&f->world);
+}
+
+/* ---- what is let go ----------------------------------------------------- */
+
+static int adopt_all(struct fixture *f)
+{
+	struct syn_adopt_why why;
+	int r = syn_mm_adopt(&f->world.mm, &f->world.config, &why);
+
+	if (r)
+		return r;
+	r = client_adopt(&f->a);
+	if (!r)
+		r = syn_mm_adopted(f->world.mm);
+	if (r)
+		f->world.mm = syn_mm_free(f->world.mm);
+	return r;
+}
+
+/* Memory may be short at any step. */
+static void test_fail_nth(void **state)
+{
+	struct fixture f;
+	unsigned int nth = 0;
+	int r;
+
+	do {
+		fixture_open(&f);
+		(void)client_sealed(&f.a, f.window, 1, 11);
+		crash_die(&f.world);
+		syn_fault_arm(++nth);
+		r = adopt_all(&f);
+		(void)syn_fault_disarm();
+		assert_true(!r || r == -ENOMEM);
+		if (!r) {
+			fixture_close(&f);
+			continue;
+		}
+		client_deinit(&f.a);
+		crash_drop_extents();
+		f.world.disk->ops->close(f.world.disk);
+		free(f.world.kept);
+		crash_world_close(&f.world);
+		assert_null(syn_simdisk_free(f.sim));
+	} while (r);
+	assert_true(nth > 10);
+}
+
+/* ---- the beginning ------------------------------------------------------ */
+
+/* Its world ends; the swap file stays. */
+static void fixture_leave(struct fixture *f)
+{
+	client_close(&f->a);
+	world_settle(&f->world);
+	assert_null(syn_mm_free(f->world.mm));
+	f->world.disk->ops->close(f->world.disk);
+	free(f->world.kept);
+	crash_world_close(&f->world);
+}
+
+/* A worker that dies while it reads the swap file has kept nothing yet. */
+static void test_deaths_at_the_beginning(void **state)
+{
+	struct fixture f = { 0 };
+	uint64_t deaths = crash_count.deaths;
+	uint64_t found;
+	uint64_t miss;
+	uint32_t nth;
+	uint32_t i;
+
+	fixture_open(&f);
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(
+			client_persist(&f.a,
+				       client_sealed(&f.a, f.window, i, i + 1)),
+			0);
+	fixture_leave(&f);
+	for (nth = 1; deaths + nth == crash_count.deaths + 1; nth++) {
+		crash_arm(NULL, nth);
+		fixture_world(&f);
+		crash_arm(NULL, 0);
+		client_open(&f.a, &f.world, 1);
+		f.window = client_window(&f.a, f.space, 16);
+		for (i = 0; i < PAGES; i++) {
+			assert_int_equal(client_lookup(&f.a, f.window, i + 1,
+						       &found, &miss),
+					 1);
+			assert_int_equal(client_check(&f.a, found, i), 0);
+		}
+		fixture_leave(&f);
+	}
+	assert_true(nth > PAGES);
+	assert_null(syn_simdisk_free(f.sim));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_another_version),
+		TEST(test_another_geometry),
+		TEST(test_lost_extent),
+		TEST(test_pages_stand),
+		TEST(test_sessions_that_are_gone),
+		TEST(test_adopt_once),
+		cmocka_unit_test(test_fail_nth),
+		cmocka_unit_test(test_deaths_at_the_beginning),
+	};
+
+	return test_main(tests);
+}
