@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/mm.h"
 #include "ipc/server/kept.h"
@@ -87,6 +88,7 @@ static void peer_drop(struct syn_peer *peer)
 {
 	syn_warning("session %u cannot go on", peer->id);
 	syn_peers_forget(peer);
+	syn_failpoint();
 	syn_peer_unkeep(peer);
 	if (peer->sock >= 0)
 		syn_peer_refuse(syn_steal_fd(&peer->sock), -ESHUTDOWN,
@@ -118,6 +120,7 @@ static int peer_adopt(struct syn_server *server, struct syn_rec_peer *rec)
 	syn_peer_move(peer, SYN_PEER_LIVE);
 	if (r)
 		return r;
+	syn_failpoint();
 	server->head->next_id = syn_max(server->head->next_id, rec->id + 1);
 	syn_peer_rings_init(peer);
 	return 0;
@@ -184,12 +187,10 @@ static void questions_count(struct syn_peer *peer)
 	struct syn_daemon_ctl *ctl = (void *)peer->seg.daemon;
 	char byte;
 
-	if (peer->rec->taking) {
-		if (recv(peer->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-			peer->rec->taking = 0;
-		else
-			syn_peers_taken(peer);
-	}
+	/* It is still there, or was the last thing that was done. */
+	if (peer->rec->taking != peer->rec->asked &&
+	    recv(peer->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		syn_peers_taken(peer);
 	peer->again = true;
 	syn_store_relaxed(&ctl->asked, peer->rec->asked);
 }
@@ -202,7 +203,8 @@ static void peer_go_on(struct syn_server *server, struct syn_peer *peer)
 	if (syn_request_adopt(peer))
 		return; /* ended */
 	questions_count(peer);
-	syn_store_release(&ctl->epoch, server->config.epoch);
+	syn_commit(&ctl->epoch, server->config.epoch);
+	syn_failpoint();
 	peer->worked_ns = syn_now_ns();
 	syn_list_add_tail(&server->active, &peer->active);
 	syn_ring_awake(&peer->sq);
@@ -218,6 +220,7 @@ static void peers_go_on(struct syn_server *server, struct syn_peer *hand,
 	syn_list_for_each_safe (peer, tmp, &server->live, link)
 		if (peer_is_over(peer))
 			syn_peer_end(peer, -ESHUTDOWN, NULL);
+	syn_failpoint();
 	if (hand && hand->state == SYN_PEER_LIVE)
 		syn_request_redo(hand, seq);
 	syn_list_for_each_safe (peer, tmp, &server->live, link)
@@ -240,6 +243,7 @@ int syn_server_adopt(struct syn_server *server, const char **ret_why)
 	if (r)
 		return r;
 	hand = hand_find(server, &seq);
+	syn_failpoint();
 	r = syn_mm_adopted(server->config.mm);
 	if (!r)
 		r = syn_tenant_domains(server);

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "core/base/trace.h"
@@ -202,14 +203,17 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	if (r)
 		goto close_channels;
 	why = "the keeper could not take its descriptors";
+	syn_failpoint();
 	r = session_keep(peer);
 	if (r)
 		goto end_session;
+	syn_failpoint();
 	why = "WELCOME could not be sent";
 	r = syn_peer_watch(peer, peer->bell_fd, EPOLLIN | EPOLLET,
 			   SYN_WAKE_BELL);
 	if (!r)
 		r = welcome_send(peer, version, wake_read_fd);
+	syn_failpoint();
 	if (!r)
 		r = device_send(peer);
 	if (r)

@@ -2,8 +2,8 @@
 /* Kept records of the server. */
 #include "ipc/server/kept.h"
 
-#include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "ipc/server/server.h"
 #include "ipc/server/state.h"
 
@@ -24,7 +24,7 @@ void syn_peers_format(struct syn_server *server)
 		.max_sessions = server->config.max_sessions,
 		.next_id = 1,
 	};
-	syn_store_release(&head->magic, SYN_PEERS_MAGIC);
+	syn_commit(&head->magic, SYN_PEERS_MAGIC);
 }
 
 int syn_peers_check(const struct syn_server *server, const char **ret_why)
@@ -78,38 +78,37 @@ void syn_peers_publish(struct syn_peer *peer)
 		.geometry = peer->seg.geometry,
 	};
 	memcpy(rec->name, peer->name, sizeof(rec->name));
-	syn_store_release(&rec->state, SYN_REC_PEER_LIVE);
+	syn_commit(&rec->state, SYN_REC_PEER_LIVE);
 	peer->rec = rec;
+	syn_failpoint();
 	peer->server->head->next_id++;
 }
 
 void syn_peers_take(struct syn_peer *peer)
 {
 	if (peer->rec)
-		syn_store_release(&peer->rec->taking, 1u);
+		syn_commit(&peer->rec->taking, peer->rec->asked + 1);
 }
 
 void syn_peers_taken(struct syn_peer *peer)
 {
-	if (!peer->rec)
-		return;
-	syn_store_release(&peer->rec->asked, peer->rec->asked + 1);
-	syn_store_release(&peer->rec->taking, 0u);
+	if (peer->rec)
+		syn_commit(&peer->rec->asked, peer->rec->taking);
 }
 
 void syn_peers_said_bye(struct syn_peer *peer)
 {
 	if (peer->rec)
-		syn_store_release(&peer->rec->said_bye, 1u);
+		syn_commit(&peer->rec->said_bye, 1u);
 }
 
 void syn_peers_ended(struct syn_peer *peer)
 {
-	syn_store_release(&peer->rec->state, SYN_REC_PEER_ENDED);
+	syn_commit(&peer->rec->state, SYN_REC_PEER_ENDED);
 }
 
 void syn_peers_forget(struct syn_peer *peer)
 {
-	syn_store_release(&peer->rec->state, SYN_REC_PEER_FREE);
+	syn_commit(&peer->rec->state, SYN_REC_PEER_FREE);
 	peer->rec = NULL;
 }

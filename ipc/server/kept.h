@@ -57,7 +57,7 @@ struct syn_rec_peer {
 	uint32_t pid;
 	uint32_t uid;
 	uint32_t gid;
-	uint32_t taking; /* a message, which is counted when it is taken */
+	uint32_t taking; /* what @asked is once a message has been taken */
 	uint32_t asked;	 /* messages taken since HELLO */
 	uint32_t pad0;
 	uint64_t features;

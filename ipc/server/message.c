@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
@@ -316,8 +317,10 @@ static int message_take(struct syn_peer *peer, union message *m, int *fds)
 	    (errno == EAGAIN || errno == EINTR))
 		return -EAGAIN;
 	syn_peers_take(peer);
+	syn_failpoint();
 	r = syn_conn_recv(peer->sock, m, sizeof(*m), fds);
 	syn_peers_taken(peer);
+	syn_failpoint();
 	return r;
 }
 

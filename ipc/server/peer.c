@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "core/base/trace.h"
@@ -227,9 +228,11 @@ static int tell_extents(struct syn_peer *peer, bool *told)
 	while (syn_mm_extent_next(peer->session, &msg, &mem)) {
 		msg.msg.type = SYN_MSG_EXTENT;
 		msg.msg.size = sizeof(msg);
+		syn_failpoint();
 		r = syn_conn_send(peer->sock, &msg.msg, &mem->fd, 1);
 		if (r)
 			return r;
+		syn_failpoint();
 		syn_mm_extent_told(peer->session, msg.extent);
 		*told = true;
 	}
@@ -242,7 +245,9 @@ static int tell_reply(struct syn_peer *peer)
 
 	if (!peer->reply_bytes)
 		return 0;
+	syn_failpoint();
 	r = syn_conn_send(peer->sock, (struct syn_msg *)peer->reply, NULL, 0);
+	syn_failpoint();
 	if (!r)
 		peer->reply_bytes = 0;
 	return r;
@@ -256,9 +261,11 @@ static int tell_retired(struct syn_peer *peer, bool *told)
 	int r;
 
 	while (syn_mm_retire_next(peer->session, &msg.extent)) {
+		syn_failpoint();
 		r = syn_conn_send(peer->sock, &msg.msg, NULL, 0);
 		if (r)
 			return r;
+		syn_failpoint();
 		syn_mm_retire_told(peer->session, msg.extent);
 		*told = true;
 	}
@@ -339,6 +346,7 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason)
 			  (int)peer->cred.pid, reason);
 		bye_send(peer->sock, error, reason);
 	}
+	syn_failpoint();
 	(void)epoll_ctl(peer->server->epoll_fd, EPOLL_CTL_DEL, peer->sock,
 			NULL);
 	peer->sock = sock_end(peer->sock);
@@ -346,6 +354,7 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason)
 		syn_peer_move(peer, SYN_PEER_DEAD);
 		return;
 	}
+	syn_failpoint();
 	notice_count(peer, SYN_NOTICE_SOCKET);
 	syn_peer_wake(peer);
 	session_close(peer, error);
@@ -364,9 +373,11 @@ void syn_peer_gone(struct syn_peer *peer, bool exited)
 		peer->server->reaped++;
 	else
 		peer->server->detaches++;
+	syn_failpoint();
 	syn_mm_session_exited(peer->session);
 	peer->session = NULL;
 	syn_peers_forget(peer);
+	syn_failpoint();
 	syn_peer_unkeep(peer);
 	syn_segments_deinit(&peer->seg);
 	peer->server->retry_due = true;

@@ -17,6 +17,7 @@
  */
 #include "ipc/server/request.h"
 
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/base/trace.h"
 #include "core/mm.h"
@@ -323,7 +324,7 @@ static void request_post(struct syn_peer *peer, struct request *req)
 		       (size_t)(at & peer->cq.mask) * SYN_VEC_BYTES,
 	       req->out, req->out_bytes);
 	record->at = at;
-	syn_store_release(&record->state, SYN_INFLIGHT_ANSWERED);
+	syn_commit(&record->state, SYN_INFLIGHT_ANSWERED);
 	peer->nr_filled++;
 }
 
@@ -366,8 +367,11 @@ static void request_publish(struct syn_peer *peer)
 	peer->cq_room -= syn_min(nr, peer->cq_room);
 	if (!nr)
 		return;
-	if (syn_ring_publish(&peer->cq, nr))
+	syn_failpoint();
+	if (syn_ring_publish(&peer->cq, nr)) {
+		syn_failpoint();
 		syn_peer_wake(peer);
+	}
 	request_expect(peer);
 }
 
@@ -389,7 +393,7 @@ static void request_hold(struct syn_peer *peer, struct request *req)
 	memcpy(req->in, req->out, req->out_bytes);
 	record->cqe = req->cqe;
 	record->out_bytes = req->out_bytes;
-	syn_store_release(&record->state, SYN_INFLIGHT_HELD);
+	syn_commit(&record->state, SYN_INFLIGHT_HELD);
 	req->held = true;
 }
 
@@ -483,7 +487,8 @@ static void request_take(struct syn_peer *peer, struct request *req)
 		       (size_t)sqe->nr * op_rules[sqe->op].in_bytes);
 	record->sqe = *sqe;
 	record->seq = req->seq;
-	syn_store_release(&record->state, SYN_INFLIGHT_TAKEN);
+	syn_commit(&record->state, SYN_INFLIGHT_TAKEN);
+	syn_failpoint();
 	syn_ring_consume(&peer->sq, 1);
 }
 

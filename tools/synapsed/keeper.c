@@ -24,8 +24,8 @@
 #include "tools/synapsed/keep.h"
 
 /*
- * Workers that die faster than this will not do better.  A worker that served
- * and was killed does not count: somebody wanted that.
+ * Workers that die faster than this will not do better.  One that served and
+ * was killed begins the count anew: workers can serve, and somebody wanted that.
  */
 #define KEEPER_DEATHS	 5
 #define KEEPER_DEATHS_NS 10000000000u
@@ -280,7 +280,9 @@ static int worker_gone(struct keeper *keeper)
 		syn_error("the worker could not start");
 		return 1;
 	}
-	if (death_counts(keeper, status) && worker_hopeless(keeper)) {
+	if (!death_counts(keeper, status))
+		keeper->nr_died = 0;
+	else if (worker_hopeless(keeper)) {
 		syn_error("%d workers died in a row; giving up", KEEPER_DEATHS);
 		syn_hold_end(&keeper->hold, reason);
 		return 1;

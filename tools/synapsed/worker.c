@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/dev.h"
 #include "core/disk.h"
@@ -300,6 +301,7 @@ static void hold_let_go(struct worker *worker)
 	for (size_t i = 0; i < worker->keep.hold.nr; i++) {
 		const struct syn_held *held = &worker->keep.hold.held[i];
 
+		syn_failpoint();
 		syn_keep_drop(worker->keep.sock, held->kind, held->id);
 	}
 	syn_hold_end(&worker->keep.hold,
