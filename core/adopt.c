@@ -38,7 +38,7 @@ static int adopt_extent(struct syn_mm *mm, uint32_t id)
 
 	/* Nothing is in it. */
 	if (rec->state == SYN_EXTENT_CUTTING)
-		syn_commit(&rec->state, SYN_EXTENT_FREE);
+		rec->state = SYN_EXTENT_FREE;
 	if (rec->state == SYN_EXTENT_FREE)
 		return 0;
 	r = syn_pool_adopt(mm, rec, &pool);
@@ -58,6 +58,19 @@ int syn_adopt_begin(struct syn_mm *mm, struct syn_adopt_why *ret_why)
 		r = adopt_extent(mm, id);
 	}
 	return r;
+}
+
+/* ---- who is not there ---------------------------------------------------- */
+
+/* First: what is let go now, nobody comes back to. */
+static void adopt_gone(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions; i++)
+		if (!mm->session[i] &&
+		    mm->rec_session[i].state != SYN_SESSION_FREE)
+			syn_commit(&mm->rec_session[i].state, SYN_SESSION_FREE);
 }
 
 /* ---- lessees ------------------------------------------------------------ */
@@ -82,7 +95,7 @@ static void adopt_writer(struct syn_mm *mm, uint32_t lessee)
 
 	if (l->flags & SYN_LESSEE_WRITE &&
 	    mm->page[l->page].state == SYN_PAGE_SEALED)
-		syn_commit(&l->flags, (uint8_t)(l->flags & ~SYN_LESSEE_WRITE));
+		l->flags &= (uint8_t)~SYN_LESSEE_WRITE;
 }
 
 static void adopt_leases(struct syn_mm *mm)
@@ -168,7 +181,7 @@ static void adopt_members(struct syn_mm *mm, struct syn_rec_page *pg)
 		pg->charged = SYN_NONE16;
 	}
 	if (pg->charged != SYN_NONE16 && !mm->session[pg->charged])
-		syn_commit(&pg->charged, SYN_NONE16);
+		pg->charged = SYN_NONE16;
 	if (!syn_page_is(pg, SYN_PAGE_F_HOST))
 		pg->host = SYN_NONE;
 	if (!syn_page_is(pg, SYN_PAGE_F_NVME))
@@ -183,10 +196,10 @@ static void adopt_members(struct syn_mm *mm, struct syn_rec_page *pg)
 static void adopt_state(struct syn_rec_page *pg)
 {
 	if (syn_page_is(pg, SYN_PAGE_F_KEYED) && pg->state == SYN_PAGE_FULL)
-		syn_commit(&pg->state, SYN_PAGE_SEALED);
+		pg->state = SYN_PAGE_SEALED;
 	if (!syn_page_is(pg,
 			 SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME))
-		syn_commit(&pg->state, SYN_PAGE_LOST);
+		pg->state = SYN_PAGE_LOST;
 }
 
 static void adopt_frames(struct syn_mm *mm, const struct syn_rec_page *pg,
@@ -315,16 +328,6 @@ static void adopt_sessions(struct syn_mm *mm)
 			syn_session_adopt_end(mm->session[i]);
 }
 
-static void adopt_gone(struct syn_mm *mm)
-{
-	uint32_t i;
-
-	for (i = 0; i < mm->cfg.max_sessions; i++)
-		if (!mm->session[i] &&
-		    mm->rec_session[i].state != SYN_SESSION_FREE)
-			syn_commit(&mm->rec_session[i].state, SYN_SESSION_FREE);
-}
-
 /* What was made for a change that did not come. */
 static void adopt_surplus(struct syn_mm *mm)
 {
@@ -343,6 +346,7 @@ int syn_mm_adopted(struct syn_mm *mm)
 	uint32_t i;
 	int r;
 
+	adopt_gone(mm);
 	for (i = 0; i < mm->head->max_lessees; i++)
 		adopt_lessee(mm, i);
 	syn_kept_adopt(mm);
@@ -358,7 +362,6 @@ int syn_mm_adopted(struct syn_mm *mm)
 	adopt_sessions(mm);
 	adopt_request(mm);
 	adopt_settle(mm);
-	adopt_gone(mm);
 	adopt_surplus(mm);
 	return 0;
 }

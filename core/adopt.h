@@ -3,7 +3,8 @@
  * Adoption: what a worker that is gone has kept is made whole again.
  *
  * Nothing is trusted to be finished, and nothing that is derived to be there.
- * Each step may be the last one of a worker that dies, and is then done again.
+ * Each store here follows from one record alone and is made again by who comes
+ * next, so that their order does not count.
  */
 #ifndef SYN_CORE_ADOPT_H
 #define SYN_CORE_ADOPT_H

@@ -72,6 +72,19 @@ static uint32_t free_max(const struct syn_mm *mm, uint32_t object)
 	}
 }
 
+/* The next of @list, as long as there are as many as are free. */
+static bool free_step(struct syn_fsck *f, const struct free_list *list,
+		      uint32_t *ret_next)
+{
+	*ret_next = list->next(f->mm, f->link);
+	if (*ret_next >= free_max(f->mm, list->object) ||
+	    *ret_next == f->link || f->nr_links > f->nr_free[list->object])
+		return false;
+	f->link = *ret_next;
+	f->nr_links++;
+	return true;
+}
+
 /*
  * As long as there are free records, and of those only: then each is on it
  * once.  A list that has changed since its records were counted says nothing.
@@ -88,13 +101,10 @@ bool syn_fsck_free_lists(struct syn_fsck *f)
 		f->nr_links = 0;
 		f->chained = true;
 	}
-	next = list->next(f->mm, f->link);
-	f->left -= SYN_FSCK_LOOK;
-	if (next < free_max(f->mm, list->object) && next != f->link &&
-	    f->nr_links <= f->nr_free[list->object]) {
-		f->link = next;
-		f->nr_links++;
-		return true;
+	while (free_step(f, list, &next)) {
+		f->left -= SYN_FSCK_LOOK;
+		if (f->left <= 0)
+			return true;
 	}
 	syn_fsck_look(f, list->object, f->link);
 	if (syn_fsck_same(f, SYN_FSCK_FREE, SYN_NONE, next))
@@ -138,7 +148,10 @@ static void extent_record(struct syn_fsck *f, const struct syn_extent *ext)
 
 	(void)syn_fsck_same(f, SYN_FSCK_REFERENCE, pool->domain, rec->domain);
 	(void)syn_fsck_same(f, SYN_FSCK_REFERENCE, pool->space, rec->space);
+	(void)syn_fsck_same(f, SYN_FSCK_PLACE, pool->tier, rec->tier);
+	(void)syn_fsck_same(f, SYN_FSCK_PLACE, pool->plane, rec->plane);
 	(void)syn_fsck_same(f, SYN_FSCK_PLACE, ext->ordinal, rec->ordinal);
+	(void)syn_fsck_same(f, SYN_FSCK_NUMBER, ext->nr_frames, rec->nr_frames);
 	(void)syn_fsck_same(f, SYN_FSCK_BYTES, pool->frame_bytes,
 			    rec->frame_bytes);
 	(void)syn_fsck_same(f, SYN_FSCK_BYTES, ext->mem.bytes, rec->bytes);
@@ -177,9 +190,8 @@ static void extent_check(struct syn_fsck *f, const struct syn_extent *ext)
 {
 	const struct syn_rec_extent *rec = &f->mm->rec_extent[f->what.index];
 	uint32_t loose = f->extent[ext->mem.id].loose;
-	uint32_t state = ext->pool->tier == SYN_TIER_NVME
-				 ? SYN_EXTENT_CUTTING
-				 : SYN_EXTENT_RETIRING;
+	uint32_t state = ext->pool->tier == SYN_TIER_NVME ? SYN_EXTENT_CUTTING
+							  : SYN_EXTENT_RETIRING;
 
 	if (!ext->retiring)
 		state = SYN_EXTENT_LIVE;

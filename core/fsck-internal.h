@@ -7,8 +7,9 @@
 #include "core/lists.h"
 
 /* Work, as of syn_fsck_step(). */
-#define SYN_FSCK_RECORD 128 /* a record that is used */
+#define SYN_FSCK_RECORD 256 /* a record that is used */
 #define SYN_FSCK_LOOK	2   /* one that is not */
+#define SYN_FSCK_GLANCE 16  /* at one member of a record elsewhere */
 
 struct syn_fsck_pool {
 	uint64_t going;
@@ -131,6 +132,7 @@ struct syn_fsck_window *syn_fsck_count_of(struct syn_fsck *f,
 
 /* Stages: one record each; false: that was all. */
 bool syn_fsck_pages(struct syn_fsck *f);
+bool syn_fsck_departures(struct syn_fsck *f);
 bool syn_fsck_lessees(struct syn_fsck *f);
 bool syn_fsck_moves(struct syn_fsck *f);
 bool syn_fsck_swaps(struct syn_fsck *f);

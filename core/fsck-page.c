@@ -2,6 +2,7 @@
 /* Fsck: pages, their lessees, and the index of keys. */
 #include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/depart.h"
 #include "core/domain.h"
 #include "core/extent.h"
 #include "core/fsck-internal.h"
@@ -302,29 +303,35 @@ static void page_sums(struct syn_fsck *f, const struct syn_rec_page *pg)
 					syn_kept_sums_words(nr_tiles));
 }
 
-bool syn_fsck_buckets(struct syn_fsck *f)
+static void bucket_check(struct syn_fsck *f, uint32_t bucket)
 {
 	const struct syn_mm *mm = f->mm;
-	uint32_t bucket = (uint32_t)f->at;
 	uint32_t n = 0;
 	uint32_t i;
 
-	if (f->at > mm->bucket_mask)
-		return false;
-	f->at++;
-	f->left--;
+	syn_fsck_look(f, SYN_FSCK_BUCKET, bucket);
 	for (i = mm->bucket[bucket]; i != SYN_NONE;
 	     i = mm->links[i].hash_next) {
-		syn_fsck_look(f, SYN_FSCK_BUCKET, bucket);
 		if (i >= mm->page_used || n++ >= mm->page_used ||
-		    !syn_page_is(&mm->page[i], SYN_PAGE_F_KEYED))
-			return syn_fsck_missing(f, i) || true;
+		    !syn_page_is(&mm->page[i], SYN_PAGE_F_KEYED)) {
+			(void)syn_fsck_missing(f, i);
+			return;
+		}
 		(void)syn_fsck_same(f, SYN_FSCK_KEY, bucket,
 				    key_bucket(mm, &mm->page[i]));
 		f->nr_indexed++;
 		f->left -= SYN_FSCK_RECORD;
 	}
-	return true;
+}
+
+bool syn_fsck_buckets(struct syn_fsck *f)
+{
+	const struct syn_mm *mm = f->mm;
+
+	for (; f->at <= mm->bucket_mask && f->left > 0; f->left--, f->at++)
+		if (mm->bucket[f->at] != SYN_NONE)
+			bucket_check(f, (uint32_t)f->at);
+	return f->at <= mm->bucket_mask;
 }
 
 /* ---- pages -------------------------------------------------------------- */
@@ -398,6 +405,29 @@ bool syn_fsck_pages(struct syn_fsck *f)
 	else
 		page_check(f, page);
 	return true;
+}
+
+/*
+ * A record's generation only grows: it is not less than when pages left that it
+ * once was of.
+ */
+bool syn_fsck_departures(struct syn_fsck *f)
+{
+	const struct syn_mm *mm = f->mm;
+	uint64_t nr = syn_min(mm->nr_departures, (uint64_t)SYN_DEPARTURES);
+
+	for (; f->at < nr && f->left > 0; f->at++) {
+		const struct syn_departure *d = &mm->departure[f->at];
+		uint32_t since = mm->page[d->page].generation - d->generation;
+
+		syn_fsck_look(f, SYN_FSCK_PAGE, d->page);
+		if (since > INT32_MAX)
+			(void)syn_fsck_same(f, SYN_FSCK_GENERATION,
+					    d->generation,
+					    mm->page[d->page].generation);
+		f->left -= SYN_FSCK_GLANCE;
+	}
+	return f->at < nr;
 }
 
 /* ---- lessees ------------------------------------------------------------ */

@@ -23,12 +23,24 @@ static const struct syn_rec_page *request_page(struct syn_fsck *f,
 	return pg;
 }
 
-/* A frame that is no page's yet. */
-static void request_frame(struct syn_fsck *f, uint32_t frame, uint32_t tier)
+/* Where @pg goes with @codec; NULL: nowhere. */
+static const struct syn_pool *request_pool(const struct syn_mm *mm,
+					   const struct syn_rec_page *pg,
+					   uint32_t tier, uint32_t codec)
+{
+	if (pg->pool >= SYN_POOLS_MAX || !mm->pool[pg->pool] ||
+	    codec < SYN_CODEC_RAW16 || codec >= SYN_CODEC_NR)
+		return NULL;
+	return syn_pool_below(mm->pool[pg->pool], tier, codec);
+}
+
+/* A frame of @pool that is no page's yet. */
+static void request_frame(struct syn_fsck *f, uint32_t frame,
+			  const struct syn_pool *pool)
 {
 	const struct syn_extent *ext = syn_extent_of(f->mm, frame);
 
-	if (!ext || ext->pool->tier != tier) {
+	if (!ext || ext->pool != pool) {
 		(void)syn_fsck_same(f, SYN_FSCK_PLACE, ~frame, frame);
 		return;
 	}
@@ -40,15 +52,20 @@ static void request_frame(struct syn_fsck *f, uint32_t frame, uint32_t tier)
 
 static void move_check(struct syn_fsck *f, const struct syn_rec_move *move)
 {
+	const struct syn_rec_page *pg;
+
 	if (move->state > SYN_MOVE_COPY) {
 		(void)syn_fsck_same(f, SYN_FSCK_STATE, SYN_MOVE_FREE,
 				    move->state);
 		return;
 	}
-	if (!request_page(f, move->page, SYN_PAGE_F_MOVING, move->generation))
+	pg = request_page(f, move->page, SYN_PAGE_F_MOVING, move->generation);
+	if (!pg)
 		return;
 	if (move->host != SYN_NONE)
-		request_frame(f, move->host, SYN_TIER_HOST);
+		request_frame(
+			f, move->host,
+			request_pool(f->mm, pg, SYN_TIER_HOST, move->codec));
 	else
 		(void)syn_fsck_same(f, SYN_FSCK_STATE, SYN_MOVE_DRAIN,
 				    move->state);
@@ -94,11 +111,14 @@ static void swap_check(struct syn_fsck *f, const struct syn_rec_swap *swap)
 		return;
 	if (swap->state == SYN_SWAP_READ) {
 		(void)syn_fsck_same(f, SYN_FSCK_PLACE, pg->nvme, swap->slot);
-		request_frame(f, swap->host, SYN_TIER_HOST);
+		request_frame(
+			f, swap->host,
+			request_pool(f->mm, pg, SYN_TIER_HOST, pg->codec));
 		return;
 	}
 	(void)syn_fsck_same(f, SYN_FSCK_PLACE, pg->host, swap->host);
-	request_frame(f, swap->slot, SYN_TIER_NVME);
+	request_frame(f, swap->slot,
+		      request_pool(f->mm, pg, SYN_TIER_NVME, pg->codec));
 	if (ext && pg->domain < SYN_DOMAINS_MAX)
 		f->nvme_used[pg->domain] += ext->pool->frame_bytes;
 }
@@ -170,38 +190,43 @@ static void quarantine_check(struct syn_fsck *f,
 
 bool syn_fsck_quarantine(struct syn_fsck *f)
 {
-	const struct syn_rec_quarantine *q = &f->mm->quarantine[f->at];
+	const struct syn_mm *mm = f->mm;
 
-	if (f->at >= f->mm->head->max_quarantine)
-		return false;
-	f->left -= SYN_FSCK_LOOK;
-	if (q->state == SYN_QUARANTINE_FREE) {
-		f->nr_free[SYN_FSCK_QUARANTINE]++;
-		f->at++;
-		return true;
+	for (; f->at < mm->head->max_quarantine && f->left > 0; f->at++) {
+		const struct syn_rec_quarantine *q = &mm->quarantine[f->at];
+
+		f->left -= SYN_FSCK_LOOK;
+		if (q->state == SYN_QUARANTINE_FREE) {
+			f->nr_free[SYN_FSCK_QUARANTINE]++;
+			continue;
+		}
+		f->left -= SYN_FSCK_RECORD;
+		syn_fsck_look(f, SYN_FSCK_QUARANTINE, f->at);
+		if (syn_fsck_same(f, SYN_FSCK_STATE, SYN_QUARANTINE_HELD,
+				  q->state))
+			quarantine_check(f, q);
 	}
-	f->left -= SYN_FSCK_RECORD;
-	syn_fsck_look(f, SYN_FSCK_QUARANTINE, f->at++);
-	if (syn_fsck_same(f, SYN_FSCK_STATE, SYN_QUARANTINE_HELD, q->state))
-		quarantine_check(f, q);
-	return true;
+	return f->at < mm->head->max_quarantine;
 }
 
 /* ---- sessions ----------------------------------------------------------- */
 
 static void window_check(struct syn_fsck *f, const struct syn_window *w,
-			 uint32_t slots)
+			 const struct syn_rec_window *rec)
 {
+	const struct syn_pool *pool = w->pool;
 	const struct syn_fsck_window *count = syn_fsck_count_of(f, w);
 
-	(void)syn_fsck_same(f, SYN_FSCK_SLOTS, slots, w->slots);
+	(void)syn_fsck_same(f, SYN_FSCK_REFERENCE, pool->space, rec->space);
+	(void)syn_fsck_same(f, SYN_FSCK_SLOTS, w->slots,
+			    rec->slots[pool->plane]);
 	(void)syn_fsck_same(f, SYN_FSCK_CHARGED, true, w->charged <= w->slots);
 	(void)syn_fsck_counted(f, SYN_FSCK_CHARGED, count->charged, w->charged);
 	(void)syn_fsck_counted(f, SYN_FSCK_GOING, count->going, w->going);
 	(void)syn_fsck_counted(f, SYN_FSCK_REQUEST, count->moves, w->moves);
 	(void)syn_fsck_counted(f, SYN_FSCK_LIST, count->lru, w->lru.nr);
-	f->pool[w->pool->index].users++;
-	f->pool[w->pool->index].slots += w->slots;
+	f->pool[pool->index].users++;
+	f->pool[pool->index].slots += w->slots;
 }
 
 static void session_windows(struct syn_fsck *f, const struct syn_session *s)
@@ -218,8 +243,7 @@ static void session_windows(struct syn_fsck *f, const struct syn_session *s)
 				continue;
 			syn_fsck_look(f, SYN_FSCK_WINDOW, s->index);
 			syn_fsck_part(f, w * SYN_PLANES + p);
-			window_check(f, &s->window[w][p],
-				     rec->window[w].slots[p]);
+			window_check(f, &s->window[w][p], &rec->window[w]);
 		}
 	}
 	syn_fsck_look(f, SYN_FSCK_SESSION, s->index);
@@ -273,6 +297,10 @@ static void session_check(struct syn_fsck *f, const struct syn_session *s)
 			    : s->ended ? SYN_SESSION_ENDED
 				       : SYN_SESSION_LIVE,
 			    rec->state);
+	(void)syn_fsck_same(f, SYN_FSCK_REFERENCE, s->cfg.id, rec->id);
+	(void)syn_fsck_same(f, SYN_FSCK_NUMBER, s->cfg.nr_pages, rec->nr_pages);
+	(void)syn_fsck_same(f, SYN_FSCK_NUMBER, s->cfg.nr_timelines,
+			    rec->nr_timelines);
 	session_windows(f, s);
 	session_loans(f, s);
 	session_quarantine(f, s);

@@ -145,10 +145,11 @@ struct syn_fsck_window *syn_fsck_count_of(struct syn_fsck *f,
 
 /* What is looked at later counts on what was counted before. */
 static bool (*const stages[])(struct syn_fsck *f) = {
-	syn_fsck_pages,	  syn_fsck_lessees,    syn_fsck_moves,
-	syn_fsck_swaps,	  syn_fsck_quarantine, syn_fsck_sessions,
-	syn_fsck_buckets, syn_fsck_free_lists, syn_fsck_free_sums,
-	syn_fsck_extents, syn_fsck_pools,      syn_fsck_totals,
+	syn_fsck_pages,	    syn_fsck_departures, syn_fsck_lessees,
+	syn_fsck_moves,	    syn_fsck_swaps,	 syn_fsck_quarantine,
+	syn_fsck_sessions,  syn_fsck_buckets,	 syn_fsck_free_lists,
+	syn_fsck_free_sums, syn_fsck_extents,	 syn_fsck_pools,
+	syn_fsck_totals,
 };
 
 bool syn_fsck_step(struct syn_fsck *fsck, int64_t work)

@@ -30,7 +30,7 @@ struct syn_fsck *syn_fsck_free(struct syn_fsck *fsck);
  * last.  An extent, a session and the sums over all are not divided.
  */
 bool syn_fsck_step(struct syn_fsck *fsck, int64_t work);
-#define SYN_FSCK_STEP 1048576 /* clients do not feel it */
+#define SYN_FSCK_STEP 1048576 /* a millisecond or two */
 
 /* How many things were found so far, with SYN_FSCK_MOVED. */
 uint64_t syn_fsck_found(const struct syn_fsck *fsck);

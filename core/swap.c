@@ -474,6 +474,11 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 		return;
 	}
 	syn_pool_frame_give(mm, swap->host);
+	/* First: without its slot it must not pass for a page that is whole. */
+	if (status && pg->state != SYN_PAGE_LOST)
+		syn_page_lost(mm, swap->page, SYN_NONE, SYN_TIER_NVME,
+			      status == -EILSEQ ? SYN_WHY_CHECKSUM
+						: SYN_WHY_DEVICE);
 	if (status) {
 		slot_retire(mm, pg->domain, swap->slot, status);
 		syn_page_change(mm, swap->page, 0,
@@ -481,10 +486,6 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 		pg->nvme = SYN_NONE;
 	}
 	syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO | SYN_PAGE_F_WANTED);
-	if (status && pg->state != SYN_PAGE_LOST)
-		syn_page_lost(mm, swap->page, SYN_NONE, SYN_TIER_NVME,
-			      status == -EILSEQ ? SYN_WHY_CHECKSUM
-						: SYN_WHY_DEVICE);
 }
 
 /* ---- in the background -------------------------------------------------- */
@@ -493,7 +494,6 @@ static void swap_done(struct syn_mm *mm, const struct syn_disk_done *done)
 {
 	uint32_t i = (uint32_t)done->cookie;
 	const struct syn_rec_swap swap = mm->swap[i];
-	uint32_t generation;
 
 	mm->progress = true;
 	if (swap.state == SYN_SWAP_FORMAT) {
@@ -501,15 +501,12 @@ static void swap_done(struct syn_mm *mm, const struct syn_disk_done *done)
 		segment_cut_done(mm, swap.slot, done->status);
 		return;
 	}
-	generation = mm->page[swap.page].generation;
 	if (swap.state == SYN_SWAP_WRITE)
 		swap_out_done(mm, &swap, &mm->swap_head[i], done);
 	else
 		swap_in_done(mm, &swap, done->status);
 	syn_kept_swap_free(mm, i);
-	/* Losing a page may have freed it. */
-	if (mm->page[swap.page].generation == generation)
-		(void)syn_page_settle(mm, swap.page);
+	(void)syn_page_settle(mm, swap.page);
 }
 
 bool syn_swap_poll(struct syn_mm *mm)

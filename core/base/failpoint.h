@@ -58,15 +58,12 @@ void syn_failpoint_pass(struct syn_failpoint *point);
 #define syn_failpoint() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 #endif
 
-/*
- * A store that makes what was written before it count.  It may be the last one:
- * what follows it stands behind its own failpoint.
- */
+/* A store that makes what was written before it count, and what follows it not. */
 #define syn_commit(p, v)                                                       \
 	do {                                                                   \
 		syn_failpoint();                                               \
 		syn_store_release((p), (v));                                   \
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);                       \
+		syn_failpoint();                                               \
 	} while (0)
 
 #endif

@@ -133,6 +133,7 @@ static uint64_t kill_all(const pid_t *pid)
 	while (!is_quiet())
 		(void)usleep(200);
 	began_ns = syn_now_ns() - began_ns;
+	(void)ctl_fsck(daemon_of_test.socket);
 	for (uint32_t i = 0; i < AT_ONCE; i++) {
 		assert_int_equal(gpu_join(pid[i]), -EINTR);
 		(void)close(fd[i].fd);

@@ -24,6 +24,7 @@
 #define NAMES	    512u /* keys, shared by all */
 #define MOMENT_NS   2000000u
 #define START_S	    60
+#define WALK_MS	    50
 
 /**
  * struct score - what a client has done; its own until it has ended.
@@ -307,6 +308,8 @@ static int member_main(const char *path, struct shared *shared, unsigned int nr,
  * @seconds:	how long.
  * @seed:	of everything random.
  * @nvme:	swap file, or NULL.
+ * @walks:	of fsck, while they all want everything ...
+ * @compared:	... in which nothing changed.
  * @pid:	of the clients.
  */
 struct campaign {
@@ -316,6 +319,8 @@ struct campaign {
 	unsigned int seconds;
 	uint64_t seed;
 	const char *nvme;
+	unsigned int walks;
+	unsigned int compared;
 	pid_t pid[CLIENTS_MAX];
 };
 
@@ -334,6 +339,15 @@ static void members_start(struct campaign *c)
 			  START_S);
 	syn_store_release(&c->shared->until_ns,
 			  syn_now_ns() + c->seconds * 1000000000ull);
+}
+
+static void members_walk(struct campaign *c)
+{
+	while (syn_now_ns() < c->shared->until_ns) {
+		c->walks++;
+		c->compared += ctl_fsck(c->d.socket);
+		sleep_ms(WALK_MS);
+	}
 }
 
 static void members_wait(struct campaign *c)
@@ -388,6 +402,7 @@ static void campaign_run(struct campaign *c)
 
 	daemon_start(&c->d, args);
 	members_start(c);
+	members_walk(c);
 	members_wait(c);
 	daemon_wait_quiet(&c->d);
 	test_wait(drained(c), 20);
@@ -432,8 +447,11 @@ static void campaign_report(const struct campaign *c)
 		     (unsigned long long)sum.bytes >> 20,
 		     (double)slowest * c->nr / (double)sum.bytes,
 		     (double)fastest * c->nr / (double)sum.bytes);
+	(void)printf("fsck: %u walks, %u with all counts\n", c->walks,
+		     c->compared);
 	(void)fflush(stdout);
 	assert_int_equal(sum.wrong, 0);
+	assert_true(c->walks > 0);
 	assert_true(sum.refused > 0);
 	assert_int_equal(sum.no_hint, 0);
 	assert_true(slowest * 4 * c->nr >= sum.bytes);

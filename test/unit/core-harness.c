@@ -475,14 +475,28 @@ int client_fault(struct client *c, const uint64_t *handles, uint32_t nr,
 		 struct syn_vec_fault *ret)
 {
 	uint64_t hint = 0;
+	uint32_t i;
 	int r;
 
 	do {
 		r = client_ask(
 			c, syn_mm_fault(c->session, handles, nr, ret, &hint));
 	} while (client_waits(c, r));
+	for (i = 0; !r && i < nr; i++)
+		if (ret[i].res == SYN_FAULT_LOAN)
+			c->loans |= 1ull << ret[i].loan;
 	client_extents(c);
 	return r;
+}
+
+void client_audit(const struct client *c, uint32_t nr_leases)
+{
+	uint32_t i;
+
+	assert_int_equal(c->session->nr_leases, nr_leases);
+	for (i = 0; i < SYN_LOANS_MAX; i++)
+		assert_int_equal(c->loans >> i & 1,
+				 c->loan[i].state == SYN_LOAN_OUT);
 }
 
 int client_release(struct client *c, uint64_t handle)
@@ -623,6 +637,7 @@ int client_loaded(struct client *c, uint32_t loan, int status)
 {
 	struct syn_vec_loaded vec = { .loan = loan, .status = status };
 
+	c->loans &= ~(1ull << loan);
 	return client_ask(c, syn_mm_loaded(c->session, &vec, 1));
 }
 

@@ -94,6 +94,7 @@ struct client {
 	uint32_t *sums;
 	struct client_extent extent[CLIENT_EXTENTS];
 	uint32_t nr_extents;
+	uint64_t loans; /* that it was told of, one bit each */
 };
 
 void world_open(struct world *w, uint64_t hbm_bytes, uint64_t host_bytes,
@@ -176,6 +177,8 @@ int client_pin(struct client *c, uint64_t handle, uint32_t **ret);
 void client_unpin(struct client *c, uint64_t handle);
 /* Pins, loading first if it must. */
 int client_load(struct client *c, uint64_t handle, uint32_t **ret);
+/* What it was told of, and nothing else, is out. */
+void client_audit(const struct client *c, uint32_t nr_leases);
 /* Copies and compares sums: the status for LOADED. */
 int client_execute(struct client *c, uint32_t loan);
 int client_loaded(struct client *c, uint32_t loan, int status);

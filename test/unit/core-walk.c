@@ -192,7 +192,11 @@ static void walk_pin(struct walk *k, struct walker *w, struct held *h)
 	uint32_t *at;
 	int r;
 
-	if (h->pinned) {
+	if (h->pinned && k->config.lossy &&
+	    client_state(&w->client, h->handle) == SYN_PTE_LOST) {
+		client_unpin(&w->client, h->handle);
+		h->pinned = false;
+	} else if (h->pinned) {
 		uint64_t pte = w->client.pte[SYN_HANDLE_INDEX(h->handle)];
 
 		at = client_slot(&w->client, w->window, SYN_PTE_SLOT(pte));
@@ -272,7 +276,7 @@ static void walk_loans_end(struct walker *w)
 	uint32_t i;
 
 	for (i = 0; i < SYN_LOANS_MAX; i++)
-		if (w->client.loan[i].state == SYN_LOAN_OUT)
+		if (w->client.loans >> i & 1)
 			assert_int_equal(
 				client_loaded(&w->client, i,
 					      client_execute(&w->client, i)),
@@ -382,6 +386,8 @@ void walk_turn(struct walk *k, uint32_t n)
 		(void)world_poll(&k->world);
 	if (n % 512 == 0)
 		world_audit(&k->world);
+	if (w->alive)
+		client_audit(&w->client, w->nr);
 	walk_fsck(k);
 	for (uint32_t i = 0; n % 64 == 0 && i < k->nr_clients; i++)
 		if (k->walker[i].alive)

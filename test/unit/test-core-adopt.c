@@ -206,6 +206,135 @@ static void test_sessions_that_are_gone(void **state)
 	assert_int_equal(client_check(&f->a, found, 2), 0);
 }
 
+static const struct syn_failpoint *point_of(const char *func)
+{
+	const struct syn_failpoint *p = __start_syn_failpoints;
+
+	while (strcmp(p->func, func))
+		p++;
+	return p;
+}
+
+/* It had lost its slot for bytes that are wrong, and died before it said so. */
+static void test_page_that_is_nowhere(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_sealed(&f->a, f->window, 1, 11);
+	uint64_t deaths = crash_count.deaths;
+	uint32_t *at;
+	uint32_t i;
+
+	assert_int_equal(client_pin(&f->a, handle, &at), 0);
+	at[0]++;
+	client_unpin(&f->a, handle);
+	crash_arm(point_of("syn_page_lost"), 1);
+	for (i = 0; i < 16; i++)
+		(void)client_full(&f->a, f->window, i);
+	world_settle(&f->world);
+	crash_arm(NULL, 0);
+	assert_int_equal(crash_count.deaths, deaths + 1);
+	assert_int_equal(client_load(&f->a, handle, &at), SYN_E_LOST);
+}
+
+/* Its work may still touch what it gave back: that waits on, for a new drain. */
+static void test_quarantine_stands(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_full(&f->a, f->window, 1);
+
+	f->a.timeline[1].issued = 7;
+	assert_int_equal(client_release(&f->a, handle), 0);
+	f->world.recover(&f->world);
+	world_settle(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_pages, 1);
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
+	f->a.timeline[1].done = 7;
+	world_settle(&f->world);
+	assert_int_equal(world_stat(&f->world).nr_pages, 0);
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 0);
+}
+
+/* Who ended with pins out proves nothing by its timelines. */
+static void test_dirty_stays_dirty(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle = client_full(&f->a, f->window, 1);
+	uint32_t *at;
+
+	assert_int_equal(client_pin(&f->a, handle, &at), 0);
+	client_end(&f->a);
+	f->world.recover(&f->world);
+	assert_true(syn_mm_session_ended(f->a.session));
+	client_unpin(&f->a, handle);
+	world_settle(&f->world);
+	assert_false(syn_mm_session_idle(f->a.session));
+	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
+}
+
+/* A loan that is out is ended as if nothing had been. */
+static void test_loan_stands(void **state)
+{
+	struct fixture *f = *state;
+	struct syn_vec_fault answer;
+	uint64_t handle[16];
+	uint32_t *at;
+	uint32_t i;
+
+	for (i = 0; i < 16; i++)
+		handle[i] = client_full(&f->a, f->window, i);
+	assert_int_equal(
+		client_release(&f->a, client_full(&f->a, f->window, 16)), 0);
+	for (i = 0; client_state(&f->a, handle[i]) != SYN_PTE_ABSENT; i++)
+		;
+	assert_int_equal(client_fault(&f->a, &handle[i], 1, &answer), 0);
+	assert_int_equal(answer.res, SYN_FAULT_LOAN);
+	f->world.recover(&f->world);
+	assert_int_equal(client_state(&f->a, handle[i]), SYN_PTE_FILLING);
+	assert_int_equal(syn_mm_loans(f->a.session), 1);
+	assert_int_equal(client_loaded(&f->a, answer.loan,
+				       client_execute(&f->a, answer.loan)),
+			 0);
+	assert_int_equal(client_pin(&f->a, handle[i], &at), 0);
+	client_unpin(&f->a, handle[i]);
+	assert_int_equal(client_check(&f->a, handle[i], i), 0);
+}
+
+/* What was answered is not taken back, what was not is. */
+static void test_request_at_hand(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+	struct syn_adopt_why why;
+	uint64_t handle[2];
+	uint64_t cookie;
+	uint64_t hint;
+	uint32_t session;
+
+	syn_mm_begin(f->a.session, 77);
+	assert_int_equal(
+		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
+	crash_die(w);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(client_adopt(&f->a), 0);
+	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 1);
+	assert_int_equal(session, f->a.id);
+	assert_int_equal(cookie, 77);
+	assert_int_equal(syn_mm_adopted(w->mm), 0);
+	client_audit(&f->a, 0);
+	assert_int_equal(world_stat(w).nr_pages, 0);
+	syn_mm_begin(f->a.session, 77);
+	assert_int_equal(
+		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
+	crash_die(w);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(client_adopt(&f->a), 0);
+	syn_mm_end(w->mm);
+	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 0);
+	assert_int_equal(syn_mm_adopted(w->mm), 0);
+	client_audit(&f->a, 2);
+	assert_int_equal(client_release(&f->a, handle[0]), 0);
+}
+
 static void test_adopt_once(void **state)
 {
 	struct fixture *f = *state;
@@ -270,54 +399,6 @@ static void test_fail_nth(void **state)
 	assert_true(nth > 10);
 }
 
-/* ---- the beginning ------------------------------------------------------ */
-
-/* Its world ends; the swap file stays. */
-static void fixture_leave(struct fixture *f)
-{
-	client_close(&f->a);
-	world_settle(&f->world);
-	assert_null(syn_mm_free(f->world.mm));
-	f->world.disk->ops->close(f->world.disk);
-	free(f->world.kept);
-	crash_world_close(&f->world);
-}
-
-/* A worker that dies while it reads the swap file has kept nothing yet. */
-static void test_deaths_at_the_beginning(void **state)
-{
-	struct fixture f = { 0 };
-	uint64_t deaths = crash_count.deaths;
-	uint64_t found;
-	uint64_t miss;
-	uint32_t nth;
-	uint32_t i;
-
-	fixture_open(&f);
-	for (i = 0; i < PAGES; i++)
-		assert_int_equal(
-			client_persist(&f.a,
-				       client_sealed(&f.a, f.window, i, i + 1)),
-			0);
-	fixture_leave(&f);
-	for (nth = 1; deaths + nth == crash_count.deaths + 1; nth++) {
-		crash_arm(NULL, nth);
-		fixture_world(&f);
-		crash_arm(NULL, 0);
-		client_open(&f.a, &f.world, 1);
-		f.window = client_window(&f.a, f.space, 16);
-		for (i = 0; i < PAGES; i++) {
-			assert_int_equal(client_lookup(&f.a, f.window, i + 1,
-						       &found, &miss),
-					 1);
-			assert_int_equal(client_check(&f.a, found, i), 0);
-		}
-		fixture_leave(&f);
-	}
-	assert_true(nth > PAGES);
-	assert_null(syn_simdisk_free(f.sim));
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -328,9 +409,13 @@ int main(void)
 		TEST(test_lost_extent),
 		TEST(test_pages_stand),
 		TEST(test_sessions_that_are_gone),
+		TEST(test_page_that_is_nowhere),
+		TEST(test_quarantine_stands),
+		TEST(test_dirty_stays_dirty),
+		TEST(test_loan_stands),
+		TEST(test_request_at_hand),
 		TEST(test_adopt_once),
 		cmocka_unit_test(test_fail_nth),
-		cmocka_unit_test(test_deaths_at_the_beginning),
 	};
 
 	return test_main(tests);

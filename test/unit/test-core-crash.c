@@ -12,15 +12,21 @@
 #include "core/base/base.h"
 
 #define CRASHES	      4000u
+#define CRASHES_MORE  10u  /* times as many, until every failpoint killed */
 #define CRASHES_WALK  400u /* of one walk */
 #define CRASH_NTH     10u /* failpoints passed before one kills: 2^10 at most */
-#define CRASH_PATIENT 100u /* turns until another one is waited for */
-#define CRASH_CHOICE  6u
-#define CRASH_ADOPT   12u /* as CRASH_NTH, in an adoption */
+#define CRASH_ADOPT   12u /* the same in an adoption */
+#define CRASH_PATIENT 300u /* turns until another one is waited for */
+#define CRASH_CHOICE  6u /* failpoints of which the one that killed least ... */
+#define CRASH_TRIES   8u /* ... is tried so often */
 #define CRASH_SEED    0x2545f4914f6cdd1dull
+#define VISITORS      4u
 
 static struct walk walk;
 static uint64_t armed_at; /* the number of deaths then */
+static const struct syn_failpoint *target;
+static uint64_t target_nr;
+static uint32_t target_tries;
 
 static uint64_t env_number(const char *name, uint64_t otherwise)
 {
@@ -34,25 +40,44 @@ static uint64_t nr_crashes(void)
 	return env_number("SYN_TEST_CRASHES", CRASHES);
 }
 
-/*
- * Of a few that were passed, the one that killed least: the rarest of all would
- * be waited for in vain most of the time.
- */
+static size_t nr_points(void)
+{
+	return (size_t)(__stop_syn_failpoints - __start_syn_failpoints);
+}
+
+/* Of a few the one that killed least. */
 static const struct syn_failpoint *point_rare(void)
 {
-	size_t nr = (size_t)(__stop_syn_failpoints - __start_syn_failpoints);
 	const struct syn_failpoint *best = NULL;
 	uint32_t i;
 
 	for (i = 0; i < CRASH_CHOICE; i++) {
-		const struct syn_failpoint *point =
-			&__start_syn_failpoints[walk_random(&walk,
-							    (uint32_t)nr)];
+		uint32_t n = walk_random(&walk, (uint32_t)nr_points());
+		const struct syn_failpoint *point = &__start_syn_failpoints[n];
 
-		if (point->passed && (!best || point->nr < best->nr))
+		if (!best || point->nr < best->nr)
 			best = point;
 	}
 	return best;
+}
+
+static uint64_t point_least(void)
+{
+	uint64_t least = UINT64_MAX;
+	size_t i;
+
+	for (i = 0; i < nr_points(); i++)
+		least = syn_min(least, __start_syn_failpoints[i].nr);
+	return least;
+}
+
+static void target_choose(void)
+{
+	if (target && target->nr == target_nr && target_tries++ < CRASH_TRIES)
+		return;
+	target = point_rare();
+	target_nr = target->nr;
+	target_tries = 0;
 }
 
 /* Soon mostly, and sometimes late. */
@@ -65,10 +90,29 @@ static void arm_any(uint32_t log2)
 static void arm_next(void)
 {
 	armed_at = crash_count.deaths;
+	target_choose();
 	if (walk_random(&walk, 2))
-		crash_arm(point_rare(), 1 + walk_random(&walk, 3));
+		crash_arm(target, 1 + walk_random(&walk, 3));
 	else
 		arm_any(CRASH_NTH);
+}
+
+/* Two deaths meet here: the one that is seen to, and that of who sees to it. */
+static const struct syn_failpoint *point_adopting(void)
+{
+	const struct syn_failpoint *best = NULL;
+	size_t i;
+
+	for (i = 0; i < nr_points(); i++) {
+		const struct syn_failpoint *point = &__start_syn_failpoints[i];
+
+		if ((strstr(point->file, "core/adopt.c") ||
+		     strstr(point->func, "syn_redo_again")) &&
+		    (!best || point->nr < best->nr ||
+		     (point->nr == best->nr && walk_random(&walk, 2))))
+			best = point;
+	}
+	return best;
 }
 
 /* Some die, too. */
@@ -77,8 +121,10 @@ static void adopting(struct world *w)
 	uint32_t how = walk_random(&walk, 8);
 
 	if (how < 2)
-		crash_arm(point_rare(), 1);
-	else if (how == 2)
+		crash_arm(target, 1);
+	else if (how < 4)
+		crash_arm(point_adopting(), 1);
+	else if (how == 4)
 		arm_any(CRASH_ADOPT);
 }
 
@@ -104,6 +150,18 @@ static void walk_turns(uint64_t crashes)
 	}
 }
 
+/* Their domains begin and end with them. */
+static void walk_visitors(void)
+{
+	struct client c;
+	uint32_t i;
+
+	for (i = 0; i < VISITORS; i++) {
+		client_open(&c, &walk.world, 100 + i);
+		client_close(&c);
+	}
+}
+
 static void walk_crash(const struct walk_config *config, uint64_t crashes)
 {
 	struct syn_mm_config mm_config;
@@ -117,6 +175,7 @@ static void walk_crash(const struct walk_config *config, uint64_t crashes)
 	walk_begin(&walk);
 	walk_turns(crashes);
 	walk_leave(&walk);
+	walk_visitors();
 	crash_arm(NULL, 0);
 	walk_end(&walk);
 	crash_world_close(&walk.world);
@@ -169,28 +228,134 @@ static void print_counts(void)
 #undef PRINT
 }
 
+/* All of it was under way at some death, and each failpoint killed. */
+static void check_counts(void)
+{
+	const uint64_t *count = (const uint64_t *)&crash_count;
+	size_t i;
+
+	for (i = 0; i < sizeof(crash_count) / sizeof(*count); i++)
+		assert_true(count[i] > 0);
+	assert_true(point_least() > 0);
+}
+
+static bool walks_enough(void)
+{
+	uint64_t nr = nr_crashes();
+
+	return crash_count.deaths >= nr &&
+	       (point_least() || crash_count.deaths >= CRASHES_MORE * nr);
+}
+
 static void test_walk_crashes(void **state)
 {
 	uint64_t seed = env_number("SYN_TEST_SEED", CRASH_SEED) | 1;
 	uint32_t n;
 
-	for (n = 0; crash_count.deaths < nr_crashes(); n++) {
+	for (n = (uint32_t)env_number("SYN_TEST_WALK", 0); !walks_enough();
+	     n += (uint32_t)env_number("SYN_TEST_STEP", 1)) {
 		struct walk_config config =
 			configs[n % syn_array_size(configs)];
 
-		config.seed = seed;
+		config.seed = seed + 2ull * n;
 		config.mortal = true;
-		print_message("walk %u, seed %llu\n", n,
-			      (unsigned long long)seed);
+		print_message("walk %u, seed %llu, %llu deaths\n", n,
+			      (unsigned long long)config.seed,
+			      (unsigned long long)crash_count.deaths);
 		walk_crash(&config, CRASHES_WALK);
-		seed += 2;
 	}
 	print_counts();
+	check_counts();
+}
+
+/* ---- the beginning ------------------------------------------------------ */
+
+#define FOUND 8u /* pages in the swap file */
+
+static uint32_t begin_world(struct world *w, struct client *c,
+			    struct syn_simdisk *sim, uint32_t nth)
+{
+	struct syn_mm_config config = {
+		.hbm_bytes = 16 * MIB,
+		.host_bytes = 16 * MIB,
+		.max_pages = 128,
+		.max_sessions = 4,
+		.codec = SYN_CODEC_RAW16,
+	};
+
+	crash_adopting = NULL;
+	crash_adopted = NULL;
+	crash_arm(NULL, nth);
+	crash_world_open(w, &config, sim, 1);
+	crash_arm(NULL, 0);
+	client_open(c, w, 1);
+	return client_window(c, world_space(w, 128, 1, 256), 16);
+}
+
+/* The swap file stays. */
+static void begin_end(struct world *w, struct client *c)
+{
+	client_close(c);
+	world_settle(w);
+	assert_null(syn_mm_free(w->mm));
+	w->disk->ops->close(w->disk);
+	free(w->kept);
+	crash_world_close(w);
+}
+
+static void begin_check(struct client *c, uint32_t window)
+{
+	uint64_t found;
+	uint64_t miss;
+	uint32_t i;
+
+	for (i = 0; i < FOUND; i++) {
+		assert_int_equal(client_lookup(c, window, i + 1, &found, &miss),
+				 1);
+		assert_int_equal(client_check(c, found, i), 0);
+	}
+}
+
+/* A worker that dies while it reads the swap file has kept nothing yet. */
+static void deaths_at_the_beginning(void)
+{
+	struct syn_simdisk *sim;
+	struct world w;
+	struct client c;
+	uint64_t deaths;
+	uint32_t window;
+	uint32_t nth = 0;
+	uint32_t i;
+
+	assert_int_equal(syn_simdisk_new(&sim, 2 * MIB, 4, 1), 0);
+	window = begin_world(&w, &c, sim, 0);
+	for (i = 0; i < FOUND; i++)
+		assert_int_equal(
+			client_persist(&c, client_sealed(&c, window, i, i + 1)),
+			0);
+	begin_end(&w, &c);
+	do {
+		deaths = crash_count.deaths;
+		window = begin_world(&w, &c, sim, ++nth);
+		begin_check(&c, window);
+		begin_end(&w, &c);
+	} while (crash_count.deaths > deaths);
+	assert_true(nth > FOUND);
+	assert_null(syn_simdisk_free(sim));
+}
+
+static void test_deaths_at_the_beginning(void **state)
+{
+	uint64_t n;
+
+	for (n = 0; n < nr_crashes(); n += CRASHES)
+		deaths_at_the_beginning();
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_deaths_at_the_beginning),
 		cmocka_unit_test(test_walk_crashes),
 	};
 

@@ -31,6 +31,7 @@ daemon_start() {
 }
 
 daemon_stop() {
+	/t/synapsectl --socket "$socket" fsck
 	kill "$daemon"
 	wait "$daemon"
 }
