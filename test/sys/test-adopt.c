@@ -248,6 +248,111 @@ static void test_requests_in_flight(void **state)
 	daemon_stop(&d);
 }
 
+/* Pages of which the first are below; their handles. */
+static void pages_push_down(struct raw_client *c, uint64_t *pages)
+{
+	struct syn_sqe lease = { .op = SYN_OP_LEASE,
+				 .nr = SLOTS,
+				 .object = c->window.window,
+				 .cookie = 1 };
+	struct syn_sqe commit = { .op = SYN_OP_COMMIT,
+				  .nr = SLOTS,
+				  .cookie = 2 };
+	struct syn_vec_commit full[SLOTS] = { 0 };
+	uint64_t more[SLOTS / 2];
+	struct syn_cqe cqe;
+
+	assert_int_equal(
+		raw_ask(c, &lease, NULL, 0, pages, SLOTS * sizeof(pages[0]))
+			.res,
+		0);
+	for (uint32_t i = 0; i < SLOTS; i++)
+		full[i] = (struct syn_vec_commit){ pages[i], TEST_TOKENS, 0 };
+	assert_int_equal(raw_ask(c, &commit, full, sizeof(full), NULL, 0).res,
+			 0);
+	lease.nr = SLOTS / 2;
+	do {
+		cqe = raw_ask(c, &lease, NULL, 0, more, sizeof(more));
+	} while (cqe.res == SYN_E_BACKPRESSURE);
+	assert_int_equal(cqe.res, 0);
+}
+
+/* Asks and does not read, until the daemon cannot answer. */
+static void socket_fill(struct raw_client *c)
+{
+	struct syn_msg_space space = {
+		.msg = { .type = SYN_MSG_SPACE, .size = sizeof(space) },
+	};
+	unsigned int full = 0;
+
+	assert_int_equal(fcntl(c->sock, F_SETFL, O_NONBLOCK), 0);
+	while (full < 3) {
+		if (!syn_conn_send(c->sock, &space.msg, NULL, 0)) {
+			full = 0;
+			continue;
+		}
+		full++;
+		sleep_ms(20);
+	}
+}
+
+static void socket_drain(struct raw_client *c)
+{
+	struct syn_msg_space_reply reply;
+
+	while (raw_read(c, SYN_MSG_SPACE_REPLY, &reply, sizeof(reply)))
+		;
+}
+
+/* Loans are made, and what they lie in cannot be told of: another worker does. */
+static void test_answer_waits_for_the_socket(void **state)
+{
+	struct syn_sqe fault = { .op = SYN_OP_FAULT, .nr = 4, .cookie = 77 };
+	struct syn_sqe loaded = { .op = SYN_OP_LOADED, .cookie = 78 };
+	struct syn_vec_loaded void_loan[4];
+	struct syn_vec_fault out[4];
+	uint64_t pages[SLOTS];
+	struct test_daemon d;
+	struct raw_client c;
+	struct syn_cqe cqe;
+	bool answered = false;
+
+	(void)state;
+	daemon_start(&d, daemon_args);
+	assert_int_equal(raw_attach(&c, d.socket), 0);
+	assert_int_equal(raw_window(&c, SLOTS), 0);
+	pages_push_down(&c, pages);
+	socket_fill(&c);
+	raw_submit(&c, &fault, pages, 4 * sizeof(pages[0]));
+	assert_false(raw_reap(&c, &cqe, out, sizeof(out), 300));
+	for (int i = 0; i < 3; i++) {
+		worker_kill(&d);
+		assert_false(raw_reap(&c, &cqe, out, sizeof(out), 100));
+	}
+	for (int i = 0; i < 400 && !answered; i++) {
+		socket_drain(&c);
+		answered = raw_reap(&c, &cqe, out, sizeof(out), 20);
+	}
+	assert_true(answered);
+	assert_int_equal(cqe.cookie, 77);
+	assert_int_equal(cqe.res, 0);
+	assert_int_equal(out[0].res, SYN_FAULT_LOAN);
+	assert_false(raw_reap(&c, &cqe, NULL, 0, 100));
+	/* With loans its frames would wait for the end of this process. */
+	for (uint32_t i = 0; i < 4; i++)
+		if (out[i].res == SYN_FAULT_LOAN)
+			void_loan[loaded.nr++] =
+				(struct syn_vec_loaded){ out[i].loan,
+							 -ECANCELED };
+	assert_int_equal(raw_ask(&c, &loaded, void_loan,
+				 loaded.nr * sizeof(void_loan[0]), NULL, 0)
+				 .res,
+			 0);
+	raw_close(&c);
+	daemon_wait_quiet(&d);
+	daemon_stop(&d);
+}
+
 /* ---- many clients ------------------------------------------------------- */
 
 /* The worker may die in the middle of it: then there is no session. */
@@ -547,6 +652,7 @@ int main(void)
 		cmocka_unit_test(test_session_goes_on),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_requests_in_flight),
+		cmocka_unit_test(test_answer_waits_for_the_socket),
 		cmocka_unit_test(test_many_clients),
 		cmocka_unit_test(test_client_dies_meanwhile),
 		cmocka_unit_test(test_quarantine_goes_on),
