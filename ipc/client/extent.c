@@ -129,6 +129,15 @@ static int extent_reserve(struct syn_client *c)
 	return 0;
 }
 
+/* A new one has its number: the daemon knows already that the old one is gone. */
+static void extent_take_back(struct syn_client *c, uint32_t id)
+{
+	struct syn_extent *e = extent_find(c, id);
+
+	if (e && e->state == SYN_EXTENT_GONE)
+		*e = c->extent[--c->nr_extents];
+}
+
 /* By another worker, which cannot know whether the one before it did. */
 static bool extent_is_told_again(struct syn_client *c,
 				 const struct syn_msg_extent *msg)
@@ -150,6 +159,7 @@ int syn_extent_add_locked(struct syn_client *c,
 
 	if (!extent_is_sane(msg))
 		return -EPROTO;
+	extent_take_back(c, msg->extent);
 	if (extent_find(c, msg->extent))
 		return extent_is_told_again(c, msg) ? 0 : -EPROTO;
 	r = extent_reserve(c);

@@ -195,7 +195,10 @@ static void questions_count(struct syn_peer *peer)
 	syn_store_relaxed(&ctl->asked, peer->rec->asked);
 }
 
-/* Whatever was rung or woken while nobody listened is looked at now. */
+/*
+ * The client is woken in case its worker died before it did that.  A bell that
+ * was ever rung is readable, so epoll tells of its ring at once.
+ */
 static void peer_go_on(struct syn_server *server, struct syn_peer *peer)
 {
 	struct syn_daemon_ctl *ctl = (void *)peer->seg.daemon;
@@ -205,9 +208,6 @@ static void peer_go_on(struct syn_server *server, struct syn_peer *peer)
 	questions_count(peer);
 	syn_commit(&ctl->epoch, server->config.epoch);
 	syn_failpoint();
-	peer->worked_ns = syn_now_ns();
-	syn_list_add_tail(&server->active, &peer->active);
-	syn_ring_awake(&peer->sq);
 	syn_peer_wake(peer);
 }
 

@@ -54,15 +54,20 @@ struct campaign {
 
 /* ---- clients ------------------------------------------------------------ */
 
-/* A handshake that was under way ends with its worker. */
+static bool handshake_ended(int error)
+{
+	return error == -ESHUTDOWN || error == -ECONNRESET || error == -EPIPE;
+}
+
+/* One that was under way ends with its worker. */
 static int client_open(struct engine *e, const char *path)
 {
-	int r = -EAGAIN;
+	int r = -ESHUTDOWN;
 
-	for (int i = 0; i < 200 && r; i++) {
-		r = engine_open(e, path, SLOTS);
-		if (r)
+	for (int i = 0; i < 200 && handshake_ended(r); i++) {
+		if (i)
 			sleep_ms(5);
+		r = engine_open(e, path, SLOTS);
 	}
 	return r;
 }

@@ -143,7 +143,6 @@ static void script_serve(struct peer *p)
 {
 	p->answer = answer;
 	peer_send_welcome(p);
-	peer_send_extent(p, HOST_EXTENT, SYN_TIER_HOST, 0, 4, 0x5a);
 	peer_serve(p);
 }
 
@@ -159,6 +158,7 @@ static void test_extent_told_again(void **state)
 
 	peer_start(&peer, script_serve);
 	assert_int_equal(peer_attach(&peer, &client, NULL), 0);
+	peer_send_extent(&peer, HOST_EXTENT, SYN_TIER_HOST, 0, 4, 0x5a);
 	worker_replace(&peer, 0);
 	peer_send_extent(&peer, HOST_EXTENT, SYN_TIER_HOST, 0, 4, 0x5a);
 	assert_int_equal(poll_events(events), 1);
@@ -181,11 +181,15 @@ static void test_retired_again(void **state)
 
 	peer_start(&peer, script_serve);
 	assert_int_equal(peer_attach(&peer, &client, NULL), 0);
+	peer_send_extent(&peer, HOST_EXTENT, SYN_TIER_HOST, 0, 4, 0x5a);
 	for (uint64_t n = 1; n < 4; n++) {
 		peer_send(&peer, &m, NULL, 0);
 		while (syn_load_acquire(&peer.nr_requests[SYN_OP_RETIRED]) < n)
 			assert_int_equal(poll_events(events), 0);
 	}
+	/* The number means another extent now. */
+	peer_send_extent(&peer, HOST_EXTENT, SYN_TIER_HOST, 0, 8, 0x5b);
+	assert_int_equal(poll_events(events), 0);
 	client = syn_detach(client);
 	peer_stop(&peer);
 }
