@@ -296,7 +296,8 @@ uint32_t syn_kept_move_new(struct syn_mm *mm)
 
 void syn_kept_move_free(struct syn_mm *mm, uint32_t move)
 {
-	syn_commit(&mm->move[move].state, SYN_MOVE_FREE);
+	if (mm->move[move].state != SYN_MOVE_FREE)
+		syn_commit(&mm->move[move].state, SYN_MOVE_FREE);
 	mm->move_next[move] = mm->move_free;
 	mm->move_free = move;
 }
@@ -315,7 +316,8 @@ uint32_t syn_kept_swap_new(struct syn_mm *mm)
 
 void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap)
 {
-	syn_commit(&mm->swap[swap].state, SYN_SWAP_FREE);
+	if (mm->swap[swap].state != SYN_SWAP_FREE)
+		syn_commit(&mm->swap[swap].state, SYN_SWAP_FREE);
 	mm->swap_next[swap] = mm->swap_free;
 	mm->swap_free = swap;
 	mm->nr_swaps--;
@@ -333,7 +335,8 @@ uint32_t syn_kept_quarantine_new(struct syn_mm *mm)
 
 void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 {
-	syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
+	if (mm->quarantine[entry].state != SYN_QUARANTINE_FREE)
+		syn_commit(&mm->quarantine[entry].state, SYN_QUARANTINE_FREE);
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
 	mm->changes++;

@@ -494,6 +494,9 @@ void client_audit(const struct client *c, uint32_t nr_leases)
 	uint32_t i;
 
 	assert_int_equal(c->session->nr_leases, nr_leases);
+	for (i = 0; i < CLIENT_PAGES; i++)
+		nr_leases -= SYN_PTE_STATE(c->pte[i]) != SYN_PTE_NONE;
+	assert_int_equal(nr_leases, 0);
 	for (i = 0; i < SYN_LOANS_MAX; i++)
 		assert_int_equal(c->loans >> i & 1,
 				 c->loan[i].state == SYN_LOAN_OUT);

@@ -177,7 +177,7 @@ int client_pin(struct client *c, uint64_t handle, uint32_t **ret);
 void client_unpin(struct client *c, uint64_t handle);
 /* Pins, loading first if it must. */
 int client_load(struct client *c, uint64_t handle, uint32_t **ret);
-/* What it was told of, and nothing else, is out. */
+/* What it was told of, and nothing else, is out and has an entry. */
 void client_audit(const struct client *c, uint32_t nr_leases);
 /* Copies and compares sums: the status for LOADED. */
 int client_execute(struct client *c, uint32_t loan);

@@ -206,34 +206,37 @@ static void test_sessions_that_are_gone(void **state)
 	assert_int_equal(client_check(&f->a, found, 2), 0);
 }
 
-static const struct syn_failpoint *point_of(const char *func)
-{
-	const struct syn_failpoint *p = __start_syn_failpoints;
-
-	while (strcmp(p->func, func))
-		p++;
-	return p;
-}
-
 /* It had lost its slot for bytes that are wrong, and died before it said so. */
-static void test_page_that_is_nowhere(void **state)
+static void lose_page(struct fixture *f, const struct syn_failpoint *point)
 {
-	struct fixture *f = *state;
-	uint64_t handle = client_sealed(&f->a, f->window, 1, 11);
 	uint64_t deaths = crash_count.deaths;
+	uint64_t handle[17];
 	uint32_t *at;
 	uint32_t i;
 
-	assert_int_equal(client_pin(&f->a, handle, &at), 0);
+	handle[16] = client_sealed(&f->a, f->window, 1,
+				   11 + (uint64_t)point->line + deaths);
+	assert_int_equal(client_pin(&f->a, handle[16], &at), 0);
 	at[0]++;
-	client_unpin(&f->a, handle);
-	crash_arm(point_of("syn_page_lost"), 1);
+	client_unpin(&f->a, handle[16]);
+	crash_arm(point, 1);
 	for (i = 0; i < 16; i++)
-		(void)client_full(&f->a, f->window, i);
+		handle[i] = client_full(&f->a, f->window, i);
 	world_settle(&f->world);
 	crash_arm(NULL, 0);
 	assert_int_equal(crash_count.deaths, deaths + 1);
-	assert_int_equal(client_load(&f->a, handle, &at), SYN_E_LOST);
+	assert_int_equal(client_load(&f->a, handle[16], &at), SYN_E_LOST);
+	for (i = 0; i < 17; i++)
+		assert_int_equal(client_release(&f->a, handle[i]), 0);
+}
+
+static void test_page_that_is_nowhere(void **state)
+{
+	const struct syn_failpoint *p;
+
+	for (p = __start_syn_failpoints; p < __stop_syn_failpoints; p++)
+		if (!strcmp(p->func, "syn_page_lost"))
+			lose_page(*state, p);
 }
 
 /* Its work may still touch what it gave back: that waits on, for a new drain. */
@@ -335,6 +338,29 @@ static void test_request_at_hand(void **state)
 	assert_int_equal(client_release(&f->a, handle[0]), 0);
 }
 
+/* Whoever may not have heard of an extent hears of it again. */
+static void test_extent_told_again(void **state)
+{
+	struct fixture *f = *state;
+	const struct syn_failpoint *p;
+	uint64_t deaths = crash_count.deaths;
+	struct client c;
+	uint32_t window;
+
+	for (p = __start_syn_failpoints; p < __stop_syn_failpoints; p++) {
+		if (strcmp(p->func, "extent_tell"))
+			continue;
+		client_open(&c, &f->world, 1);
+		crash_arm(p, 1);
+		window = client_window(&c, f->space, 16);
+		crash_arm(NULL, 0);
+		assert_int_equal(crash_count.deaths, ++deaths);
+		assert_int_equal(
+			client_check(&c, client_full(&c, window, 5), 5), 0);
+		client_close(&c);
+	}
+}
+
 static void test_adopt_once(void **state)
 {
 	struct fixture *f = *state;
@@ -414,6 +440,7 @@ int main(void)
 		TEST(test_dirty_stays_dirty),
 		TEST(test_loan_stands),
 		TEST(test_request_at_hand),
+		TEST(test_extent_told_again),
 		TEST(test_adopt_once),
 		cmocka_unit_test(test_fail_nth),
 	};

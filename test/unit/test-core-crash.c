@@ -15,7 +15,7 @@
 #define CRASHES_MORE  10u  /* times as many, until every failpoint killed */
 #define CRASHES_WALK  400u /* of one walk */
 #define CRASH_NTH     10u /* failpoints passed before one kills: 2^10 at most */
-#define CRASH_ADOPT   12u /* the same in an adoption */
+#define CRASH_ADOPT   11u /* the same in an adoption */
 #define CRASH_PATIENT 300u /* turns until another one is waited for */
 #define CRASH_CHOICE  6u /* failpoints of which the one that killed least ... */
 #define CRASH_TRIES   8u /* ... is tried so often */
