@@ -16,7 +16,7 @@
 #define CRASH_US 60000u
 /* One worker of so many comes so far as to serve: the keeper does not give up. */
 #define CRASH_SPARED   4u
-#define CRASH_SPARE_US 200000u
+#define CRASH_SPARE_US 800000u
 
 static struct crash_table *crash;
 

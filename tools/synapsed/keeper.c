@@ -185,7 +185,10 @@ static int worker_spawn(struct keeper *keeper)
 		return r;
 	keeper->epoch++;
 	r = worker_start(keeper);
-	return r ? r : worker_listen(keeper);
+	if (!r)
+		r = worker_listen(keeper);
+	/* It has gone already, as its pidfd will tell. */
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }
 
 static void worker_forget(struct keeper *keeper)
