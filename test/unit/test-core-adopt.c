@@ -274,31 +274,69 @@ static void test_dirty_stays_dirty(void **state)
 	assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
 }
 
+/* One page more than there are slots: the absent one, whose seed is its index. */
+static uint32_t absent_page(struct fixture *f, uint64_t *handle)
+{
+	uint32_t i;
+
+	for (i = 0; i < 17; i++)
+		handle[i] = client_full(&f->a, f->window, i);
+	for (i = 0; client_state(&f->a, handle[i]) != SYN_PTE_ABSENT; i++)
+		;
+	assert_int_equal(client_release(&f->a, handle[i ? 0 : 1]), 0);
+	return i;
+}
+
+static uint32_t loan_of(struct fixture *f, uint64_t handle)
+{
+	struct syn_vec_fault answer;
+
+	assert_int_equal(client_fault(&f->a, &handle, 1, &answer), 0);
+	assert_int_equal(answer.res, SYN_FAULT_LOAN);
+	return answer.loan;
+}
+
 /* A loan that is out is ended as if nothing had been. */
 static void test_loan_stands(void **state)
 {
 	struct fixture *f = *state;
-	struct syn_vec_fault answer;
-	uint64_t handle[16];
-	uint32_t *at;
-	uint32_t i;
+	uint64_t handle[17];
+	uint32_t i = absent_page(f, handle);
+	uint32_t loan = loan_of(f, handle[i]);
 
-	for (i = 0; i < 16; i++)
-		handle[i] = client_full(&f->a, f->window, i);
-	assert_int_equal(
-		client_release(&f->a, client_full(&f->a, f->window, 16)), 0);
-	for (i = 0; client_state(&f->a, handle[i]) != SYN_PTE_ABSENT; i++)
-		;
-	assert_int_equal(client_fault(&f->a, &handle[i], 1, &answer), 0);
-	assert_int_equal(answer.res, SYN_FAULT_LOAN);
 	f->world.recover(&f->world);
 	assert_int_equal(client_state(&f->a, handle[i]), SYN_PTE_FILLING);
 	assert_int_equal(syn_mm_loans(f->a.session), 1);
-	assert_int_equal(client_loaded(&f->a, answer.loan,
-				       client_execute(&f->a, answer.loan)),
-			 0);
-	assert_int_equal(client_pin(&f->a, handle[i], &at), 0);
-	client_unpin(&f->a, handle[i]);
+	assert_int_equal(
+		client_loaded(&f->a, loan, client_execute(&f->a, loan)), 0);
+	assert_int_equal(client_state(&f->a, handle[i]), SYN_PTE_RESIDENT);
+	assert_int_equal(client_check(&f->a, handle[i], i), 0);
+}
+
+/* The slot of one that failed waits, whenever the worker dies over it. */
+static void test_failed_loan_waits(void **state)
+{
+	struct fixture *f = *state;
+	const struct syn_failpoint *p;
+	uint64_t handle[17];
+	uint64_t deaths = crash_count.deaths;
+	uint32_t i = absent_page(f, handle);
+	uint32_t loan;
+
+	for (p = __start_syn_failpoints; p < __stop_syn_failpoints; p++) {
+		if (strcmp(p->func, "slot_record"))
+			continue;
+		loan = loan_of(f, handle[i]);
+		f->a.timeline[1].issued++;
+		crash_arm(p, 1);
+		assert_int_equal(client_loaded(&f->a, loan, -EIO), 0);
+		crash_arm(NULL, 0);
+		assert_int_equal(crash_count.deaths, ++deaths);
+		assert_int_equal(world_stat(&f->world).nr_quarantined, 1);
+		f->a.timeline[1].done++;
+		world_settle(&f->world);
+		assert_int_equal(world_stat(&f->world).nr_quarantined, 0);
+	}
 	assert_int_equal(client_check(&f->a, handle[i], i), 0);
 }
 
@@ -439,6 +477,7 @@ int main(void)
 		TEST(test_quarantine_stands),
 		TEST(test_dirty_stays_dirty),
 		TEST(test_loan_stands),
+		TEST(test_failed_loan_waits),
 		TEST(test_request_at_hand),
 		TEST(test_extent_told_again),
 		TEST(test_adopt_once),

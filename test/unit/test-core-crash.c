@@ -61,14 +61,27 @@ static const struct syn_failpoint *point_rare(void)
 	return best;
 }
 
-static uint64_t point_least(void)
+/* Of those of one file, or one function. */
+static const struct syn_failpoint *point_least_of(const char *where)
 {
-	uint64_t least = UINT64_MAX;
+	const struct syn_failpoint *best = NULL;
 	size_t i;
 
-	for (i = 0; i < nr_points(); i++)
-		least = syn_min(least, __start_syn_failpoints[i].nr);
-	return least;
+	for (i = 0; i < nr_points(); i++) {
+		const struct syn_failpoint *point = &__start_syn_failpoints[i];
+
+		if ((strstr(point->file, where) ||
+		     strstr(point->func, where)) &&
+		    (!best || point->nr < best->nr ||
+		     (point->nr == best->nr && walk_random(&walk, 2))))
+			best = point;
+	}
+	return best;
+}
+
+static uint64_t point_least(void)
+{
+	return point_least_of("")->nr;
 }
 
 static void target_choose(void)
@@ -97,34 +110,18 @@ static void arm_next(void)
 		arm_any(CRASH_NTH);
 }
 
-/* Two deaths meet here: the one that is seen to, and that of who sees to it. */
-static const struct syn_failpoint *point_adopting(void)
-{
-	const struct syn_failpoint *best = NULL;
-	size_t i;
-
-	for (i = 0; i < nr_points(); i++) {
-		const struct syn_failpoint *point = &__start_syn_failpoints[i];
-
-		if ((strstr(point->file, "core/adopt.c") ||
-		     strstr(point->func, "syn_redo_again")) &&
-		    (!best || point->nr < best->nr ||
-		     (point->nr == best->nr && walk_random(&walk, 2))))
-			best = point;
-	}
-	return best;
-}
-
-/* Some die, too. */
+/* Some die, too: two deaths meet, so that the places are chosen well. */
 static void adopting(struct world *w)
 {
+	static const char *const rare[] = { "core/adopt.c", "syn_redo_again",
+					    "entry_adopt" };
 	uint32_t how = walk_random(&walk, 8);
 
 	if (how < 2)
 		crash_arm(target, 1);
-	else if (how < 4)
-		crash_arm(point_adopting(), 1);
-	else if (how == 4)
+	else if (how < 5)
+		crash_arm(point_least_of(rare[how - 2]), 1);
+	else if (how == 5)
 		arm_any(CRASH_ADOPT);
 }
 
@@ -157,6 +154,7 @@ static void walk_visitors(void)
 	uint32_t i;
 
 	for (i = 0; i < VISITORS; i++) {
+		crash_arm(point_least_of("core/domain.c"), 1);
 		client_open(&c, &walk.world, 100 + i);
 		client_close(&c);
 	}
@@ -171,7 +169,7 @@ static void walk_crash(const struct walk_config *config, uint64_t crashes)
 	crash_world_open(&walk.world, &mm_config, walk.sim, config->seed);
 	crash_adopting = adopting;
 	crash_adopted = adopted;
-	arm_next();
+	crash_arm(point_least_of("core/space.c"), 1);
 	walk_begin(&walk);
 	walk_turns(crashes);
 	walk_leave(&walk);
