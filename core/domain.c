@@ -4,7 +4,6 @@
 
 #include "core/base/base.h"
 #include "core/base/failpoint.h"
-#include "core/redo.h"
 
 /* Ranks of those above their high mark are above all others. */
 #define RANK_HIGH (1ull << 63)
@@ -207,6 +206,36 @@ static int quota_check(const struct syn_mm *mm, uint32_t domain, uint32_t tier,
 	return 0;
 }
 
+/* Its three words are what they are meant to be, all of them. */
+static void quota_redo(struct syn_mm *mm)
+{
+	struct syn_rec_redo *redo = mm->redo;
+	struct syn_quota *quota =
+		&mm->rec_domain[redo->domain].quota[redo->tier - SYN_TIER_HBM];
+
+	syn_commit(&quota->min, redo->quota.min);
+	syn_commit(&quota->high, redo->quota.high);
+	syn_commit(&quota->max, redo->quota.max);
+	syn_commit(&redo->state, SYN_REDO_NONE);
+}
+
+static void quota_mean(struct syn_mm *mm, uint32_t domain, uint32_t tier,
+		       const struct syn_quota *quota)
+{
+	struct syn_rec_redo *redo = mm->redo;
+
+	redo->domain = domain;
+	redo->tier = tier;
+	redo->quota = *quota;
+	syn_commit(&redo->state, SYN_REDO_QUOTA);
+}
+
+void syn_domain_redo(struct syn_mm *mm)
+{
+	if (mm->redo->state == SYN_REDO_QUOTA)
+		quota_redo(mm);
+}
+
 int syn_mm_quota_set(struct syn_mm *mm, uint32_t domain, uint32_t tier,
 		     const struct syn_quota *quota)
 {
@@ -219,7 +248,8 @@ int syn_mm_quota_set(struct syn_mm *mm, uint32_t domain, uint32_t tier,
 	r = quota_check(mm, domain, tier, quota);
 	if (r)
 		return r;
-	syn_redo_quota(mm, domain, tier, quota);
+	quota_mean(mm, domain, tier, quota);
+	quota_redo(mm);
 	/* Who waits may have room now. */
 	mm->progress = true;
 	return 0;

@@ -54,4 +54,7 @@ uint64_t syn_domain_rank(const struct syn_mm *mm, uint32_t tier,
 /* A request of it was refused; counted if that was its quota's doing. */
 void syn_domain_refused(struct syn_mm *mm, uint32_t domain);
 
+/* Does what a worker that is gone meant to do. */
+void syn_domain_redo(struct syn_mm *mm);
+
 #endif

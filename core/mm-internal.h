@@ -4,7 +4,7 @@
  *
  * Include order inside core, each only from those before it: record,
  * mm-internal, shape, request, kept, space, domain, extent, pool, index, lists,
- * depart, page, redo, swap, shrink, lease, quarantine, host, move, reclaim, load,
+ * depart, page, swap, shrink, lease, quarantine, host, move, reclaim, load,
  * session, fsck, adopt; then the files without a header.
  *
  * Derived state only: all of it can be computed from the kept records and

@@ -4,13 +4,13 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/depart.h"
+#include "core/domain.h"
 #include "core/extent.h"
 #include "core/host.h"
 #include "core/kept.h"
 #include "core/move.h"
 #include "core/pool.h"
 #include "core/reclaim.h"
-#include "core/redo.h"
 #include "core/session.h"
 #include "core/shrink.h"
 #include "core/swap.h"
@@ -192,7 +192,8 @@ int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 		r = mm_make(&mm, config);
 	if (r)
 		return r;
-	syn_redo_again(mm);
+	syn_domain_redo(mm);
+	syn_move_redo(mm);
 	mm_free_lists(mm);
 	r = syn_adopt_begin(mm, ret_why);
 	if (r) {

@@ -13,7 +13,6 @@
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
-#include "core/redo.h"
 #include "core/space.h"
 
 #define MOVE_REAP 64u /* completions taken at once */
@@ -230,6 +229,43 @@ static void move_mismatch(struct syn_mm *mm, uint32_t page, uint32_t host,
 	syn_page_lost(mm, page, tile, SYN_TIER_HBM, SYN_WHY_CHECKSUM);
 }
 
+/* From now on its sums are those of the encoded copy; only its flag is missing. */
+static void encoded_redo(struct syn_mm *mm)
+{
+	const struct syn_rec_redo *redo = mm->redo;
+	const struct syn_rec_move *mv = &mm->move[redo->move];
+	struct syn_rec_page *pg = &mm->page[mv->page];
+	uint32_t nr = mm->space[pg->space].nr_tiles;
+
+	syn_failpoint();
+	memcpy(syn_page_sums(mm, mv->page), redo->sum,
+	       nr * sizeof(redo->sum[0]));
+	syn_failpoint();
+	memcpy(syn_page_errors(mm, mv->page), redo->error,
+	       nr * sizeof(redo->error[0]));
+	syn_commit(&pg->codec, (uint8_t)mv->codec);
+	syn_commit(&pg->fidelity, SYN_FIDELITY_H4);
+	syn_commit(&pg->host, mv->host);
+}
+
+static void encoded_mean(struct syn_mm *mm, uint32_t move)
+{
+	const struct syn_move_result *result = &mm->move_result[move];
+	struct syn_rec_redo *redo = mm->redo;
+	uint32_t page = mm->move[move].page;
+	uint32_t nr = mm->space[mm->page[page].space].nr_tiles;
+
+	redo->move = move;
+	memcpy(redo->sum, result->stored, nr * sizeof(redo->sum[0]));
+	memcpy(redo->error, result->error, nr * sizeof(redo->error[0]));
+	syn_commit(&redo->state, SYN_REDO_ENCODED);
+}
+
+static void encoded_end(struct syn_mm *mm)
+{
+	syn_commit(&mm->redo->state, SYN_REDO_NONE);
+}
+
 /* The frame is the page's, and the record goes. */
 static void move_keep(struct syn_mm *mm, uint32_t move)
 {
@@ -238,13 +274,26 @@ static void move_keep(struct syn_mm *mm, uint32_t move)
 	bool encoded = mv->codec != SYN_CODEC_RAW16;
 
 	mm->page[page].host = mv->host;
-	if (encoded)
-		syn_redo_encoded(mm, move);
+	if (encoded) {
+		encoded_mean(mm, move);
+		encoded_redo(mm);
+	}
 	syn_page_change(mm, page, SYN_PAGE_F_HOST, 0);
 	if (encoded)
-		syn_redo_end(mm);
+		encoded_end(mm);
 	(void)move_end(mm, move);
 	mm->count.encoded += encoded;
+}
+
+void syn_move_redo(struct syn_mm *mm)
+{
+	struct syn_rec_page *pg = &mm->page[mm->move[mm->redo->move].page];
+
+	if (mm->redo->state != SYN_REDO_ENCODED)
+		return;
+	encoded_redo(mm);
+	syn_commit(&pg->flags, (uint16_t)(pg->flags | SYN_PAGE_F_HOST));
+	encoded_end(mm);
 }
 
 static void move_copied(struct syn_mm *mm, uint32_t move)

@@ -41,4 +41,7 @@ bool syn_move_poll(struct syn_mm *mm);
 /* Waits until the device has finished every copy: for the very end. */
 void syn_move_quiesce(struct syn_mm *mm);
 
+/* Does what a worker that is gone meant to do. */
+void syn_move_redo(struct syn_mm *mm);
+
 #endif

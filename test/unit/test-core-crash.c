@@ -113,7 +113,7 @@ static void arm_next(void)
 /* Some die, too: two deaths meet, so that the places are chosen well. */
 static void adopting(struct world *w)
 {
-	static const char *const rare[] = { "core/adopt.c", "syn_redo_again",
+	static const char *const rare[] = { "core/adopt.c", "syn_move_redo",
 					    "entry_adopt" };
 	uint32_t how = walk_random(&walk, 8);
 
