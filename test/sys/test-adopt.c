@@ -116,6 +116,39 @@ static void test_session_goes_on(void **state)
 	daemon_stop(&d);
 }
 
+/* What an operator has ordered counts for the next worker, too. */
+static void test_orders_stand(void **state)
+{
+	const uint64_t quota[4] = { SYN_QUOTA_AT(0, SYN_TIER_HOST), 0,
+				    SYN_QUOTA_NONE, 8u << 20 };
+	struct syn_ctl_domain domain[SYN_CTL_BATCH];
+	struct syn_msg_ctl_reply reply;
+	struct syn_ctl_status status;
+	struct test_daemon d;
+	struct raw_client c;
+	struct raw_client other;
+
+	(void)state;
+	daemon_start(&d, daemon_args);
+	assert_int_equal(raw_attach(&c, d.socket), 0);
+	assert_int_equal(ctl_order(d.socket, SYN_CTL_QUOTA, quota, &reply), 0);
+	assert_int_equal(
+		ctl_ask(d.socket, SYN_CTL_DRAIN, 1, NULL, 0, 0, &reply), 0);
+	worker_kill(&d);
+	ctl_status(d.socket, &status);
+	assert_int_equal(status.draining, 1);
+	assert_int_equal(raw_attach(&other, d.socket), -ESHUTDOWN);
+	assert_int_equal(ctl_ask(d.socket, SYN_CTL_DOMAINS, 0, domain,
+				 SYN_CTL_BATCH, sizeof(domain[0]), &reply),
+			 0);
+	assert_int_equal(reply.nr, 1);
+	assert_int_equal(domain[0].tier[SYN_TIER_HOST - 1].max, 8u << 20);
+	assert_int_equal(domain[0].nr_sessions, 1);
+	raw_close(&c);
+	daemon_wait_quiet(&d);
+	daemon_stop(&d);
+}
+
 /* What is rung, asked and sent while nobody listens is answered later. */
 static void test_nobody_listens(void **state)
 {
@@ -650,6 +683,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_session_goes_on),
+		cmocka_unit_test(test_orders_stand),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_requests_in_flight),
 		cmocka_unit_test(test_answer_waits_for_the_socket),
