@@ -243,6 +243,7 @@ int syn_server_adopt(struct syn_server *server, const char **ret_why)
 	if (r)
 		return r;
 	hand = hand_find(server, &seq);
+	syn_mm_clock(server->config.mm, syn_now_ns());
 	syn_failpoint();
 	r = syn_mm_adopted(server->config.mm);
 	if (!r)
