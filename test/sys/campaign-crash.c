@@ -29,7 +29,7 @@
 #define PATIENCE 400u /* ms until a worker that does not die is killed */
 #define ARGS_MAX 12
 
-#define SWEEP_PASSES 3u
+#define SWEEP_PASSES 2u
 
 /**
  * struct campaign - all of it.
