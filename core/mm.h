@@ -301,6 +301,16 @@ int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
 			     struct syn_msg_coded_reply *ret);
 
 /*
+ * The windows that these two would open, if the session has them: a client that
+ * was not answered asks again.  -EEXIST: it has others on that space.
+ */
+int syn_mm_window_again(const struct syn_session *session, uint32_t space,
+			uint32_t slots, struct syn_msg_window_reply *ret);
+int syn_mm_window_again_coded(const struct syn_session *session, uint32_t space,
+			      uint32_t slots, uint32_t coded_slots,
+			      struct syn_msg_coded_reply *ret);
+
+/*
  * The next extent @session must have mapped and has not been told of: 1 and
  * the message to send with mem->fd, or 0.  Once it has been sent, the server
  * calls syn_mm_extent_told().

@@ -224,25 +224,12 @@ static int opening_guarantee(struct syn_session *s, uint32_t space,
 	return r;
 }
 
-/* It is open because it was before a worker died: then @o gets its pools. */
-static bool opening_again(struct syn_session *s, uint32_t space,
-			  struct opening *o)
-{
-	struct syn_window *shares = s->window[s->window_of[space]];
-	uint32_t p;
-
-	if (!syn_request_again(s->mm))
-		return false;
-	for (p = 0; p < SYN_PLANES; p++)
-		o->pool[p] = shares[p].pool;
-	return true;
-}
-
 static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
 {
 	int r = opening_check(s, space, o);
 
-	if (r == -EEXIST && opening_again(s, space, o))
+	/* It is because it was open before a worker died. */
+	if (r == -EEXIST && syn_request_again(s->mm))
 		return 0;
 	s->mm->changes++;
 	if (!r)
@@ -261,20 +248,49 @@ static uint32_t pool_range(const struct syn_pool *pool)
 	return pool->max_extents * pool->extent_frames;
 }
 
+/* It has one on @space. */
+static const struct syn_window *window_on(const struct syn_session *s,
+					  uint32_t space)
+{
+	return s->window[s->window_of[space]];
+}
+
+static void window_describe(const struct syn_session *s, uint32_t space,
+			    struct syn_msg_window_reply *ret)
+{
+	const struct syn_window *w = window_on(s, space);
+
+	ret->window = s->window_of[space];
+	ret->slots = w[SYN_PLANE_CANONICAL].slots;
+	ret->range_slots = pool_range(w[SYN_PLANE_CANONICAL].pool);
+	ret->pad0 = 0;
+	ret->stride = w[SYN_PLANE_CANONICAL].pool->frame_bytes;
+}
+
+static void window_describe_coded(const struct syn_session *s, uint32_t space,
+				  struct syn_msg_coded_reply *ret)
+{
+	const struct syn_window *w = window_on(s, space);
+
+	ret->window = s->window_of[space];
+	ret->slots = w[SYN_PLANE_CANONICAL].slots;
+	ret->coded_slots = w[SYN_PLANE_CODED].slots;
+	ret->range_slots = pool_range(w[SYN_PLANE_CANONICAL].pool);
+	ret->coded_range = pool_range(w[SYN_PLANE_CODED].pool);
+	ret->pad0 = 0;
+	ret->stride = w[SYN_PLANE_CANONICAL].pool->frame_bytes;
+	ret->coded_stride = w[SYN_PLANE_CODED].pool->frame_bytes;
+}
+
 int syn_mm_window_open(struct syn_session *session, uint32_t space,
 		       uint32_t slots, struct syn_msg_window_reply *ret)
 {
 	struct opening o = { .slots = { slots } };
 	int r = window_open(session, space, &o);
 
-	if (r)
-		return r;
-	ret->window = session->window_of[space];
-	ret->slots = slots;
-	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
-	ret->pad0 = 0;
-	ret->stride = o.pool[SYN_PLANE_CANONICAL]->frame_bytes;
-	return 0;
+	if (!r)
+		window_describe(session, space, ret);
+	return r;
 }
 
 int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
@@ -287,16 +303,39 @@ int syn_mm_window_open_coded(struct syn_session *session, uint32_t space,
 	if (!coded_slots)
 		return -EINVAL;
 	r = window_open(session, space, &o);
-	if (r)
-		return r;
-	ret->window = session->window_of[space];
-	ret->slots = slots;
-	ret->coded_slots = coded_slots;
-	ret->range_slots = pool_range(o.pool[SYN_PLANE_CANONICAL]);
-	ret->coded_range = pool_range(o.pool[SYN_PLANE_CODED]);
-	ret->pad0 = 0;
-	ret->stride = o.pool[SYN_PLANE_CANONICAL]->frame_bytes;
-	ret->coded_stride = o.pool[SYN_PLANE_CODED]->frame_bytes;
+	if (!r)
+		window_describe_coded(session, space, ret);
+	return r;
+}
+
+static bool window_is(const struct syn_session *s, uint32_t space,
+		      uint32_t slots, uint32_t coded_slots)
+{
+	const struct syn_window *w;
+
+	if (space >= s->mm->nr_spaces || s->window_of[space] == SYN_NO_WINDOW)
+		return false;
+	w = window_on(s, space);
+	return w[SYN_PLANE_CANONICAL].slots == slots &&
+	       w[SYN_PLANE_CODED].slots == coded_slots;
+}
+
+int syn_mm_window_again(const struct syn_session *session, uint32_t space,
+			uint32_t slots, struct syn_msg_window_reply *ret)
+{
+	if (!window_is(session, space, slots, 0))
+		return -EEXIST;
+	window_describe(session, space, ret);
+	return 0;
+}
+
+int syn_mm_window_again_coded(const struct syn_session *session, uint32_t space,
+			      uint32_t slots, uint32_t coded_slots,
+			      struct syn_msg_coded_reply *ret)
+{
+	if (!window_is(session, space, slots, coded_slots))
+		return -EEXIST;
+	window_describe_coded(session, space, ret);
 	return 0;
 }
 

@@ -109,7 +109,7 @@ struct dev_cuda;
  * struct cuda_request - what the control thread waits for.
  * @serve:	called by the thread that was asked.
  * @mem:	to be made: tier and bytes are given.
- * @fd:		answer: its descriptor.
+ * @fd:		answer: its descriptor; of memory to be adopted it is given.
  * @r:		answer.
  * @done:	given.
  */
@@ -215,6 +215,8 @@ int cuda_check(struct dev_cuda *cuda, int r);
 
 /* Memory: the maker, without the lock. */
 int cuda_mem_make(struct dev_cuda *cuda, struct cuda_request *request);
+/* From the descriptor of the request, which another process exported. */
+int cuda_mem_adopt(struct dev_cuda *cuda, struct cuda_request *request);
 void cuda_mem_free(struct dev_cuda *cuda, struct cuda_mem *mem);
 /* A spare, if one is wanted; false: none is. */
 bool cuda_spare_make(struct dev_cuda *cuda);

@@ -2,6 +2,7 @@
 /* Memory of the CUDA device: made, zeroed, exported, by the maker. */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <synapse/abi.h>
 
@@ -239,5 +240,69 @@ int cuda_mem_make(struct dev_cuda *cuda, struct cuda_request *request)
 	r = mem_export(cuda, request);
 	if (r)
 		cuda_mem_free(cuda, mem);
+	return cuda_check(cuda, r);
+}
+
+/* ---- of another process ------------------------------------------------- */
+
+static int gpu_adopt(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
+{
+	int r;
+
+	r = syn_gpu_mem_import(cuda->gpu, mem->tier, fd, mem->bytes, &mem->gpu);
+	if (r)
+		return r;
+	r = syn_gpu_mem_map(cuda->gpu, &mem->gpu, 0);
+	if (r)
+		syn_gpu_mem_free(cuda->gpu, &mem->gpu);
+	mem->at = mem->gpu.at;
+	mem->node = -1;
+	return r;
+}
+
+/* @fd stays the caller's after an error. */
+static int registered_adopt(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
+{
+	int r;
+
+	r = syn_hostmem_adopt(&mem->host, fd, mem->bytes, 0);
+	if (r)
+		return r == -EINVAL ? -ENOENT : r;
+	r = syn_gpu_register(cuda->gpu, mem->host.addr, mem->bytes);
+	if (r) {
+		mem->host.fd = -1;
+		syn_hostmem_deinit(&mem->host);
+		return r;
+	}
+	mem->at = (uintptr_t)mem->host.addr;
+	mem->node = mem->host.node;
+	mem->registered = true;
+	return 0;
+}
+
+/* What the driver exports is a file without a size. */
+static bool fd_is_memfd(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size;
+}
+
+int cuda_mem_adopt(struct dev_cuda *cuda, struct cuda_request *request)
+{
+	struct cuda_mem *mem = request->mem;
+	bool host = mem->tier == SYN_TIER_HOST;
+	int r;
+
+	if (syn_load_relaxed(&cuda->lost))
+		return -EIO;
+	if (host && fd_is_memfd(request->fd)) {
+		cuda->registered = true;
+		r = registered_adopt(cuda, mem, request->fd);
+	} else {
+		r = gpu_adopt(cuda, mem, request->fd);
+	}
+	if (!r && host)
+		cuda->spare.made += mem->bytes;
 	return cuda_check(cuda, r);
 }

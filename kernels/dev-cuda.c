@@ -255,6 +255,22 @@ static void mem_doom(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
 	(void)pthread_mutex_unlock(&cuda->lock);
 }
 
+static void mem_describe(struct cuda_mem *mem, uint32_t id, int fd,
+			 struct syn_mem *ret)
+{
+	*ret = (struct syn_mem){
+		.id = id,
+		.tier = mem->tier,
+		.fd = fd,
+		.bytes = mem->bytes,
+		.addr = mem->tier == SYN_TIER_HOST ? (void *)(uintptr_t)mem->at
+						   : NULL,
+		.handle = !mem->registered,
+		.node = mem->node,
+		.priv = mem,
+	};
+}
+
 static int dev_cuda_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 			    uint64_t bytes, struct syn_mem *ret)
 {
@@ -277,17 +293,38 @@ static int dev_cuda_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 		mem_doom(cuda, mem, request.fd);
 		return r;
 	}
-	*ret = (struct syn_mem){
-		.id = id,
-		.tier = tier,
-		.fd = request.fd,
-		.bytes = bytes,
-		.addr = tier == SYN_TIER_HOST ? (void *)(uintptr_t)mem->at
-					      : NULL,
-		.handle = !mem->registered,
-		.node = mem->node,
-		.priv = mem,
-	};
+	mem_describe(mem, id, request.fd, ret);
+	return 0;
+}
+
+static int dev_cuda_take(const struct dev_cuda *cuda, uint32_t id)
+{
+	const struct syn_dev_cuda_config *config = &cuda->config;
+
+	return config->take ? config->take(config->keep_ctx, id) : -ENOENT;
+}
+
+static int dev_cuda_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			      uint64_t bytes, struct syn_mem *ret)
+{
+	struct dev_cuda *cuda = dev_cuda_of(dev);
+	syn_cleanup(syn_closep) int fd = dev_cuda_take(cuda, id);
+	struct cuda_request request = { .serve = cuda_mem_adopt, .fd = fd };
+	int r;
+
+	if (fd < 0)
+		return fd;
+	request.mem = syn_alloc(1, sizeof(*request.mem));
+	if (!request.mem)
+		return -ENOMEM;
+	request.mem->tier = tier;
+	request.mem->bytes = bytes;
+	r = thread_call(cuda, &cuda->maker, &request);
+	if (r) {
+		free(request.mem);
+		return r;
+	}
+	mem_describe(request.mem, id, syn_steal_fd(&fd), ret);
 	return 0;
 }
 
@@ -382,6 +419,7 @@ static const struct syn_dev_ops dev_cuda_ops = {
 	.name = "cuda",
 	.close = dev_cuda_close,
 	.mem_new = dev_cuda_mem_new,
+	.mem_adopt = dev_cuda_mem_adopt,
 	.mem_free = dev_cuda_mem_free,
 	.copy = dev_cuda_copy,
 	.reap = dev_cuda_reap,

@@ -39,7 +39,9 @@ struct syn_dev;
  * @keep:	the keeper takes a duplicate of @fd under @id and has
  *		acknowledged it on return.  NULL: nobody keeps.
  * @drop:	the keeper may close it.
- * @keep_ctx:	first argument of both.
+ * @take:	what the keeper has under @id, the device's own from now on;
+ *		-ENOENT: nothing.  NULL: it has nothing at all.
+ * @keep_ctx:	first argument of all three.
  */
 struct syn_dev_cuda_config {
 	const char *uuid;
@@ -52,6 +54,7 @@ struct syn_dev_cuda_config {
 	bool encode;
 	int (*keep)(void *ctx, uint32_t id, int fd);
 	void (*drop)(void *ctx, uint32_t id);
+	int (*take)(void *ctx, uint32_t id);
 	void *keep_ctx;
 };
 

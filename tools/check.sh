@@ -6,10 +6,10 @@
 #	build/asan	clang, AddressSanitizer and UBSan: unit, sys, bugs
 #	build/tsan	clang, ThreadSanitizer, no CUDA: unit and tsan
 #
-# Then the demo and the seeded mutants.  --full adds valgrind, the emulated
-# machine, the repeated stress run with its long campaigns.  A build that fails
-# counts as one failed test.  The last line is the sum: N passed, N failed, N
-# skipped.
+# Then the demo and the seeded mutants.  --full adds the demo with workers that
+# are killed, valgrind, the emulated machine, the repeated stress run with its
+# long campaigns.  A build that fails counts as one failed test.  The last line
+# is the sum: N passed, N failed, N skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -113,12 +113,13 @@ END
 	[[ $sum == *" 0 "* ]] || failures+=("$label: see $log.txt")
 }
 
+# demo [OPTION]
 demo() {
-	say "demo"
-	if ./tools/demo.sh; then
+	say "demo $*"
+	if ./tools/demo.sh "$@"; then
 		count 1 0 0
 	else
-		fail "demo"
+		fail "demo $*"
 	fi
 }
 
@@ -176,6 +177,7 @@ demo
 mutants
 
 if [[ $full ]]; then
+	demo --kill
 	# Its setup says what it leaves out; --suite would override that.
 	run_tests gcc valgrind --setup valgrind
 	run_tests gcc vm --setup vm --suite vm

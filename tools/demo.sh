@@ -16,8 +16,21 @@
 # beginning which one engine has computed is not computed by the other, that
 # the kernel too says that bytes were read from disk, and that h4 keeps the
 # pass keys.
+#
+# --kill: while both engines work, the daemon's worker is killed every second,
+# and nothing of this may change.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+killing=
+case "$*" in
+'') ;;
+--kill) killing=yes ;;
+*)
+	echo "usage: $0 [--kill]" >&2
+	exit 2
+	;;
+esac
 
 build=build/demo
 model=tools/model/synapse-demo.safetensors
@@ -158,9 +171,28 @@ watch() {
 		for pid; do
 			kill -0 "$pid" 2>/dev/null || return 0
 		done
-		{ ctl tiers && ctl clients; } >"$dir/watch" || return 0
+		{ ctl tiers && ctl clients; } >"$dir/watch" || continue
 		mv "$dir/watch" "$dir/$name.tables"
 	done
+}
+
+# kill_workers NAME PID...: every second, while all engines are there.
+kill_workers() {
+	local name=$1 nr=0 pid worker
+
+	shift
+	until [[ $(status nr_sessions) == "$#" ]]; do
+		kill -0 "$1" 2>/dev/null || break
+		sleep 0.1
+	done
+	while sleep 1; do
+		for pid; do
+			kill -0 "$pid" 2>/dev/null || break 2
+		done
+		worker=$(status worker_pid) || continue
+		kill -KILL "$worker" && nr=$((nr + 1))
+	done
+	echo "$nr" >"$dir/$name.kills"
 }
 
 # swap_config NAME CODEC: a swap file, and what pages become below HBM.
@@ -180,7 +212,7 @@ keep_figures() {
 
 # run_both NAME HOST OPTION...: two engines at once; the daemon lives on.
 run_both() {
-	local name=$1 host=$2 engines=() pid
+	local name=$1 host=$2 engines=() pid killer=
 
 	shift 2
 	start_daemon "$name" --config "$dir/$name.conf" \
@@ -192,10 +224,15 @@ run_both() {
 	sealed_at_least "$((shared * 6 * (plain + 1) / 128))" "$engine"
 	start_engine "$name-b" b --slots "$slots" "$@"
 	engines+=("$engine")
+	if [[ -n $killing ]]; then
+		kill_workers "$name" "${engines[@]}" &
+		killer=$!
+	fi
 	watch "$name" "${engines[@]}"
 	for pid in "${engines[@]}"; do
 		wait_engine "$pid"
 	done
+	[[ -z $killer ]] || wait "$killer"
 	keep_figures "$name"
 }
 

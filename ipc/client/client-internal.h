@@ -267,6 +267,7 @@ struct syn_client {
 
 	bool asking;
 	bool answered;
+	uint32_t nr_asked;
 	union {
 		struct syn_msg msg;
 		struct syn_msg_space_reply space;
@@ -387,6 +388,8 @@ int syn_request_run(struct syn_client *c, struct syn_request *req,
 int syn_batch_run(struct syn_client *c, struct syn_batch *batch);
 /* Waits until *@done: 0, -ESHUTDOWN. */
 int syn_wait_locked(struct syn_client *c, const bool *done);
+/* Until something has happened, or for a while; -ESHUTDOWN: the session's end. */
+int syn_wait_turn_locked(struct syn_client *c);
 /* Takes completions, unless somebody else is about to. */
 void syn_reap_locked(struct syn_client *c);
 /* Submits without waiting for room or answer; false: no room now. */

@@ -129,6 +129,25 @@ static int extent_reserve(struct syn_client *c)
 	return 0;
 }
 
+/* A new one has its number: the daemon knows already that the old one is gone. */
+static void extent_take_back(struct syn_client *c, uint32_t id)
+{
+	struct syn_extent *e = extent_find(c, id);
+
+	if (e && e->state == SYN_EXTENT_GONE)
+		*e = c->extent[--c->nr_extents];
+}
+
+/* By another worker, which cannot know whether the one before it did. */
+static bool extent_is_told_again(struct syn_client *c,
+				 const struct syn_msg_extent *msg)
+{
+	const struct syn_extent *e = extent_find(c, msg->extent);
+
+	return e->state == SYN_EXTENT_MAPPED &&
+	       !memcmp(&e->msg, msg, sizeof(*msg));
+}
+
 int syn_extent_add_locked(struct syn_client *c,
 			  const struct syn_msg_extent *msg, int fd)
 {
@@ -138,8 +157,11 @@ int syn_extent_add_locked(struct syn_client *c,
 	struct syn_window *w;
 	int r;
 
-	if (!extent_is_sane(msg) || extent_find(c, msg->extent))
+	if (!extent_is_sane(msg))
 		return -EPROTO;
+	extent_take_back(c, msg->extent);
+	if (extent_find(c, msg->extent))
+		return extent_is_told_again(c, msg) ? 0 : -EPROTO;
 	r = extent_reserve(c);
 	if (r)
 		return r;
@@ -164,12 +186,28 @@ static void extent_leave(struct syn_client *c, struct syn_extent *e)
 	e->state = SYN_EXTENT_GONE;
 }
 
+/* It was given up, and the worker that was told so is gone: tell again. */
+static int extent_forgotten(struct syn_client *c, uint32_t id)
+{
+	int r = extent_reserve(c);
+
+	if (!r)
+		c->extent[c->nr_extents++] = (struct syn_extent){
+			.msg = { .extent = id },
+			.state = SYN_EXTENT_GONE,
+		};
+	return r;
+}
+
 int syn_extent_retire_locked(struct syn_client *c, uint32_t id)
 {
 	struct syn_extent *e = extent_find(c, id);
 
-	if (!e || e->state != SYN_EXTENT_MAPPED)
-		return -EPROTO;
+	if (!e)
+		return extent_forgotten(c, id);
+	/* Asked before by another worker: it is told as soon as it can be. */
+	if (e->state != SYN_EXTENT_MAPPED)
+		return 0;
 	e->state = SYN_EXTENT_LEAVING;
 	if (!e->users)
 		extent_leave(c, e);

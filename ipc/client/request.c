@@ -232,15 +232,22 @@ static void wait_turn_locked(struct syn_client *c, int timeout_ms)
 		(void)pthread_cond_broadcast(&c->turn);
 }
 
+int syn_wait_turn_locked(struct syn_client *c)
+{
+	if (c->ended)
+		return -ESHUTDOWN;
+	wait_turn_locked(c, REQUEST_LOOK_MS);
+	return 0;
+}
+
 int syn_wait_locked(struct syn_client *c, const bool *done)
 {
+	int r = 0;
+
 	syn_reap_locked(c);
-	while (!*done) {
-		if (c->ended)
-			return -ESHUTDOWN;
-		wait_turn_locked(c, REQUEST_LOOK_MS);
-	}
-	return 0;
+	while (!*done && !r)
+		r = syn_wait_turn_locked(c);
+	return r;
 }
 
 /*

@@ -30,13 +30,11 @@ static int ask_begin_locked(struct syn_client *c)
 	return 0;
 }
 
-static int ask_locked(struct syn_client *c, struct syn_msg *msg,
-		      uint16_t answer_type)
+static int ask_send_locked(struct syn_client *c, struct syn_msg *msg)
 {
 	struct pollfd fd = { .fd = c->sock, .events = POLLOUT };
 	int r;
 
-	c->answer_type = answer_type;
 	for (;;) {
 		r = syn_conn_send(c->sock, msg, NULL, 0);
 		if (r != -EAGAIN)
@@ -49,7 +47,36 @@ static int ask_locked(struct syn_client *c, struct syn_msg *msg,
 		r = -ESHUTDOWN;
 	}
 	if (!r)
-		r = syn_wait_locked(c, &c->answered);
+		c->nr_asked++;
+	return r;
+}
+
+/*
+ * A worker took the question, died, and had not answered.  What it did answer is
+ * in the socket: it was sent before another worker wrote its @epoch.
+ */
+static bool ask_is_lost_locked(struct syn_client *c, uint64_t epoch)
+{
+	if (syn_load_acquire(&c->ctl->epoch) == epoch)
+		return false;
+	syn_inbox_read_locked(c);
+	return !c->answered && !c->ended &&
+	       syn_load_relaxed(&c->ctl->asked) == c->nr_asked;
+}
+
+static int ask_locked(struct syn_client *c, struct syn_msg *msg,
+		      uint16_t answer_type)
+{
+	uint64_t epoch;
+	int r;
+
+	c->answer_type = answer_type;
+	do {
+		epoch = syn_load_acquire(&c->ctl->epoch);
+		r = ask_send_locked(c, msg);
+		while (!r && !c->answered && !ask_is_lost_locked(c, epoch))
+			r = syn_wait_turn_locked(c);
+	} while (!r && !c->answered);
 	return r ? r : c->answer.msg.error;
 }
 

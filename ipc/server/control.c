@@ -4,6 +4,7 @@
 
 #include "core/fsck.h"
 #include "ipc/conn.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/state.h"
 
@@ -37,7 +38,7 @@ static void control_status(const struct syn_server *server, struct answer *a)
 	status->keeper_pid = server->config.keeper_pid;
 	status->worker_pid = (uint32_t)getpid();
 	status->nr_sessions = server->nr_live + server->nr_ended;
-	status->draining = server->draining;
+	status->draining = server->head->draining;
 	status->backpressure += server->backpressure;
 	status->attaches = server->attaches;
 	status->detaches = server->detaches;
@@ -91,7 +92,7 @@ static void control_clients(const struct syn_server *server, uint64_t cursor,
 
 static bool op_known(uint32_t op)
 {
-	return op >= SYN_CTL_STATUS && op <= SYN_CTL_FSCK;
+	return op >= SYN_CTL_STATUS && op <= SYN_CTL_UPGRADE;
 }
 
 static bool op_paged(uint32_t op)
@@ -109,6 +110,7 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
 		[SYN_CTL_WHY] = 3,     [SYN_CTL_DOMAINS] = 0,
 		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_FSCK] = 0,
+		[SYN_CTL_UPGRADE] = 0,
 	};
 
 	if (!op_known(ctl->op))
@@ -203,6 +205,17 @@ static void control_fsck(struct syn_server *server, uint64_t cursor,
 	server->fsck = syn_fsck_free(server->fsck);
 }
 
+/* Everybody stays, and this connection ends with the process. */
+static void control_upgrade(struct syn_server *server, struct answer *a)
+{
+	const struct syn_server_config *config = &server->config;
+	int r = config->leave ? config->leave(config->keep_ctx) : -EOPNOTSUPP;
+
+	a->reply.msg.error = r;
+	server->leaving = !r;
+	server->stopping |= !r;
+}
+
 static void control_execute(struct syn_server *server,
 			    const struct syn_msg_ctl *ctl, struct answer *a)
 {
@@ -231,7 +244,7 @@ static void control_execute(struct syn_server *server,
 		server->retry_due = true;
 		break;
 	case SYN_CTL_DRAIN:
-		server->draining = ctl->arg[0];
+		server->head->draining = (uint32_t)ctl->arg[0];
 		a->reply.val = server->nr_live + server->nr_ended;
 		break;
 	case SYN_CTL_WHY:
@@ -245,6 +258,9 @@ static void control_execute(struct syn_server *server,
 		break;
 	case SYN_CTL_FSCK:
 		control_fsck(server, ctl->cursor, a);
+		break;
+	case SYN_CTL_UPGRADE:
+		control_upgrade(server, a);
 		break;
 	}
 }

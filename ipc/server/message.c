@@ -4,11 +4,14 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
+#include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
 #include "ipc/server/control.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/state.h"
 
@@ -92,7 +95,7 @@ static int hello_engine(struct syn_peer *peer,
 	r = hello_check_wants(server, hello, ret_why);
 	if (r)
 		return r;
-	if (server->draining)
+	if (server->head->draining)
 		return refuse(-ESHUTDOWN, ret_why,
 			      "the daemon takes no new sessions");
 	if (server->nr_live + server->nr_ended >= server->max_engines)
@@ -197,6 +200,9 @@ static void message_window(struct syn_peer *peer,
 	else if (!window->flags)
 		r = syn_mm_window_open(peer->session, window->space,
 				       window->slots, &reply);
+	if (r == -EEXIST && peer->again)
+		r = syn_mm_window_again(peer->session, window->space,
+					window->slots, &reply);
 	if (r)
 		memset(&reply, 0, sizeof(reply));
 	reply_set(peer, &reply.msg, SYN_MSG_WINDOW_REPLY, sizeof(reply), r);
@@ -212,6 +218,10 @@ static void message_coded(struct syn_peer *peer,
 		r = syn_mm_window_open_coded(peer->session, coded->space,
 					     coded->slots, coded->coded_slots,
 					     &reply);
+	if (r == -EEXIST && peer->again)
+		r = syn_mm_window_again_coded(peer->session, coded->space,
+					      coded->slots, coded->coded_slots,
+					      &reply);
 	if (r)
 		memset(&reply, 0, sizeof(reply));
 	reply_set(peer, &reply.msg, SYN_MSG_CODED_REPLY, sizeof(reply), r);
@@ -223,6 +233,7 @@ static int bye_check(struct syn_peer *peer, const union message *m,
 	if (m->msg.size != sizeof(m->bye))
 		return refuse(-EPROTO, ret_why, "BYE of another size");
 	peer->said_bye = true;
+	syn_peers_said_bye(peer);
 	return refuse(-ESHUTDOWN, ret_why, NULL);
 }
 
@@ -256,6 +267,7 @@ static int message_engine(struct syn_peer *peer, const union message *m,
 	}
 	if (m->msg.error)
 		return refuse(-EPROTO, ret_why, "a request with an error");
+	peer->again = false;
 	/* Failing otherwise, it has ended the peer already. */
 	(void)syn_peer_tell(peer);
 	return 0;
@@ -292,6 +304,26 @@ static int message_handle(struct syn_peer *peer, const union message *m,
 	return 0;
 }
 
+/*
+ * That a message is about to be taken is kept before it is, so that another
+ * worker finds it in the socket or knows that it was.
+ */
+static int message_take(struct syn_peer *peer, union message *m, int *fds)
+{
+	char byte;
+	int r;
+
+	if (recv(peer->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	    (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	syn_peers_take(peer);
+	syn_failpoint();
+	r = syn_conn_recv(peer->sock, m, sizeof(*m), fds);
+	syn_peers_taken(peer);
+	syn_failpoint();
+	return r;
+}
+
 static int message_receive(struct syn_peer *peer, union message *m,
 			   const char **ret_why)
 {
@@ -299,7 +331,7 @@ static int message_receive(struct syn_peer *peer, union message *m,
 	int r;
 
 	memset(m, 0, sizeof(*m));
-	r = syn_conn_recv(peer->sock, m, sizeof(*m), fds);
+	r = message_take(peer, m, fds);
 	if (r == 0)
 		return refuse(-ESHUTDOWN, ret_why, NULL);
 	if (r == -EPROTO)

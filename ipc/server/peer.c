@@ -2,30 +2,26 @@
 /* The life of one connection. */
 #include "ipc/server/peer.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "core/base/trace.h"
 #include "core/dev.h"
 #include "core/mm.h"
 #include "ipc/conn.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/request.h"
 #include "ipc/server/state.h"
-#include "ipc/server/tenant.h"
 
 /*
  * A client that does not read holds at most this much of the kernel's memory,
  * and the descriptors in it.
  */
 #define PEER_SNDBUF_BYTES 32768
-
-/* One page is room for 512 wakes, and one would do. */
-#define PEER_PIPE_BYTES 4096
 
 /* Descriptors nobody reads are at the system's limit: look again then. */
 #define PEER_REFS_RETRY_NS 1000000u
@@ -64,8 +60,8 @@ void syn_peer_refuse(int sock, int error, const char *reason)
 	(void)sock_end(sock);
 }
 
-static int peer_watch(struct syn_peer *peer, int fd, uint32_t events,
-		      uint32_t wake)
+int syn_peer_watch(struct syn_peer *peer, int fd, uint32_t events,
+		   uint32_t wake)
 {
 	struct epoll_event event = {
 		.events = events,
@@ -79,7 +75,7 @@ static int peer_watch(struct syn_peer *peer, int fd, uint32_t events,
 	return 0;
 }
 
-static void peer_unwatch(struct syn_peer *peer, int *fd)
+void syn_peer_unwatch(struct syn_peer *peer, int *fd)
 {
 	if (*fd < 0)
 		return;
@@ -106,7 +102,7 @@ static uint32_t *peer_counter(struct syn_peer *peer)
 	return NULL;
 }
 
-static void peer_move(struct syn_peer *peer, uint32_t state)
+void syn_peer_move(struct syn_peer *peer, uint32_t state)
 {
 	struct syn_server *server = peer->server;
 	struct syn_list *const lists[] = { &server->half, &server->control,
@@ -126,23 +122,22 @@ static void peer_move(struct syn_peer *peer, uint32_t state)
 
 static struct syn_peer *peer_free(struct syn_peer *peer)
 {
-	peer_unwatch(peer, &peer->sock);
-	peer_unwatch(peer, &peer->pid_fd);
+	syn_peer_unwatch(peer, &peer->sock);
+	syn_peer_unwatch(peer, &peer->pid_fd);
 	free(peer);
 	return NULL;
 }
 
-int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
-		 uint64_t now_ns)
+struct syn_peer *syn_peer_alloc(struct syn_server *server, uint32_t tenant,
+				uint64_t now_ns)
 {
-	const int bytes = PEER_SNDBUF_BYTES;
-	struct syn_peer *peer;
-	int r = -ENOMEM;
+	struct syn_peer *peer = syn_alloc(1, sizeof(*peer));
 
-	peer = syn_alloc(1, sizeof(*peer));
 	if (!peer)
-		goto refuse;
+		return NULL;
 	peer->server = server;
+	peer->state = SYN_PEER_DEAD;
+	peer->events = EPOLLIN | EPOLLRDHUP;
 	peer->tenant = tenant;
 	peer->since_ns = now_ns;
 	peer->sock = -1;
@@ -154,20 +149,31 @@ int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
 	syn_list_init(&peer->waiting);
 	syn_list_init(&peer->refused);
 	syn_list_init(&peer->parked);
+	return peer;
+}
+
+int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
+		 uint64_t now_ns)
+{
+	const int bytes = PEER_SNDBUF_BYTES;
+	struct syn_peer *peer;
+	int r = -ENOMEM;
+
+	peer = syn_peer_alloc(server, tenant, now_ns);
+	if (!peer)
+		goto refuse;
 	r = syn_cred_get(sock, &peer->cred, &peer->pid_fd);
 	if (r)
 		goto free_peer;
 	(void)setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	r = peer_watch(peer, peer->pid_fd, EPOLLIN, SYN_WAKE_PID);
+	r = syn_peer_watch(peer, peer->pid_fd, EPOLLIN, SYN_WAKE_PID);
 	if (r)
 		goto free_peer;
-	peer->events = EPOLLIN | EPOLLRDHUP;
-	r = peer_watch(peer, sock, peer->events, SYN_WAKE_SOCKET);
+	r = syn_peer_watch(peer, sock, peer->events, SYN_WAKE_SOCKET);
 	if (r)
 		goto free_peer;
 	peer->sock = sock;
-	syn_list_add_tail(&server->half, &peer->link);
-	server->nr_half++;
+	syn_peer_move(peer, SYN_PEER_HALF);
 	return 0;
 
 free_peer:
@@ -177,225 +183,13 @@ refuse:
 	return r;
 }
 
-int syn_peer_attach_control(struct syn_peer *peer, uint32_t version,
-			    const char **ret_why)
-{
-	struct syn_msg_welcome welcome = {
-		.msg = { .type = SYN_MSG_WELCOME, .size = sizeof(welcome) },
-		.version = version,
-		.epoch = peer->server->config.epoch,
-	};
-	int r;
-
-	r = syn_conn_send(peer->sock, &welcome.msg, NULL, 0);
-	if (r) {
-		*ret_why = "WELCOME could not be sent";
-		return r;
-	}
-	peer_move(peer, SYN_PEER_CONTROL);
-	return 0;
-}
-
-/* ---- attach ------------------------------------------------------------- */
-
-static int channels_new(struct syn_peer *peer, int *ret_wake_read_fd)
-{
-	int pipe_fds[2];
-
-	if (syn_fault())
-		return -EMFILE;
-	peer->bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (peer->bell_fd < 0)
-		return -errno;
-	if (syn_fault())
-		return -EMFILE;
-	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	/* More room than asked for does no harm. */
-	(void)fcntl(pipe_fds[1], F_SETPIPE_SZ, PEER_PIPE_BYTES);
-	peer->wake_fd = pipe_fds[1];
-	*ret_wake_read_fd = pipe_fds[0];
-	return 0;
-}
-
-static void rings_init(struct syn_peer *peer)
-{
-	const struct syn_msg_welcome *g = &peer->seg.geometry;
-	struct syn_client_ctl *client = (void *)peer->seg.client;
-	struct syn_daemon_ctl *daemon = (void *)peer->seg.daemon;
-
-	peer->sq = (struct syn_ring){
-		.mine = &daemon->sq_head,
-		.theirs = &client->sq_tail,
-		.sleeps = &daemon->sq_sleeps,
-		.entries = peer->seg.client + g->sqe_off,
-		.entry_bytes = sizeof(struct syn_sqe),
-		.mask = SYN_SQ_ENTRIES - 1,
-	};
-	peer->cq = (struct syn_ring){
-		.mine = &daemon->cq_tail,
-		.theirs = &client->cq_head,
-		.sleeps = &client->cq_sleeps,
-		.entries = peer->seg.daemon + g->cqe_off,
-		.entry_bytes = sizeof(struct syn_cqe),
-		.mask = SYN_CQ_ENTRIES - 1,
-	};
-	/* Nobody polls the ring until the first bell. */
-	daemon->sq_sleeps = 1;
-	daemon->epoch = peer->server->config.epoch;
-}
-
-static int session_open(struct syn_peer *peer, uint32_t domain, uint64_t now_ns)
-{
-	const struct syn_msg_welcome *g = &peer->seg.geometry;
-	struct syn_session_config config = {
-		.id = peer->id,
-		.pid = (uint32_t)peer->cred.pid,
-		.uid = (uint32_t)peer->cred.uid,
-		.domain = domain,
-		.nr_pages = g->nr_pages,
-		.nr_timelines = g->nr_timelines,
-		.pte = (void *)(peer->seg.daemon + g->pte_off),
-		.pin = (const void *)(peer->seg.client + g->pin_off),
-		.timeline = (const void *)(peer->seg.client + g->timeline_off),
-		.loan = (void *)(peer->seg.daemon + g->loan_off),
-		.sums = (void *)(peer->seg.daemon + g->sums_off),
-		.now_ns = now_ns,
-	};
-
-	memcpy(config.name, peer->name, sizeof(config.name));
-	return syn_mm_session_new(peer->server->config.mm, &config,
-				  &peer->session);
-}
-
-static void session_unkeep(struct syn_peer *peer, uint32_t kind)
+void syn_peer_unkeep(struct syn_peer *peer)
 {
 	const struct syn_server_config *config = &peer->server->config;
 
 	if (config->drop)
-		config->drop(config->keep_ctx, kind, peer->id);
-}
-
-/* The keeper has all three, or none. */
-static int session_keep(struct syn_peer *peer)
-{
-	const struct syn_server_config *config = &peer->server->config;
-	const int fds[] = { peer->sock, peer->seg.client_fd,
-			    peer->seg.daemon_fd };
-	int r = 0;
-
-	if (!config->keep)
-		return 0;
-	for (uint32_t i = 0; i < syn_array_size(fds); i++) {
-		r = config->keep(config->keep_ctx, SYN_SERVER_KEEP_SOCKET + i,
-				 peer->id, fds[i]);
-		if (!r)
-			continue;
-		while (i--)
-			session_unkeep(peer, SYN_SERVER_KEEP_SOCKET + i);
-		break;
-	}
-	return r;
-}
-
-static int welcome_send(struct syn_peer *peer, uint32_t version,
-			int wake_read_fd)
-{
-	const int fds[] = { peer->seg.client_fd, peer->seg.shared_fd,
-			    peer->bell_fd, wake_read_fd };
-	struct syn_msg_welcome welcome = peer->seg.geometry;
-
-	welcome.msg = (struct syn_msg){ .type = SYN_MSG_WELCOME,
-					.size = sizeof(welcome) };
-	welcome.version = version;
-	welcome.session = peer->id;
-	welcome.epoch = peer->server->config.epoch;
-	welcome.features = peer->features;
-	return syn_conn_send(peer->sock, &welcome.msg, fds,
-			     syn_array_size(fds));
-}
-
-/* The socket is empty but for WELCOME, so there is room. */
-static int device_send(struct syn_peer *peer)
-{
-	struct syn_msg_device device = {
-		.msg = { .type = SYN_MSG_DEVICE, .size = sizeof(device) },
-	};
-
-	if (!(peer->features & SYN_FEATURE_CUDA))
-		return 0;
-	memcpy(device.uuid, peer->server->config.dev_uuid, sizeof(device.uuid));
-	return syn_conn_send(peer->sock, &device.msg, NULL, 0);
-}
-
-int syn_peer_attach_engine(struct syn_peer *peer,
-			   const struct syn_msg_hello *hello, uint32_t version,
-			   const char **ret_why)
-{
-	const uint64_t now_ns = syn_now_ns();
-	struct syn_server *server = peer->server;
-	const char *why = "its domain is not to be had";
-	int wake_read_fd = -1;
-	uint32_t domain;
-	int r;
-
-	r = syn_tenant_domain(peer, &domain, &why);
-	if (r)
-		goto fail;
-	why = "its segments could not be made";
-	peer->id = server->next_id;
-	peer->features = hello->features & syn_server_features(server);
-	r = syn_segments_init(&peer->seg, hello->nr_pages, hello->nr_timelines);
-	if (r)
-		goto fail;
-	rings_init(peer);
-	why = "its doorbells could not be made";
-	r = channels_new(peer, &wake_read_fd);
-	if (r)
-		goto close_channels;
-	why = "there is no room for another session";
-	r = session_open(peer, domain, now_ns);
-	if (r)
-		goto close_channels;
-	why = "the keeper could not take its descriptors";
-	r = session_keep(peer);
-	if (r)
-		goto end_session;
-	why = "WELCOME could not be sent";
-	r = peer_watch(peer, peer->bell_fd, EPOLLIN | EPOLLET, SYN_WAKE_BELL);
-	if (!r)
-		r = welcome_send(peer, version, wake_read_fd);
-	if (!r)
-		r = device_send(peer);
-	if (r)
-		goto drop;
-	syn_close(wake_read_fd);
-	syn_segments_close_fds(&peer->seg);
-	peer->since_ns = now_ns;
-	server->next_id++;
-	server->attaches++;
-	peer_move(peer, SYN_PEER_LIVE);
-	SYN_PROBE(attach, peer->id, peer->cred.pid, peer->cred.uid);
-	syn_debug("session %u: attached, process %d, %s", peer->id,
-		  (int)peer->cred.pid, peer->name);
-	return 0;
-
-drop:
-	for (uint32_t kind = SYN_SERVER_KEEP_SOCKET;
-	     kind <= SYN_SERVER_KEEP_DAEMON_SEGMENT; kind++)
-		session_unkeep(peer, kind);
-end_session:
-	syn_mm_session_exited(peer->session);
-	peer->session = NULL;
-close_channels:
-	syn_close(wake_read_fd);
-	peer_unwatch(peer, &peer->bell_fd);
-	syn_closep(&peer->wake_fd);
-	syn_segments_close_fds(&peer->seg);
-	syn_segments_deinit(&peer->seg);
-fail:
-	*ret_why = why;
-	return r;
+		config->drop(config->keep_ctx, SYN_SERVER_KEEP_SESSION,
+			     peer->id);
 }
 
 /* ---- while it lives ----------------------------------------------------- */
@@ -434,9 +228,11 @@ static int tell_extents(struct syn_peer *peer, bool *told)
 	while (syn_mm_extent_next(peer->session, &msg, &mem)) {
 		msg.msg.type = SYN_MSG_EXTENT;
 		msg.msg.size = sizeof(msg);
+		syn_failpoint();
 		r = syn_conn_send(peer->sock, &msg.msg, &mem->fd, 1);
 		if (r)
 			return r;
+		syn_failpoint();
 		syn_mm_extent_told(peer->session, msg.extent);
 		*told = true;
 	}
@@ -449,7 +245,9 @@ static int tell_reply(struct syn_peer *peer)
 
 	if (!peer->reply_bytes)
 		return 0;
+	syn_failpoint();
 	r = syn_conn_send(peer->sock, (struct syn_msg *)peer->reply, NULL, 0);
+	syn_failpoint();
 	if (!r)
 		peer->reply_bytes = 0;
 	return r;
@@ -463,9 +261,11 @@ static int tell_retired(struct syn_peer *peer, bool *told)
 	int r;
 
 	while (syn_mm_retire_next(peer->session, &msg.extent)) {
+		syn_failpoint();
 		r = syn_conn_send(peer->sock, &msg.msg, NULL, 0);
 		if (r)
 			return r;
+		syn_failpoint();
 		syn_mm_retire_told(peer->session, msg.extent);
 		*told = true;
 	}
@@ -528,8 +328,7 @@ static void session_close(struct syn_peer *peer, int error)
 	syn_list_del(&peer->active);
 	syn_list_del(&peer->waiting);
 	syn_mm_session_end(peer->session);
-	session_unkeep(peer, SYN_SERVER_KEEP_SOCKET);
-	peer_unwatch(peer, &peer->bell_fd);
+	syn_peer_unwatch(peer, &peer->bell_fd);
 	syn_closep(&peer->wake_fd);
 	SYN_PROBE(detach, peer->id, error);
 	/* What it gave back may be what another waits for. */
@@ -540,25 +339,29 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason)
 {
 	if (peer->state >= SYN_PEER_ENDED)
 		return;
+	if (peer->state == SYN_PEER_LIVE)
+		syn_peers_ended(peer);
 	if (reason) {
 		syn_debug("session %u, process %d: %s", peer->id,
 			  (int)peer->cred.pid, reason);
 		bye_send(peer->sock, error, reason);
 	}
+	syn_failpoint();
 	(void)epoll_ctl(peer->server->epoll_fd, EPOLL_CTL_DEL, peer->sock,
 			NULL);
 	peer->sock = sock_end(peer->sock);
 	if (peer->state != SYN_PEER_LIVE) {
-		peer_move(peer, SYN_PEER_DEAD);
+		syn_peer_move(peer, SYN_PEER_DEAD);
 		return;
 	}
+	syn_failpoint();
 	notice_count(peer, SYN_NOTICE_SOCKET);
 	syn_peer_wake(peer);
 	session_close(peer, error);
 	peer->since_ns = syn_now_ns();
 	peer->server->sweep_at_ns =
 		syn_min(peer->server->sweep_at_ns, peer->since_ns);
-	peer_move(peer, SYN_PEER_ENDED);
+	syn_peer_move(peer, SYN_PEER_ENDED);
 }
 
 void syn_peer_gone(struct syn_peer *peer, bool exited)
@@ -570,13 +373,15 @@ void syn_peer_gone(struct syn_peer *peer, bool exited)
 		peer->server->reaped++;
 	else
 		peer->server->detaches++;
+	syn_failpoint();
 	syn_mm_session_exited(peer->session);
 	peer->session = NULL;
-	session_unkeep(peer, SYN_SERVER_KEEP_CLIENT_SEGMENT);
-	session_unkeep(peer, SYN_SERVER_KEEP_DAEMON_SEGMENT);
+	syn_peers_forget(peer);
+	syn_failpoint();
+	syn_peer_unkeep(peer);
 	syn_segments_deinit(&peer->seg);
 	peer->server->retry_due = true;
-	peer_move(peer, SYN_PEER_DEAD);
+	syn_peer_move(peer, SYN_PEER_DEAD);
 }
 
 void syn_peer_bury(struct syn_server *server)

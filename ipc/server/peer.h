@@ -9,6 +9,7 @@
 struct syn_msg_hello;
 struct syn_peer;
 struct syn_server;
+struct syn_session_config;
 
 /* Takes @sock of @tenant; on failure it is closed after a BYE. */
 int syn_peer_new(struct syn_server *server, uint32_t tenant, int sock,
@@ -48,6 +49,26 @@ void syn_peer_end(struct syn_peer *peer, int error, const char *reason);
 
 /* The process has @exited, or nothing of its session is in quarantine. */
 void syn_peer_gone(struct syn_peer *peer, bool exited);
+
+/*
+ * For the files that make and end a connection: epoll tells of @fd as @wake;
+ * it does not, and @fd is closed; the peer changes its list; nobody need keep
+ * its session any more.
+ */
+int syn_peer_watch(struct syn_peer *peer, int fd, uint32_t events,
+		   uint32_t wake);
+void syn_peer_unwatch(struct syn_peer *peer, int *fd);
+void syn_peer_move(struct syn_peer *peer, uint32_t state);
+void syn_peer_unkeep(struct syn_peer *peer);
+
+/* Without descriptors and in no list; NULL: no memory. */
+struct syn_peer *syn_peer_alloc(struct syn_server *server, uint32_t tenant,
+				uint64_t now_ns);
+/* Both rings as the segments have them. */
+void syn_peer_rings_init(struct syn_peer *peer);
+/* All but its domain. */
+void syn_peer_session_config(const struct syn_peer *peer,
+			     struct syn_session_config *ret);
 
 /* Frees what has ended in this turn. */
 void syn_peer_bury(struct syn_server *server);

@@ -4,7 +4,8 @@
  *
  * An entry is copied once; the copy is recorded as taken before the ring's
  * head moves, and only the copy is looked at afterwards.  The answer is filled
- * in, the record marked as answered, then the completion is published.
+ * in, the record marked as answered, then the completion is published.  Record
+ * and copy are kept, so a worker that takes over finds what was not answered.
  *
  * A request parks in two cases.  It waits when the memory manager may have
  * room soon, or for the disk.  It is held when its answer is known but an extent
@@ -16,6 +17,7 @@
  */
 #include "ipc/server/request.h"
 
+#include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/base/trace.h"
 #include "core/mm.h"
@@ -54,7 +56,7 @@
  * @since_ns:	when it was parked.
  * @sqe:	the copy that was validated.
  * @cqe:	the answer.
- * @in:		copy of its side array, as much as the op uses.
+ * @in:		copy of its side array, as much as the op uses, kept.
  * @out:	the answer's side array.
  */
 struct request {
@@ -65,9 +67,28 @@ struct request {
 	uint64_t since_ns;
 	struct syn_sqe sqe;
 	struct syn_cqe cqe;
-	_Alignas(8) unsigned char in[SYN_VEC_BYTES];
+	unsigned char *in;
 	_Alignas(8) unsigned char out[SYN_VEC_BYTES];
 };
+
+static struct syn_inflight *request_record(const struct syn_peer *peer,
+					   uint32_t seq)
+{
+	const struct syn_msg_welcome *g = &peer->seg.geometry;
+	struct syn_inflight *record =
+		(void *)(peer->seg.daemon + g->inflight_off);
+
+	return record + (seq & peer->sq.mask);
+}
+
+static unsigned char *request_vec(const struct syn_peer *peer, uint32_t seq)
+{
+	const struct syn_msg_welcome *g = &peer->seg.geometry;
+
+	return peer->seg.daemon + g->inflight_off +
+	       SYN_SQ_ENTRIES * sizeof(struct syn_inflight) +
+	       (size_t)(seq & peer->sq.mask) * SYN_VEC_BYTES;
+}
 
 /**
  * struct op_rule - what a well-formed request of one op has.
@@ -146,8 +167,11 @@ static const struct op_rule op_rules[SYN_OP_NR] = {
 
 static int request_check(const struct syn_sqe *sqe)
 {
-	const struct op_rule *rule = &op_rules[sqe->op];
+	const struct op_rule *rule;
 
+	if (sqe->op >= SYN_OP_NR)
+		return -EOPNOTSUPP;
+	rule = &op_rules[sqe->op];
 	if (sqe->flags || sqe->pad0)
 		return -EINVAL;
 	if (sqe->nr < rule->min_nr || sqe->nr > rule->max_nr)
@@ -251,7 +275,10 @@ static uint64_t peer_hint(struct syn_peer *peer)
 		       (uint64_t)REQUEST_HINT_MAX_NS);
 }
 
-/* Fills the answer; SYN_MM_E_WAIT leaves the request as it was. */
+/*
+ * Fills the answer; SYN_MM_E_WAIT leaves the request as it was.  With an answer
+ * the request is at hand until it has been published or held.
+ */
 static int request_execute(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_sqe *sqe = &req->sqe;
@@ -260,9 +287,12 @@ static int request_execute(struct syn_peer *peer, struct request *req)
 
 	req->cqe = (struct syn_cqe){ .cookie = sqe->cookie };
 	req->out_bytes = 0;
+	syn_mm_begin(peer->session, req->seq);
 	r = request_dispatch(peer, req);
-	if (r == SYN_MM_E_WAIT)
+	if (r == SYN_MM_E_WAIT) {
+		syn_mm_end(peer->server->config.mm);
 		return r;
+	}
 	req->cqe.res = r;
 	if (sqe->op == SYN_OP_LOOKUP) {
 		if (r > 0)
@@ -286,17 +316,15 @@ static int request_execute(struct syn_peer *peer, struct request *req)
 static void request_post(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
-	struct syn_inflight *record =
-		(void *)(peer->seg.daemon + g->inflight_off);
+	struct syn_inflight *record = request_record(peer, req->seq);
 	uint32_t at = peer->cq.own + peer->nr_filled;
 
 	memcpy(syn_ring_entry(&peer->cq, at), &req->cqe, sizeof(req->cqe));
 	memcpy(peer->seg.daemon + g->cq_vec_off +
 		       (size_t)(at & peer->cq.mask) * SYN_VEC_BYTES,
 	       req->out, req->out_bytes);
-	record += req->seq & peer->sq.mask;
-	record->res = req->cqe.res;
-	syn_store_release(&record->state, SYN_INFLIGHT_ANSWERED);
+	record->at = at;
+	syn_commit(&record->state, SYN_INFLIGHT_ANSWERED);
 	peer->nr_filled++;
 }
 
@@ -339,8 +367,11 @@ static void request_publish(struct syn_peer *peer)
 	peer->cq_room -= syn_min(nr, peer->cq_room);
 	if (!nr)
 		return;
-	if (syn_ring_publish(&peer->cq, nr))
+	syn_failpoint();
+	if (syn_ring_publish(&peer->cq, nr)) {
+		syn_failpoint();
 		syn_peer_wake(peer);
+	}
 	request_expect(peer);
 }
 
@@ -352,6 +383,18 @@ static void request_unpark(struct syn_peer *peer, struct request *req)
 	free(req);
 	if (syn_list_empty(&peer->parked))
 		syn_list_del(&peer->waiting);
+}
+
+/* The answer is known, and so is kept in place of the question. */
+static void request_hold(struct syn_peer *peer, struct request *req)
+{
+	struct syn_inflight *record = request_record(peer, req->seq);
+
+	memcpy(req->in, req->out, req->out_bytes);
+	record->cqe = req->cqe;
+	record->out_bytes = req->out_bytes;
+	syn_commit(&record->state, SYN_INFLIGHT_HELD);
+	req->held = true;
 }
 
 /*
@@ -372,7 +415,8 @@ static int request_park(struct syn_peer *peer, struct request *req, bool held)
 		return 0;
 	}
 	memcpy(parked, req, sizeof(*parked));
-	parked->held = held;
+	if (held)
+		request_hold(peer, parked);
 	parked->since_ns = syn_now_ns();
 	if (syn_list_empty(&peer->parked))
 		syn_list_add_tail(&peer->server->waiting, &peer->waiting);
@@ -426,49 +470,51 @@ static void request_take(struct syn_peer *peer, struct request *req)
 {
 	const struct syn_msg_welcome *g = &peer->seg.geometry;
 	const uint32_t slot = peer->sq.own & peer->sq.mask;
-	struct syn_inflight *record =
-		(void *)(peer->seg.daemon + g->inflight_off);
+	struct syn_inflight *record = request_record(peer, slot);
 	struct syn_sqe *sqe = &req->sqe;
 
 	memcpy(sqe, syn_ring_entry(&peer->sq, slot), sizeof(*sqe));
+	req->held = false;
 	req->seq = peer->sq.own;
+	req->in = request_vec(peer, slot);
 	req->out_bytes = 0;
 	req->cqe = (struct syn_cqe){ .cookie = sqe->cookie };
-	if (sqe->op >= SYN_OP_NR)
-		req->cqe.res = -EOPNOTSUPP;
-	else
-		req->cqe.res = request_check(sqe);
+	req->cqe.res = request_check(sqe);
 	if (!req->cqe.res)
 		memcpy(req->in,
 		       peer->seg.client + g->sq_vec_off +
 			       (size_t)slot * SYN_VEC_BYTES,
 		       (size_t)sqe->nr * op_rules[sqe->op].in_bytes);
-	record += slot;
 	record->sqe = *sqe;
 	record->seq = req->seq;
-	record->res = 0;
-	syn_store_release(&record->state, SYN_INFLIGHT_TAKEN);
+	syn_commit(&record->state, SYN_INFLIGHT_TAKEN);
+	syn_failpoint();
 	syn_ring_consume(&peer->sq, 1);
 }
 
 /* 0, or -errno when the peer has been ended. */
-static int request_serve(struct syn_peer *peer)
+static int request_do(struct syn_peer *peer, struct request *req)
 {
-	struct request req;
-	int r;
+	int r = request_execute(peer, req);
 
-	request_take(peer, &req);
-	if (req.cqe.res) {
-		request_post(peer, &req);
+	if (r == SYN_MM_E_WAIT)
+		return request_park(peer, req, false);
+	r = request_settle(peer, req);
+	if (r == -EAGAIN)
+		r = request_park(peer, req, true);
+	syn_mm_end(peer->server->config.mm);
+	return r;
+}
+
+static int request_serve(struct syn_peer *peer, struct request *req)
+{
+	if (req->cqe.res) {
+		request_post(peer, req);
 		return 0;
 	}
-	r = SYN_MM_E_WAIT;
-	if (!op_rules[req.sqe.op].waits || !request_queues(peer))
-		r = request_execute(peer, &req);
-	if (r == SYN_MM_E_WAIT)
-		return request_park(peer, &req, false);
-	r = request_settle(peer, &req);
-	return r == -EAGAIN ? request_park(peer, &req, true) : r;
+	if (op_rules[req->sqe.op].waits && request_queues(peer))
+		return request_park(peer, req, false);
+	return request_do(peer, req);
 }
 
 int syn_request_look(struct syn_peer *peer)
@@ -507,11 +553,14 @@ int syn_request_pass(struct syn_peer *peer, uint64_t now_ns)
 	if (waiting < 0)
 		return waiting;
 	while (done < waiting) {
+		struct request req;
+
 		/* An entry's record is free once its request is answered. */
 		if (peer->parked_slots &
 		    (1ull << (peer->sq.own & peer->sq.mask)))
 			break;
-		if (request_serve(peer))
+		request_take(peer, &req);
+		if (request_serve(peer, &req))
 			return done; /* ended; nothing left to publish to */
 		done++;
 	}
@@ -548,12 +597,11 @@ static int peer_retry(struct syn_peer *peer)
 	if (!req)
 		return 0;
 	r = request_settle(peer, req);
-	if (r == -EAGAIN) {
-		req->held = true;
-		return 1;
-	}
+	if (r == -EAGAIN)
+		request_hold(peer, req);
+	syn_mm_end(peer->server->config.mm);
 	if (r)
-		return r;
+		return r == -EAGAIN ? 1 : r;
 	request_unpark(peer, req);
 	request_publish(peer);
 	return 1;
@@ -648,6 +696,89 @@ uint64_t syn_request_expire(struct syn_server *server, uint64_t now_ns)
 		next_ns = syn_min(next_ns, due_ns);
 	}
 	return next_ns;
+}
+
+/* ---- of another worker -------------------------------------------------- */
+
+bool syn_request_is_answered(const struct syn_peer *peer, uint32_t seq)
+{
+	const struct syn_inflight *record = request_record(peer, seq);
+
+	return record->seq == seq && (record->state == SYN_INFLIGHT_ANSWERED ||
+				      record->state == SYN_INFLIGHT_HELD);
+}
+
+/* Filled and not published: they follow the last that was. */
+static uint32_t answers_filled(const struct syn_peer *peer)
+{
+	const struct syn_inflight *record;
+	uint32_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < SYN_SQ_ENTRIES; i++) {
+		record = request_record(peer, i);
+		nr += record->state == SYN_INFLIGHT_ANSWERED &&
+		      record->at - peer->cq.own < SYN_CQ_ENTRIES;
+	}
+	return nr;
+}
+
+/* As it was taken; false: it was answered, or never taken. */
+static bool request_recall(const struct syn_peer *peer, uint32_t seq,
+			   struct request *ret)
+{
+	const struct syn_inflight *record = request_record(peer, seq);
+
+	if (record->seq != seq || (record->state != SYN_INFLIGHT_TAKEN &&
+				   record->state != SYN_INFLIGHT_HELD))
+		return false;
+	ret->seq = seq;
+	ret->sqe = record->sqe;
+	ret->in = request_vec(peer, seq);
+	ret->out_bytes = 0;
+	ret->held = record->state == SYN_INFLIGHT_HELD;
+	if (!ret->held) {
+		ret->cqe = (struct syn_cqe){ .cookie = record->sqe.cookie,
+					     .res = request_check(&ret->sqe) };
+		return true;
+	}
+	ret->cqe = record->cqe;
+	ret->out_bytes = syn_min(record->out_bytes, (uint32_t)SYN_VEC_BYTES);
+	memcpy(ret->out, ret->in, ret->out_bytes);
+	return true;
+}
+
+void syn_request_redo(struct syn_peer *peer, uint32_t seq)
+{
+	struct request req;
+
+	peer->nr_filled = answers_filled(peer);
+	if (request_recall(peer, seq, &req) && !request_serve(peer, &req))
+		request_publish(peer);
+}
+
+int syn_request_adopt(struct syn_peer *peer)
+{
+	struct request req;
+	uint32_t seq;
+	int r = 0;
+
+	peer->nr_filled = answers_filled(peer);
+	request_publish(peer);
+	/* A record of what comes next may be there: the head had not moved. */
+	for (seq = peer->sq.own - SYN_SQ_ENTRIES; seq != peer->sq.own && !r;
+	     seq++) {
+		if (peer->parked_slots & 1ull << (seq & peer->sq.mask) ||
+		    !request_recall(peer, seq, &req))
+			continue;
+		if (req.held)
+			r = request_park(peer, &req, true);
+		else
+			r = request_serve(peer, &req);
+	}
+	if (!r)
+		request_publish(peer);
+	return r;
 }
 
 void syn_request_drop(struct syn_peer *peer)

@@ -30,6 +30,15 @@ void syn_request_unhold(struct syn_peer *peer);
  */
 uint64_t syn_request_expire(struct syn_server *server, uint64_t now_ns);
 
+/*
+ * What another worker took and did not answer, of a peer that goes on; 0, or
+ * -errno when the peer has been ended.  Before that of all peers the one request
+ * that was being carried out is carried out again, if its answer is not known.
+ */
+bool syn_request_is_answered(const struct syn_peer *peer, uint32_t seq);
+void syn_request_redo(struct syn_peer *peer, uint32_t seq);
+int syn_request_adopt(struct syn_peer *peer);
+
 /* Forgets what is parked. */
 void syn_request_drop(struct syn_peer *peer);
 

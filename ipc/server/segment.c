@@ -44,9 +44,10 @@ static void layout_set(struct syn_msg_welcome *g, uint32_t nr_pages,
 	at = sizeof(struct syn_daemon_ctl);
 	g->cqe_off = layout_take(&at, SYN_CQ_ENTRIES * sizeof(struct syn_cqe),
 				 SEGMENT_LINE);
-	g->inflight_off =
-		layout_take(&at, SYN_SQ_ENTRIES * sizeof(struct syn_inflight),
-			    SEGMENT_PAGE);
+	g->inflight_off = layout_take(
+		&at,
+		SYN_SQ_ENTRIES * (sizeof(struct syn_inflight) + SYN_VEC_BYTES),
+		SEGMENT_PAGE);
 	g->loan_off = layout_take(&at, SYN_LOANS_MAX * sizeof(struct syn_loan),
 				  SEGMENT_LINE);
 	g->cq_vec_off =
@@ -78,22 +79,11 @@ static int reopen_readonly(int fd, int *ret)
 	return 0;
 }
 
-static int segments_open(struct syn_segments *seg)
+static int segments_map(struct syn_segments *seg)
 {
 	void *map;
 	int r;
 
-	r = syn_conn_segment_new("synapse-client", seg->geometry.client_bytes,
-				 &seg->client_fd);
-	if (r)
-		return r;
-	r = syn_conn_segment_new("synapse-daemon", seg->geometry.daemon_bytes,
-				 &seg->daemon_fd);
-	if (r)
-		return r;
-	r = reopen_readonly(seg->daemon_fd, &seg->shared_fd);
-	if (r)
-		return r;
 	r = syn_conn_segment_map(seg->client_fd, seg->geometry.client_bytes, 0,
 				 &map);
 	if (r)
@@ -105,6 +95,22 @@ static int segments_open(struct syn_segments *seg)
 		return r;
 	seg->daemon = map;
 	return 0;
+}
+
+static int segments_open(struct syn_segments *seg)
+{
+	int r;
+
+	r = syn_conn_segment_new("synapse-client", seg->geometry.client_bytes,
+				 &seg->client_fd);
+	if (r)
+		return r;
+	r = syn_conn_segment_new("synapse-daemon", seg->geometry.daemon_bytes,
+				 &seg->daemon_fd);
+	if (r)
+		return r;
+	r = reopen_readonly(seg->daemon_fd, &seg->shared_fd);
+	return r ? r : segments_map(seg);
 }
 
 int syn_segments_init(struct syn_segments *seg, uint32_t nr_pages,
@@ -122,6 +128,26 @@ int syn_segments_init(struct syn_segments *seg, uint32_t nr_pages,
 		syn_segments_close_fds(seg);
 		syn_segments_deinit(seg);
 	}
+	return r;
+}
+
+int syn_segments_adopt(struct syn_segments *seg,
+		       const struct syn_msg_welcome *geometry, int client_fd,
+		       int daemon_fd)
+{
+	struct syn_msg_welcome g = { 0 };
+	int r = -EPROTO;
+
+	*seg = (struct syn_segments){
+		.client_fd = client_fd,
+		.daemon_fd = daemon_fd,
+		.shared_fd = -1,
+	};
+	layout_set(&g, geometry->nr_pages, geometry->nr_timelines);
+	seg->geometry = g;
+	if (!memcmp(&g, geometry, sizeof(g)))
+		r = segments_map(seg);
+	syn_segments_close_fds(seg);
 	return r;
 }
 

@@ -30,6 +30,13 @@ struct syn_segments {
 
 int syn_segments_init(struct syn_segments *seg, uint32_t nr_pages,
 		      uint32_t nr_timelines);
+/*
+ * Those of another process, mapped; takes both descriptors.  -EPROTO: they are
+ * not as @geometry says.
+ */
+int syn_segments_adopt(struct syn_segments *seg,
+		       const struct syn_msg_welcome *geometry, int client_fd,
+		       int daemon_fd);
 /* The mappings stay. */
 void syn_segments_close_fds(struct syn_segments *seg);
 /* Takes one that was never initialised but zeroed, or failed to be. */

@@ -22,6 +22,7 @@
 #include "core/base/log.h"
 #include "core/fsck.h"
 #include "core/mm.h"
+#include "ipc/server/kept.h"
 #include "ipc/server/message.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/request.h"
@@ -45,8 +46,8 @@
 #define SERVER_HALF_MAX 64u
 /* A newcomer may take the place of one that has said nothing for so long. */
 #define SERVER_HALF_RIPE_NS 100000000u
-/* Descriptors of a session: socket, pidfd, two doorbells. */
-#define SERVER_SESSION_FDS 4u
+/* Descriptors of a session where it has most: in the keeper. */
+#define SERVER_SESSION_FDS SYN_SERVER_FDS
 #define SERVER_OWN_FDS	   32u
 
 /* The server's own descriptors; peers are told by their address. */
@@ -193,19 +194,21 @@ int syn_server_new(struct syn_server **ret,
 	memcpy(server->tenant, config->tenants,
 	       config->nr_tenants * sizeof(*config->tenants));
 	server->config.tenants = server->tenant;
+	server->head = config->kept;
 	if (!server->config.hello_timeout_ns)
 		server->config.hello_timeout_ns = SERVER_HELLO_NS;
 	server->epoll_fd = -1;
 	server->stop_fd = -1;
 	server->spare_fd = -1;
 	server->spin = !cpus_shared();
-	server->next_id = 1;
 	server->started_ns = syn_now_ns();
 	server->mm_next_ns = UINT64_MAX;
 	server->sweep_at_ns = UINT64_MAX;
 	lists_init(server);
 	limits_set(server);
-	r = syn_tenant_domains(server);
+	if (!config->take)
+		syn_peers_format(server);
+	r = config->take ? 0 : syn_tenant_domains(server);
 	if (!r)
 		r = server_open(server);
 	if (r) {
@@ -659,6 +662,8 @@ int syn_server_run(struct syn_server *server)
 	(void)pthread_sigmask(SIG_BLOCK, &pipe_set, NULL);
 	while (!server->stopping && !r)
 		r = server_turn(server);
+	if (server->leaving)
+		return r ? r : SYN_SERVER_LEFT;
 	server_clear(server, "the daemon is shutting down");
 	return r;
 }

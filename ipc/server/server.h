@@ -37,10 +37,20 @@ struct syn_server_tenant {
 	struct syn_quota quota[SYN_QUOTA_TIERS];
 };
 
-/* What a kept descriptor is; its id is the session's. */
-#define SYN_SERVER_KEEP_SOCKET	       1u
-#define SYN_SERVER_KEEP_CLIENT_SEGMENT 2u
-#define SYN_SERVER_KEEP_DAEMON_SEGMENT 3u
+/*
+ * What a session shares with its client is kept together, under its id: in this
+ * order its connection, both segments, the daemon's ends of both doorbells, and
+ * the pidfd.  A pidfd that is kept needs no number, which may be used again.
+ */
+#define SYN_SERVER_KEEP_SESSION 1u
+
+#define SYN_SERVER_FD_SOCKET 0u
+#define SYN_SERVER_FD_CLIENT 1u
+#define SYN_SERVER_FD_DAEMON 2u
+#define SYN_SERVER_FD_BELL   3u
+#define SYN_SERVER_FD_WAKE   4u
+#define SYN_SERVER_FD_PID    5u
+#define SYN_SERVER_FDS	     6u
 
 /**
  * struct syn_server_config - what a server is made of.
@@ -59,10 +69,17 @@ struct syn_server_tenant {
  * @max_sessions:	as given to the memory manager.
  * @max_fds:		descriptors this process may hold.
  * @hello_timeout_ns:	for the first message of a client, 0: 5 s.
- * @keep:		takes a duplicate of @fd and has acknowledged it on
- *			return.  NULL: nobody keeps.
- * @drop:		the duplicate may be closed.
- * @keep_ctx:		first argument of both.
+ * @keep:		takes duplicates of all of @fds or of none, and has
+ *			acknowledged them on return.  NULL: nobody keeps.
+ * @drop:		the duplicates may be closed.
+ * @take:		what is kept: SYN_FDS_MAX descriptors, the server's own
+ *			from now on, -1 after the last.  -ENOENT: nothing.  NULL:
+ *			this server begins with nobody.
+ * @leave:		0: another process will go on; this server is to stop.
+ *			NULL: none can.
+ * @keep_ctx:		first argument of all four.
+ * @kept:		memory of syn_server_kept_bytes(); with @take what the
+ *			server before this one left in it.  Outlives the server.
  */
 struct syn_server_config {
 	const struct syn_server_tenant *tenants;
@@ -79,19 +96,37 @@ struct syn_server_config {
 	uint32_t max_sessions;
 	uint32_t max_fds;
 	uint64_t hello_timeout_ns;
-	int (*keep)(void *ctx, uint32_t kind, uint32_t id, int fd);
+	int (*keep)(void *ctx, uint32_t kind, uint32_t id, const int *fds,
+		    unsigned int nr_fds);
 	void (*drop)(void *ctx, uint32_t kind, uint32_t id);
+	int (*take)(void *ctx, uint32_t kind, uint32_t id, int *ret_fds);
+	int (*leave)(void *ctx);
 	void *keep_ctx;
+	void *kept;
 };
+
+uint64_t syn_server_kept_bytes(uint32_t max_sessions);
 
 int syn_server_new(struct syn_server **ret,
 		   const struct syn_server_config *config);
 
 /*
+ * With @take, before it runs: the sessions of a server whose process is gone go
+ * on here.  Begins before syn_mm_adopted(), which it calls.  -errno with one line
+ * when that cannot be.
+ */
+int syn_server_adopt(struct syn_server *server, const char **ret_why);
+
+/*
  * Serves until syn_server_stop() or the lifeline; then every session has been
  * told and ended.  0, or -errno when the loop cannot go on.  Blocks SIGPIPE in
  * the thread that calls it.
+ *
+ * SYN_SERVER_LEFT: another process goes on with everybody, by an order that
+ * @leave of the configuration took.  Nothing has been told or ended, and nothing
+ * is to be freed.
  */
+#define SYN_SERVER_LEFT 1
 int syn_server_run(struct syn_server *server);
 
 /* From any thread or signal handler. */

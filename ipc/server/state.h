@@ -17,6 +17,8 @@
 #include "ipc/server/segment.h"
 #include "ipc/server/server.h"
 
+struct syn_rec_peer;
+struct syn_rec_server;
 struct syn_fsck;
 struct syn_session;
 
@@ -44,6 +46,8 @@ struct syn_session;
  * @server:	owner.
  * @state:	SYN_PEER_*.
  * @said_bye:	the client ended the session in good order.
+ * @again:	its next question may be one that another worker carried out and
+ *		did not answer.
  * @events:	what epoll tells of the socket; EPOLLOUT while it was full.
  * @sock:	the connection; does not block.
  * @pid_fd:	the process; readable once it has exited.
@@ -58,6 +62,7 @@ struct syn_session;
  * @since_ns:	when it was accepted; then when it attached; then when it ended.
  * @worked_ns:	when its ring last had a request.
  * @refused_ns:	when it was last refused room.
+ * @rec:	its kept record; NULL before WELCOME, and of others.
  * @session:	the memory manager's half.
  * @seg:	the shared segments; mapped until the process is gone.
  * @sq:		consumer side of submissions.
@@ -78,6 +83,7 @@ struct syn_peer {
 	struct syn_server *server;
 	uint32_t state;
 	bool said_bye;
+	bool again;
 	uint32_t events;
 	int sock;
 	int pid_fd;
@@ -91,6 +97,7 @@ struct syn_peer {
 	uint64_t since_ns;
 	uint64_t worked_ns;
 	uint64_t refused_ns;
+	struct syn_rec_peer *rec;
 	struct syn_session *session;
 	struct syn_segments seg;
 	struct syn_ring sq;
@@ -108,14 +115,15 @@ struct syn_peer {
  * struct syn_server - the loop and its peers.
  * @config:	as given.
  * @tenant:	@config's.
+ * @head:	of the kept records.
  * @epoll_fd:	all descriptors below.
  * @stop_fd:	eventfd: stop.
  * @spare_fd:	given up to refuse a client when descriptors run out; -1 while
  *		it could not be had again.
  * @listening:	the listening sockets are in the epoll set.
  * @stopping:	leave the loop.
+ * @leaving:	and leave everybody to another process.
  * @spin:	more than one CPU is ours, so polling a ring can pay.
- * @draining:	refuse new engines.
  * @retry_due:	something moved: try parked requests again.
  * @half:	peers by state, in order of arrival.
  * @control:	see @half.
@@ -133,7 +141,6 @@ struct syn_peer {
  * @nr_ended:	entries of @ended.
  * @max_half:	limit of @nr_half.
  * @max_engines: limit of @nr_live + @nr_ended.
- * @next_id:	of sessions.
  * @started_ns:	when it was made.
  * @retry_at_ns: when parked requests are tried again at the latest.
  * @mm_next_ns:	when the memory manager wants to be polled.
@@ -150,13 +157,14 @@ struct syn_peer {
 struct syn_server {
 	struct syn_server_config config;
 	struct syn_server_tenant tenant[SYN_SERVER_TENANTS_MAX];
+	struct syn_rec_server *head;
 	int epoll_fd;
 	int stop_fd;
 	int spare_fd;
 	bool listening;
 	bool stopping;
+	bool leaving;
 	bool spin;
-	bool draining;
 	bool retry_due;
 	struct syn_list half;
 	struct syn_list control;
@@ -174,7 +182,6 @@ struct syn_server {
 	uint32_t nr_ended;
 	uint32_t max_half;
 	uint32_t max_engines;
-	uint32_t next_id;
 	uint64_t started_ns;
 	uint64_t retry_at_ns;
 	uint64_t mm_next_ns;

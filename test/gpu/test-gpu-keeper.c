@@ -2,7 +2,7 @@
 /*
  * The worker is killed: memory of both tiers stays behind the descriptors that
  * the keeper holds, and a process that comes later imports it and finds every
- * byte.  (Going on to serve is not part of this.)
+ * byte.  (How a worker goes on from there is test-gpu-adopt.c's matter.)
  */
 #include <poll.h>
 #include <signal.h>
@@ -122,7 +122,7 @@ static void test_memory_outlives_the_worker(void **state)
 	assert_int_equal(pipe(say), 0);
 	pid = gpu_fork(writer, &say[1]);
 	assert_int_equal(read(say[0], &go, 1), 1);
-	/* It would give everything up at once. */
+	/* The next worker would free what nobody leases any more. */
 	assert_int_equal(kill(daemon_of_test.keeper, SIGSTOP), 0);
 	assert_int_equal(kill(daemon_of_test.worker, SIGKILL), 0);
 	assert_int_equal(kill(pid, SIGKILL), 0);

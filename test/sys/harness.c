@@ -47,6 +47,8 @@ int proc_fds(pid_t pid)
 
 /* ---- processes ---------------------------------------------------------- */
 
+const char *daemon_program = TEST_SYNAPSED;
+
 static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 			unsigned int nofile)
 {
@@ -66,7 +68,7 @@ static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 		_exit(126);
 	(void)dup2(log_fd, STDERR_FILENO);
 	(void)dup2(log_fd, STDOUT_FILENO);
-	(void)execv(TEST_SYNAPSED, (char *const *)(uintptr_t)argv);
+	(void)execv(daemon_program, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 
@@ -89,12 +91,19 @@ static size_t log_read(int fd, char *to, size_t max)
 	return n > 0 ? (size_t)n : 0;
 }
 
-static void log_print(const struct test_daemon *d)
+/* The end of it. */
+void daemon_log_print(const struct test_daemon *d)
 {
 	char text[8192];
+	off_t bytes = lseek(d->log_fd, 0, SEEK_END);
+	ssize_t n;
 
-	log_read(d->log_fd, text, sizeof(text));
-	print_message("synapsed wrote:\n%s\n", text);
+	n = pread(d->log_fd, text, sizeof(text) - 1,
+		  bytes < (off_t)sizeof(text) ? 0
+					      : bytes - (off_t)sizeof(text));
+	text[syn_max(n, 0)] = '\0';
+	/* More than cmocka prints. */
+	(void)fprintf(stderr, "synapsed wrote:\n%s\n", text);
 }
 
 int daemon_run(const char *const *args, char *ret_log, size_t max)
@@ -118,7 +127,7 @@ static bool daemon_answers(struct test_daemon *d, struct syn_ctl_status *ret)
 	int status;
 
 	if (waitpid(d->keeper, &status, WNOHANG) == d->keeper) {
-		log_print(d);
+		daemon_log_print(d);
 		fail_msg("synapsed ended: %x", status);
 	}
 	return ctl_ask(d->socket, SYN_CTL_STATUS, 0, ret, 1, sizeof(*ret),
@@ -178,7 +187,7 @@ void daemon_gone(struct test_daemon *d, int expected)
 
 	assert_int_equal(waitpid(d->keeper, &status, 0), d->keeper);
 	if (status != expected)
-		log_print(d);
+		daemon_log_print(d);
 	assert_int_equal(status, expected);
 	test_wait(!worker || process_gone(worker), 20);
 	/* Fails unless it is empty. */

@@ -42,6 +42,9 @@ struct test_daemon {
 	int worker_fds;
 };
 
+/* What daemon_start() runs. */
+extern const char *daemon_program;
+
 /* @args: more options, NULL-terminated; may be NULL.  Returns when it serves. */
 void daemon_start(struct test_daemon *d, const char *const *args);
 /* With at most @nofile descriptors; 0: as many as this process. */
@@ -51,6 +54,9 @@ void daemon_start_limited(struct test_daemon *d, const char *const *args,
 void daemon_stop(struct test_daemon *d);
 /* The keeper has ended by itself or was killed: same, with @status. */
 void daemon_gone(struct test_daemon *d, int status);
+
+/* What it has written, to standard error. */
+void daemon_log_print(const struct test_daemon *d);
 
 /* Waits until the worker that is not @old serves; stores it. */
 void daemon_wait_worker(struct test_daemon *d, pid_t old);

@@ -62,6 +62,11 @@ int inproc_init(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 		.quota = { SYN_QUOTA_FREE, SYN_QUOTA_FREE, SYN_QUOTA_FREE },
 	};
 	memcpy(p->tenant.dir, p->dir, sizeof(p->dir));
+	p->server_kept = calloc(1, syn_server_kept_bytes(INPROC_SESSIONS));
+	if (!p->server_kept) {
+		inproc_deinit(p);
+		return -ENOMEM;
+	}
 	p->config = (struct syn_server_config){
 		.tenants = &p->tenant,
 		.nr_tenants = 1,
@@ -75,6 +80,7 @@ int inproc_init(struct inproc *p, uint64_t hbm_bytes, uint64_t host_bytes)
 		.admin_uid = getuid(),
 		.max_sessions = INPROC_SESSIONS,
 		.max_fds = 4096,
+		.kept = p->server_kept,
 	};
 	return 0;
 }
@@ -87,6 +93,8 @@ void inproc_deinit(struct inproc *p)
 	p->dev = NULL;
 	free(p->kept);
 	p->kept = NULL;
+	free(p->server_kept);
+	p->server_kept = NULL;
 	syn_closep(&p->listen_fd);
 	(void)unlink(p->socket);
 	(void)rmdir(p->dir);

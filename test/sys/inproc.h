@@ -19,7 +19,8 @@ struct syn_mm;
  * @listen_fd:	listens there.
  * @tenant:	the only one.
  * @dev:	the host-emulated device.
- * @kept:	plain memory.
+ * @kept:	plain memory, core's ...
+ * @server_kept: ... and the server's.
  * @mm:		the memory manager.
  * @config:	of the server; may be changed before inproc_open().
  * @server:	the server.
@@ -33,6 +34,7 @@ struct inproc {
 	struct syn_server_tenant tenant;
 	struct syn_dev *dev;
 	void *kept;
+	void *server_kept;
 	struct syn_mm *mm;
 	struct syn_server_config config;
 	struct syn_server *server;

@@ -180,11 +180,14 @@ static void test_bad_orders(void **state)
 	assert_int_equal(
 		ctl_ask(daemon_of_test.socket, 0, 0, NULL, 0, 0, &reply),
 		-EOPNOTSUPP);
-	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_FSCK + 1, 0,
+	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_UPGRADE + 1, 0,
 				 NULL, 0, 0, &reply),
 			 -EOPNOTSUPP);
 	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_STATUS, 1, NULL,
 				 0, 0, &reply),
+			 -EINVAL);
+	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_UPGRADE, 1,
+				 NULL, 0, 0, &reply),
 			 -EINVAL);
 	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_DRAIN, 2, NULL,
 				 0, 0, &reply),
@@ -234,7 +237,7 @@ static int other_user(const char *path)
 	if (ctl_ask(path, SYN_CTL_STATUS, 0, &status, 1, sizeof(status),
 		    &reply))
 		return 1;
-	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_FSCK; op++)
+	for (uint32_t op = SYN_CTL_TIERS; op <= SYN_CTL_UPGRADE; op++)
 		if (ctl_ask(path, op, 0, NULL, 0, 0, &reply) != -EACCES)
 			return 2;
 	return 0;

@@ -16,12 +16,14 @@
 
 static unsigned int nr_kept;
 
-static int keep(void *ctx, uint32_t kind, uint32_t id, int fd)
+static int keep(void *ctx, uint32_t kind, uint32_t id, const int *fds,
+		unsigned int nr_fds)
 {
 	(void)ctx;
 	(void)kind;
 	(void)id;
-	(void)fd;
+	(void)fds;
+	(void)nr_fds;
 	if (syn_fault())
 		return -EMFILE;
 	(void)__atomic_add_fetch(&nr_kept, 1, __ATOMIC_RELAXED);

@@ -158,6 +158,20 @@ int syn_show_json_quota(FILE *out, uint32_t domain)
 	return json_print(out, object);
 }
 
+int syn_show_json_upgrade(FILE *out, const struct syn_ctl_status *status)
+{
+	struct json_object *object = json_object_new_object();
+
+	if (object) {
+		(void)json_object_object_add(
+			object, "epoch", json_object_new_uint64(status->epoch));
+		(void)json_object_object_add(
+			object, "worker_pid",
+			json_object_new_uint64(status->worker_pid));
+	}
+	return json_print(out, object);
+}
+
 int syn_show_json_drain(FILE *out, bool on, uint64_t nr_sessions)
 {
 	struct json_object *object = json_object_new_object();

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
@@ -16,6 +17,8 @@
 #define EXIT_USAGE   2
 #define FSCK_TRIES   4 /* walks, if pages change meanwhile */
 #define FSCK_FOUND   1 /* something is not as it should be */
+/* So long another worker may take to begin. */
+#define UPGRADE_WAIT_NS 30000000000u
 
 static volatile sig_atomic_t interrupted;
 
@@ -513,6 +516,75 @@ static int fsck_run(struct syn_query *query, const struct syn_options *opts,
 	return SYN_FSCK_FOUND(answer.val) ? FSCK_FOUND : 0;
 }
 
+static int status_ask(struct syn_query *query, struct syn_ctl_status *ret)
+{
+	struct syn_answer answer;
+	int r;
+
+	r = syn_query_ask(query, SYN_CTL_STATUS, 0, NULL, sizeof(*ret),
+			  &answer);
+	if (r < 0)
+		return r;
+	if (answer.nr != 1)
+		return -EPROTO;
+	memcpy(ret, answer.records, sizeof(*ret));
+	return 0;
+}
+
+/* The connection ended with the worker; another one answers soon. */
+static int upgrade_wait(const struct syn_options *opts, uint64_t epoch,
+			struct syn_ctl_status *ret)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	const uint64_t deadline_ns = syn_now_ns() + UPGRADE_WAIT_NS;
+	char reason[SYN_REASON_BYTES];
+	struct syn_query *query;
+	int r;
+
+	do {
+		(void)nanosleep(&pause, NULL);
+		r = syn_query_open(opts->socket, &query, reason);
+		if (r < 0)
+			continue;
+		r = status_ask(query, ret);
+		query = syn_query_close(query);
+		if (!r && ret->epoch > epoch)
+			return 0;
+	} while (syn_now_ns() < deadline_ns);
+	return r < 0 ? r : -ETIMEDOUT;
+}
+
+static int upgrade_run(struct syn_query *query, const struct syn_options *opts,
+		       const char **ret_why)
+{
+	struct syn_ctl_status status;
+	struct syn_answer answer;
+	uint64_t epoch;
+	int r;
+
+	r = status_ask(query, &status);
+	if (r < 0)
+		return r;
+	epoch = status.epoch;
+	r = syn_query_ask(query, SYN_CTL_UPGRADE, 0, NULL, 0, &answer);
+	if (r < 0)
+		return r;
+	*ret_why = "no worker has taken over";
+	r = upgrade_wait(opts, epoch, &status);
+	if (r < 0)
+		return r;
+	*ret_why = "the program on disk could not take over, the one before "
+		   "it goes on; see the daemon's log";
+	if (status.epoch > epoch + 1)
+		return -ENOEXEC;
+	if (opts->json)
+		return syn_show_json_upgrade(stdout, &status);
+	(void)printf("worker %" PRIu32 ", epoch %" PRIu64 ", %" PRIu32
+		     " sessions\n",
+		     status.worker_pid, status.epoch, status.nr_sessions);
+	return 0;
+}
+
 static int complain(int error, const char *reason)
 {
 	(void)fprintf(stderr, "synapsectl: %s%s%s\n", reason,
@@ -559,6 +631,8 @@ int main(int argc, char **argv)
 		r = why_run(query, &opts, &why);
 	else if (opts.command == SYN_COMMAND_FSCK)
 		r = fsck_run(query, &opts, &why);
+	else if (opts.command == SYN_COMMAND_UPGRADE)
+		r = upgrade_run(query, &opts, &why);
 	else
 		r = view_run(query, &opts);
 	if (r < 0)

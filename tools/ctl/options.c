@@ -18,8 +18,9 @@
 
 /* As it is written: "swap" takes a second word. */
 static const char *const command_names[SYN_COMMAND_NR] = {
-	"status", "tiers", "clients", "pages", "domains",   "evict",
-	"drain",  "quota", "why",     "fsck",  "swap init", "swap check",
+	"status",  "tiers",	"clients",    "pages", "domains",
+	"evict",   "drain",	"quota",      "why",   "fsck",
+	"upgrade", "swap init", "swap check",
 };
 
 static const char help[] =
@@ -39,6 +40,7 @@ static const char help[] =
 	"                 or nvme: sizes as in 64M or 2G, or none\n"
 	"  why KEY|page:N what became of a key (32 hex digits), or how a page is\n"
 	"  fsck           see whether all records agree with each other\n"
+	"  upgrade        put the program on disk in the worker's place; sessions stay\n"
 	"  swap init FILE SIZE  make a swap file; needs no daemon\n"
 	"  swap check FILE      read all of one that is not in use\n"
 	"\n"

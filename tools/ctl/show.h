@@ -35,5 +35,6 @@ int syn_show_json_fsck(FILE *out, const struct syn_ctl_fsck *records, size_t nr,
 int syn_show_json_evict(FILE *out, uint64_t nr_pages);
 int syn_show_json_quota(FILE *out, uint32_t domain);
 int syn_show_json_drain(FILE *out, bool on, uint64_t nr_sessions);
+int syn_show_json_upgrade(FILE *out, const struct syn_ctl_status *status);
 
 #endif

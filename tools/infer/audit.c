@@ -2,27 +2,49 @@
 /* Asks the daemon for its counters. */
 #include "tools/infer/audit.h"
 
+#include <time.h>
+
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/log.h"
 #include "tools/ctl/query.h"
 
+/* The daemon's worker may die: another one answers within so many tries. */
+#define AUDIT_TRIES    100
+#define AUDIT_PAUSE_NS 50000000
+
+/**
+ * struct syn_audit - a control session, and another one if need be.
+ * @socket:	where; the caller's.
+ * @query:	the session, NULL: its worker has gone.
+ */
 struct syn_audit {
+	const char *socket;
 	struct syn_query *query;
 };
+
+static int audit_connect(struct syn_audit *audit)
+{
+	char reason[SYN_REASON_BYTES] = "";
+	int r;
+
+	r = syn_query_open(audit->socket, &audit->query, reason);
+	if (r)
+		syn_error("audit: %s%s%s", strerror(-r), *reason ? ": " : "",
+			  reason);
+	return r;
+}
 
 int syn_audit_open(const char *socket, struct syn_audit **ret)
 {
 	struct syn_audit *audit = syn_alloc(1, sizeof(*audit));
-	char reason[SYN_REASON_BYTES] = "";
 	int r;
 
 	if (!audit)
 		return -ENOMEM;
-	r = syn_query_open(socket, &audit->query, reason);
+	audit->socket = socket;
+	r = audit_connect(audit);
 	if (r) {
-		syn_error("audit: %s%s%s", strerror(-r), *reason ? ": " : "",
-			  reason);
 		syn_audit_close(audit);
 		return r;
 	}
@@ -39,12 +61,28 @@ struct syn_audit *syn_audit_close(struct syn_audit *audit)
 	return NULL;
 }
 
+static bool worker_has_gone(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET;
+}
+
+/* Records keep their places when another worker takes over. */
 static int audit_ask(struct syn_audit *audit, uint32_t op, uint64_t cursor,
 		     size_t record_bytes, struct syn_answer *ret)
 {
-	int r = syn_query_ask(audit->query, op, cursor, 0, record_bytes, ret);
+	const struct timespec pause = { .tv_nsec = AUDIT_PAUSE_NS };
+	int r;
 
-	if (r)
+	r = syn_query_ask(audit->query, op, cursor, 0, record_bytes, ret);
+	for (int i = 0; i < AUDIT_TRIES && worker_has_gone(r); i++) {
+		(void)nanosleep(&pause, NULL);
+		audit->query = syn_query_close(audit->query);
+		r = audit_connect(audit);
+		if (!r)
+			r = syn_query_ask(audit->query, op, cursor, 0,
+					  record_bytes, ret);
+	}
+	if (r && audit->query)
 		syn_error("audit: %s: %s", strerror(-r),
 			  syn_query_reason(audit->query));
 	return r;

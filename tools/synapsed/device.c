@@ -22,19 +22,28 @@
 
 static int keep_extent(void *ctx, uint32_t id, int fd)
 {
-	const int *sock = ctx;
+	const struct syn_keep *keep = ctx;
 
-	return syn_keep_put(*sock, SYN_KEEP_EXTENT, id, fd);
+	return syn_keep_put(keep->sock, SYN_KEEP_EXTENT, id, &fd, 1);
 }
 
 static void drop_extent(void *ctx, uint32_t id)
 {
-	const int *sock = ctx;
+	const struct syn_keep *keep = ctx;
 
-	syn_keep_drop(*sock, SYN_KEEP_EXTENT, id);
+	syn_keep_drop(keep->sock, SYN_KEEP_EXTENT, id);
 }
 
-static int host_open(const struct syn_config *config, const int *sock,
+static int take_extent(void *ctx, uint32_t id)
+{
+	struct syn_keep *keep = ctx;
+	int fds[SYN_FDS_MAX];
+	int r = syn_hold_take(&keep->hold, SYN_KEEP_EXTENT, id, fds);
+
+	return r ? r : fds[0];
+}
+
+static int host_open(const struct syn_config *config, struct syn_keep *keep,
 		     struct syn_dev **ret)
 {
 	struct syn_dev_host_config dev_config = {
@@ -42,7 +51,8 @@ static int host_open(const struct syn_config *config, const int *sock,
 		.huge_pages = config->host_huge_pages,
 		.keep = keep_extent,
 		.drop = drop_extent,
-		.keep_ctx = (void *)sock,
+		.take = take_extent,
+		.keep_ctx = keep,
 	};
 	struct syn_budget_nodes nodes;
 	struct syn_numa numa;
@@ -85,22 +95,29 @@ static int cuda_fits(const struct syn_config *config,
 }
 
 /* Without it the next worker pays for starting the GPU; no more than that. */
-static int cuda_hold(const struct syn_dev_cuda_about *about, int sock)
+static int cuda_hold(const struct syn_dev_cuda_about *about,
+		     struct syn_keep *keep)
 {
 	syn_cleanup(syn_closep) int fd = -1;
+	int fds[SYN_FDS_MAX];
 	char path[32];
 
+	if (!syn_hold_take(&keep->hold, SYN_KEEP_DEVICE, (uint32_t)about->minor,
+			   fds)) {
+		syn_hold_close(fds);
+		return 0;
+	}
 	(void)snprintf(path, sizeof(path), "/dev/nvidia%d", about->minor);
 	if (about->minor >= 0)
 		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd >= 0)
-		return syn_keep_put(sock, SYN_KEEP_DEVICE,
-				    (uint32_t)about->minor, fd);
+		return syn_keep_put(keep->sock, SYN_KEEP_DEVICE,
+				    (uint32_t)about->minor, &fd, 1);
 	syn_warning("the file of %s cannot be held open", about->uuid);
 	return 0;
 }
 
-static int cuda_take(const struct syn_config *config, const int *sock,
+static int cuda_take(const struct syn_config *config, struct syn_keep *keep,
 		     const struct syn_dev_cuda_about *about)
 {
 	struct syn_config settled = *config;
@@ -108,7 +125,7 @@ static int cuda_take(const struct syn_config *config, const int *sock,
 
 	if (r)
 		return r;
-	r = cuda_hold(about, *sock);
+	r = cuda_hold(about, keep);
 	if (r) {
 		syn_error("the keeper: %s", strerror(-r));
 		return r;
@@ -118,7 +135,7 @@ static int cuda_take(const struct syn_config *config, const int *sock,
 	return 0;
 }
 
-static int cuda_open(const struct syn_config *config, const int *sock,
+static int cuda_open(const struct syn_config *config, struct syn_keep *keep,
 		     struct syn_dev **ret)
 {
 	const bool any = strcmp(config->device, SYN_CONFIG_DEVICE_CUDA) == 0;
@@ -133,7 +150,8 @@ static int cuda_open(const struct syn_config *config, const int *sock,
 		.encode = config->codec != SYN_CODEC_RAW16,
 		.keep = keep_extent,
 		.drop = drop_extent,
-		.keep_ctx = (void *)sock,
+		.take = take_extent,
+		.keep_ctx = keep,
 	};
 	struct syn_dev_cuda_about about;
 	struct syn_dev *dev;
@@ -144,7 +162,7 @@ static int cuda_open(const struct syn_config *config, const int *sock,
 		cuda_complain(config, r);
 		return r;
 	}
-	r = cuda_take(config, sock, &about);
+	r = cuda_take(config, keep, &about);
 	if (r)
 		dev->ops->close(dev);
 	else
@@ -152,9 +170,9 @@ static int cuda_open(const struct syn_config *config, const int *sock,
 	return r;
 }
 
-int syn_device_open(const struct syn_config *config, const int *sock,
+int syn_device_open(const struct syn_config *config, struct syn_keep *keep,
 		    struct syn_dev **ret)
 {
-	return syn_config_on_gpu(config) ? cuda_open(config, sock, ret)
-					 : host_open(config, sock, ret);
+	return syn_config_on_gpu(config) ? cuda_open(config, keep, ret)
+					 : host_open(config, keep, ret);
 }

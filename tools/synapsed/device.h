@@ -5,13 +5,14 @@
 
 struct syn_config;
 struct syn_dev;
+struct syn_keep;
 
 /*
- * @sock: to the keeper; must stay where it is while the device is open.  The
- * keeper also holds the GPU's file, so that the driver keeps its state when no
- * worker runs.  Logs one line if it fails.
+ * @keep must stay where it is while the device is open.  The keeper also holds
+ * the GPU's file, so that the driver keeps its state when no worker runs.  Logs
+ * one line if it fails.
  */
-int syn_device_open(const struct syn_config *config, const int *sock,
+int syn_device_open(const struct syn_config *config, struct syn_keep *keep,
 		    struct syn_dev **ret);
 
 #endif

@@ -3,6 +3,7 @@
 #include "tools/synapsed/keeper.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,23 +18,19 @@
 #endif
 
 #include "core/base/base.h"
-#include "core/base/fault.h"
 #include "core/base/log.h"
 #include "ipc/conn.h"
+#include "tools/synapsed/hold.h"
 #include "tools/synapsed/keep.h"
-#include "tools/synapsed/worker.h"
 
-/* Workers that die faster than this will not do better. */
+/*
+ * Workers that die faster than this will not do better.  One that served and
+ * was killed begins the count anew: workers can serve, and somebody wanted that.
+ */
 #define KEEPER_DEATHS	 5
 #define KEEPER_DEATHS_NS 10000000000u
 /* A worker that was asked to stop has so long. */
 #define KEEPER_PATIENCE_NS 5000000000u
-
-struct kept {
-	uint32_t kind;
-	uint32_t id;
-	int fd;
-};
 
 /* @stat: of the socket's file; @dir: canonical, of its directory. */
 struct listener {
@@ -47,14 +44,19 @@ struct listener {
  * @config:	checked.
  * @listener:	the tenants' listening sockets.
  * @signal_fd:	SIGTERM and SIGINT.
- * @kept:	descriptors of the worker that runs.
- * @nr_kept:	their number.
- * @max_kept:	room.
+ * @hold:	what workers have put and not dropped.
+ * @exe_fd:	the program of the worker that serves or served last.
+ * @next_fd:	the program that takes over; -1: the same.
+ * @path:	where an upgrade looks for it.
  * @epoch:	number of the worker that runs.
  * @pid:	the worker; 0: none.
  * @pid_fd:	the worker's.
  * @sock:	to the worker.
  * @ready:	a worker has served.
+ * @serves:	the one that runs does.
+ * @took:	it was given what another had put.
+ * @refusal:	why it cannot go on where the other was; "": it can.
+ * @leaving:	it makes place for the program of @next_fd.
  * @stopping:	asked to end.
  * @stop_ns:	when it was asked.
  * @died_ns:	when the last workers died, oldest overwritten.
@@ -64,14 +66,19 @@ struct keeper {
 	const struct syn_config *config;
 	struct listener listener[SYN_TENANTS_MAX];
 	int signal_fd;
-	struct kept *kept;
-	size_t nr_kept;
-	size_t max_kept;
+	struct syn_hold hold;
+	int exe_fd;
+	int next_fd;
+	char path[PATH_MAX];
 	uint64_t epoch;
 	pid_t pid;
 	int pid_fd;
 	int sock;
 	bool ready;
+	bool serves;
+	bool took;
+	char refusal[SYN_REASON_BYTES];
+	bool leaving;
 	bool stopping;
 	uint64_t stop_ns;
 	uint64_t died_ns[KEEPER_DEATHS];
@@ -87,68 +94,11 @@ static void service_notify(const char *state)
 #endif
 }
 
-/* ---- kept descriptors --------------------------------------------------- */
-
-static int kept_add(struct keeper *keeper, uint32_t kind, uint32_t id, int fd)
-{
-	if (keeper->nr_kept == keeper->max_kept) {
-		size_t max = keeper->max_kept ? 2 * keeper->max_kept : 64;
-		struct kept *more = syn_alloc(max, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		if (keeper->nr_kept)
-			memcpy(more, keeper->kept,
-			       keeper->nr_kept * sizeof(*more));
-		free(keeper->kept);
-		keeper->kept = more;
-		keeper->max_kept = max;
-	}
-	keeper->kept[keeper->nr_kept++] =
-		(struct kept){ .kind = kind, .id = id, .fd = fd };
-	return 0;
-}
-
-static void kept_drop(struct keeper *keeper, uint32_t kind, uint32_t id)
-{
-	for (size_t i = 0; i < keeper->nr_kept; i++) {
-		struct kept *kept = &keeper->kept[i];
-
-		if (kept->kind != kind || kept->id != id)
-			continue;
-		syn_close(kept->fd);
-		*kept = keeper->kept[--keeper->nr_kept];
-		return;
-	}
-}
-
-/* Tells every client that its session is over, and forgets everything. */
-static void kept_end(struct keeper *keeper, const char *reason)
-{
-	struct syn_msg_bye bye = {
-		.msg = { .type = SYN_MSG_BYE,
-			 .size = sizeof(bye),
-			 .error = -ESHUTDOWN },
-	};
-
-	(void)snprintf(bye.reason, sizeof(bye.reason), "%s", reason);
-	for (size_t i = 0; i < keeper->nr_kept; i++) {
-		int fd = keeper->kept[i].fd;
-
-		if (keeper->kept[i].kind == SYN_SERVER_KEEP_SOCKET) {
-			(void)syn_conn_send(fd, &bye.msg, NULL, 0);
-			/* The client's other duplicates must not matter. */
-			(void)shutdown(fd, SHUT_RDWR);
-		}
-		syn_close(fd);
-	}
-	keeper->nr_kept = 0;
-}
-
 /* ---- the worker --------------------------------------------------------- */
 
-static void worker_exec(int sock)
+static void worker_exec(int exe_fd, int sock)
 {
+	char path[40];
 	char text[16];
 	char name[] = "synapsed";
 	char flag[] = "--worker";
@@ -156,24 +106,26 @@ static void worker_exec(int sock)
 	sigset_t none;
 
 	(void)snprintf(text, sizeof(text), "%d", sock);
+	/* A file, not a name: what lies there may be half installed. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", exe_fd);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (fcntl(sock, F_SETFD, 0) == 0)
-		(void)execv("/proc/self/exe", argv);
+		(void)execv(path, argv);
 	_exit(127);
 }
 
-static int worker_start(struct keeper *keeper, int kept_fd, uint64_t bytes)
+static int worker_start(struct keeper *keeper)
 {
 	struct syn_keep_start start = {
 		.msg = { .type = SYN_KEEP_START, .size = sizeof(start) },
 		.epoch = keeper->epoch,
-		.kept_bytes = bytes,
 		.keeper_pid = (uint32_t)getpid(),
+		.nr_held = (uint32_t)keeper->hold.nr,
 		.config = *keeper->config,
 	};
 
-	return syn_conn_send(keeper->sock, &start.msg, &kept_fd, 1);
+	return syn_conn_send(keeper->sock, &start.msg, NULL, 0);
 }
 
 static int worker_listen(struct keeper *keeper)
@@ -197,14 +149,17 @@ static int worker_listen(struct keeper *keeper)
 
 static int worker_fork(struct keeper *keeper)
 {
+	int exe_fd = keeper->exe_fd;
 	int pair[2];
 	pid_t pid;
 
+	if (keeper->next_fd >= 0)
+		exe_fd = keeper->next_fd;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		worker_exec(pair[1]);
+		worker_exec(exe_fd, pair[1]);
 	syn_close(pair[1]);
 	if (pid < 0) {
 		syn_close(pair[0]);
@@ -216,22 +171,24 @@ static int worker_fork(struct keeper *keeper)
 	return keeper->pid_fd < 0 ? -errno : 0;
 }
 
-/* Kept memory begins anew with each worker. */
+/* The one before is gone, with all that it had under way. */
 static int worker_spawn(struct keeper *keeper)
 {
-	syn_cleanup(syn_closep) int kept_fd = -1;
-	uint64_t bytes = syn_worker_kept_bytes(keeper->config);
 	int r;
 
-	r = syn_conn_segment_new("synapse-kept", bytes, &kept_fd);
-	if (r)
-		return r;
+	keeper->serves = false;
+	keeper->leaving = false;
+	keeper->refusal[0] = '\0';
+	keeper->took = keeper->hold.nr;
 	r = worker_fork(keeper);
 	if (r)
 		return r;
 	keeper->epoch++;
-	r = worker_start(keeper, kept_fd, bytes);
-	return r ? r : worker_listen(keeper);
+	r = worker_start(keeper);
+	if (!r)
+		r = worker_listen(keeper);
+	/* It has gone already, as its pidfd will tell. */
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }
 
 static void worker_forget(struct keeper *keeper)
@@ -261,6 +218,49 @@ static bool worker_hopeless(struct keeper *keeper)
 	       now_ns - oldest_ns < KEEPER_DEATHS_NS;
 }
 
+static void death_reason(int status, char *ret)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(ret, SYN_REASON_BYTES,
+			       "the worker died (signal %d)", WTERMSIG(status));
+	else
+		(void)snprintf(ret, SYN_REASON_BYTES,
+			       "the worker died (exit %d)",
+			       WEXITSTATUS(status));
+}
+
+/*
+ * The new program has not come so far as to serve: the old one goes on.  True
+ * if that was so.
+ */
+static bool upgrade_failed(struct keeper *keeper)
+{
+	if (keeper->next_fd < 0 || keeper->leaving)
+		return false;
+	syn_error("%s cannot take over%s%s; the program before it goes on",
+		  keeper->path, *keeper->refusal ? ": " : "", keeper->refusal);
+	syn_closep(&keeper->next_fd);
+	return true;
+}
+
+/* Whether another worker is to begin with nothing. */
+static bool takeover_failed(const struct keeper *keeper, int status)
+{
+	if (keeper->serves)
+		return false;
+	/* Who kills a worker does not say that it cannot do its work. */
+	return !keeper->took || *keeper->refusal || !WIFSIGNALED(status) ||
+	       WTERMSIG(status) != SIGKILL;
+}
+
+static bool death_counts(const struct keeper *keeper, int status)
+{
+	if (keeper->leaving || *keeper->refusal)
+		return false;
+	return !keeper->serves || !WIFSIGNALED(status) ||
+	       WTERMSIG(status) != SIGKILL;
+}
+
 /* Returns the exit code when the keeper must end too, else -1. */
 static int worker_gone(struct keeper *keeper)
 {
@@ -269,25 +269,32 @@ static int worker_gone(struct keeper *keeper)
 
 	(void)waitpid(keeper->pid, &status, 0);
 	worker_forget(keeper);
-	if (WIFSIGNALED(status))
-		(void)snprintf(reason, sizeof(reason),
-			       "the worker died (signal %d); attach again",
-			       WTERMSIG(status));
-	else
-		(void)snprintf(reason, sizeof(reason),
-			       "the worker died (exit %d); attach again",
-			       WEXITSTATUS(status));
-	kept_end(keeper, reason);
-	if (keeper->stopping || (WIFEXITED(status) && !WEXITSTATUS(status)))
+	death_reason(status, reason);
+	if (keeper->stopping ||
+	    (!keeper->leaving && WIFEXITED(status) && !WEXITSTATUS(status))) {
+		syn_hold_end(&keeper->hold, reason);
 		return 0;
-	syn_error("%s", reason);
+	}
+	if (keeper->leaving)
+		syn_info("the worker makes place for %s", keeper->path);
+	else if (!*keeper->refusal)
+		syn_error("%s", reason);
 	if (!keeper->ready) {
 		syn_error("the worker could not start");
 		return 1;
 	}
-	if (worker_hopeless(keeper)) {
+	if (!death_counts(keeper, status))
+		keeper->nr_died = 0;
+	else if (worker_hopeless(keeper)) {
 		syn_error("%d workers died in a row; giving up", KEEPER_DEATHS);
+		syn_hold_end(&keeper->hold, reason);
 		return 1;
+	}
+	if (!upgrade_failed(keeper) && takeover_failed(keeper, status)) {
+		if (*keeper->refusal)
+			memcpy(reason, keeper->refusal, sizeof(reason));
+		syn_error("sessions end: %s", reason);
+		syn_hold_end(&keeper->hold, reason);
 	}
 	return -1;
 }
@@ -305,9 +312,92 @@ static void put_answer(struct keeper *keeper, int error)
 	(void)syn_conn_send(keeper->sock, &ack.msg, NULL, 0);
 }
 
+static void take_answer(struct keeper *keeper, uint32_t i)
+{
+	struct syn_keep_msg held = {
+		.msg = { .type = SYN_KEEP_HELD, .size = sizeof(held) },
+	};
+	const int *fds = NULL;
+	unsigned int nr = 0;
+
+	if (i >= keeper->hold.nr) {
+		held.msg.error = -ENOENT;
+	} else {
+		fds = keeper->hold.held[i].fd;
+		while (nr < SYN_FDS_MAX && fds[nr] >= 0)
+			nr++;
+		held.kind = keeper->hold.held[i].kind;
+		held.id = keeper->hold.held[i].id;
+	}
+	held.msg.error = syn_conn_send(keeper->sock, &held.msg, fds, nr);
+	if (held.msg.error)
+		(void)syn_conn_send(keeper->sock, &held.msg, NULL, 0);
+}
+
+/* The program is opened now: what is there later may be another. */
+static void upgrade_answer(struct keeper *keeper)
+{
+	int fd = open(keeper->path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0) {
+		put_answer(keeper, -errno);
+		return;
+	}
+	syn_closep(&keeper->next_fd);
+	keeper->next_fd = fd;
+	keeper->leaving = true;
+	keeper->stop_ns = syn_now_ns();
+	put_answer(keeper, 0);
+}
+
+static void worker_ready(struct keeper *keeper)
+{
+	if (!keeper->ready)
+		service_notify("READY=1");
+	keeper->ready = true;
+	keeper->serves = true;
+	if (keeper->next_fd >= 0) {
+		syn_closep(&keeper->exe_fd);
+		keeper->exe_fd = syn_steal_fd(&keeper->next_fd);
+	}
+	syn_info("ready: %s, worker %d, epoch %llu",
+		 keeper->config->tenant[0].socket, (int)keeper->pid,
+		 (unsigned long long)keeper->epoch);
+}
+
+static void worker_asked(struct keeper *keeper, const struct syn_keep_msg *m,
+			 int *fds)
+{
+	int r;
+
+	switch (m->msg.type) {
+	case SYN_KEEP_TAKE:
+		take_answer(keeper, m->id);
+		break;
+	case SYN_KEEP_READY:
+		worker_ready(keeper);
+		break;
+	case SYN_KEEP_PUT:
+		r = syn_hold_add(&keeper->hold, m->kind, m->id, fds);
+		if (r)
+			syn_hold_close(fds);
+		put_answer(keeper, r);
+		break;
+	case SYN_KEEP_DROP:
+		syn_hold_drop(&keeper->hold, m->kind, m->id);
+		break;
+	case SYN_KEEP_UPGRADE:
+		upgrade_answer(keeper);
+		break;
+	}
+}
+
 static void worker_said(struct keeper *keeper)
 {
-	struct syn_keep_msg m = { 0 };
+	union {
+		struct syn_keep_msg msg;
+		struct syn_keep_refused refused;
+	} m = { 0 };
 	int fds[SYN_FDS_MAX];
 	int r;
 
@@ -317,32 +407,15 @@ static void worker_said(struct keeper *keeper)
 		keeper->sock = syn_close(keeper->sock);
 		return;
 	}
-	if (r < 0) {
-		/* Only a PUT whose descriptor found no room here comes so. */
+	if (r < 0)
+		/* Only a PUT whose descriptors found no room here comes so. */
 		put_answer(keeper, r);
-		return;
-	}
-	if (r != (int)sizeof(m))
-		return;
-	switch (m.msg.type) {
-	case SYN_KEEP_READY:
-		if (!keeper->ready)
-			service_notify("READY=1");
-		keeper->ready = true;
-		syn_info("ready: %s, worker %d, epoch %llu",
-			 keeper->config->tenant[0].socket, (int)keeper->pid,
-			 (unsigned long long)keeper->epoch);
-		break;
-	case SYN_KEEP_PUT:
-		r = kept_add(keeper, m.kind, m.id, fds[0]);
-		if (r)
-			syn_close(fds[0]);
-		put_answer(keeper, r);
-		break;
-	case SYN_KEEP_DROP:
-		kept_drop(keeper, m.kind, m.id);
-		break;
-	}
+	else if (r == (int)sizeof(m.msg))
+		worker_asked(keeper, &m.msg, fds);
+	else if (r == (int)sizeof(m.refused) &&
+		 m.refused.msg.type == SYN_KEEP_REFUSED)
+		memcpy(keeper->refusal, m.refused.reason,
+		       sizeof(keeper->refusal));
 }
 
 static void stop_asked(struct keeper *keeper)
@@ -364,7 +437,7 @@ static int keeper_timeout(const struct keeper *keeper)
 {
 	uint64_t waited_ns = syn_now_ns() - keeper->stop_ns;
 
-	if (!keeper->stopping)
+	if (!keeper->stopping && !keeper->leaving)
 		return -1;
 	if (waited_ns >= KEEPER_PATIENCE_NS)
 		return 0;
@@ -400,6 +473,20 @@ static int keeper_serve(struct keeper *keeper)
 }
 
 /* ---- start and end ------------------------------------------------------ */
+
+static int program_open(struct keeper *keeper)
+{
+	ssize_t n;
+
+	keeper->exe_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	if (keeper->exe_fd < 0)
+		return -errno;
+	n = readlink("/proc/self/exe", keeper->path, sizeof(keeper->path) - 1);
+	if (n < 0)
+		return -errno;
+	keeper->path[n] = '\0';
+	return 0;
+}
 
 static int signals_open(struct keeper *keeper)
 {
@@ -527,20 +614,27 @@ static int keeper_run(struct keeper *keeper)
 int syn_keeper_main(const struct syn_config *config)
 {
 	struct keeper keeper = {
-		.config = config, .signal_fd = -1, .pid_fd = -1, .sock = -1
+		.config = config,
+		.signal_fd = -1,
+		.exe_fd = -1,
+		.next_fd = -1,
+		.pid_fd = -1,
+		.sock = -1,
 	};
 	int code = 1;
 	uint32_t i;
 
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
 		keeper.listener[i].fd = -1;
-	if (signals_open(&keeper) == 0 && sockets_open(&keeper) == 0)
+	if (program_open(&keeper) == 0 && signals_open(&keeper) == 0 &&
+	    sockets_open(&keeper) == 0)
 		code = keeper_run(&keeper);
 	worker_kill(&keeper);
-	kept_end(&keeper, "the daemon is shutting down");
+	syn_hold_end(&keeper.hold, "the daemon is shutting down");
 	for (i = 0; i < config->nr_tenants; i++)
 		socket_close(&config->tenant[i], &keeper.listener[i]);
 	syn_close(keeper.signal_fd);
-	free(keeper.kept);
+	syn_close(keeper.exe_fd);
+	syn_close(keeper.next_fd);
 	return code;
 }

@@ -2,14 +2,17 @@
 /* Wires device, memory manager and server together. */
 #include "tools/synapsed/worker.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "core/base/base.h"
+#include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/dev.h"
 #include "core/disk.h"
@@ -20,24 +23,31 @@
 #include "tools/synapsed/device.h"
 #include "tools/synapsed/keep.h"
 
+#define KEPT_ALIGN 4096u
+#define WHY_BYTES  80u /* fits in what clients are told, with an error's text */
+
 /**
  * struct worker - all it is made of, in order of construction.
- * @sock:	to the keeper.
+ * @keep:	the keeper, and what another worker had put.
  * @start:	what the keeper said.
  * @listen:	the tenants' listening sockets, as the keeper said ...
  * @tenant:	... and as the server takes them.
- * @kept:	kept memory, mapped.
+ * @kept:	kept memory, mapped: the server's records, then core's.
+ * @kept_bytes:	its size ...
+ * @core_off:	... and where core's begin.
  * @dev:	the device.
  * @disk:	the swap store, NULL: none.
  * @mm:		the memory manager.
  * @server:	the control thread's server.
  */
 struct worker {
-	int sock;
+	struct syn_keep keep;
 	struct syn_keep_start start;
 	struct syn_keep_listen listen[SYN_TENANTS_MAX];
 	struct syn_server_tenant tenant[SYN_TENANTS_MAX];
-	void *kept;
+	char *kept;
+	uint64_t kept_bytes;
+	uint64_t core_off;
 	struct syn_dev *dev;
 	struct syn_disk *disk;
 	struct syn_mm *mm;
@@ -67,26 +77,33 @@ static void mm_config_set(struct syn_mm_config *to,
 	};
 }
 
-uint64_t syn_worker_kept_bytes(const struct syn_config *config)
-{
-	struct syn_mm_config mm_config;
-
-	mm_config_set(&mm_config, config);
-	return syn_mm_kept_bytes(&mm_config);
-}
-
-static int keep_session(void *ctx, uint32_t kind, uint32_t id, int fd)
+static int keep_session(void *ctx, uint32_t kind, uint32_t id, const int *fds,
+			unsigned int nr_fds)
 {
 	const struct worker *worker = ctx;
 
-	return syn_keep_put(worker->sock, kind, id, fd);
+	return syn_keep_put(worker->keep.sock, kind, id, fds, nr_fds);
 }
 
 static void drop_session(void *ctx, uint32_t kind, uint32_t id)
 {
 	const struct worker *worker = ctx;
 
-	syn_keep_drop(worker->sock, kind, id);
+	syn_keep_drop(worker->keep.sock, kind, id);
+}
+
+static int take_session(void *ctx, uint32_t kind, uint32_t id, int *ret_fds)
+{
+	struct worker *worker = ctx;
+
+	return syn_hold_take(&worker->keep.hold, kind, id, ret_fds);
+}
+
+static int leave_sessions(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	return syn_keep_upgrade(worker->keep.sock);
 }
 
 static int listen_receive(struct worker *worker, uint32_t i)
@@ -96,7 +113,7 @@ static int listen_receive(struct worker *worker, uint32_t i)
 	int fds[SYN_FDS_MAX];
 	int r;
 
-	r = syn_conn_recv(worker->sock, listen, sizeof(*listen), fds);
+	r = syn_conn_recv(worker->keep.sock, listen, sizeof(*listen), fds);
 	if (r < 0)
 		return r;
 	if (r != (int)sizeof(*listen) || listen->msg.type != SYN_KEEP_LISTEN ||
@@ -115,21 +132,79 @@ static int start_receive(struct worker *worker)
 	uint32_t i;
 	int r;
 
-	r = syn_conn_recv(worker->sock, &worker->start, sizeof(worker->start),
-			  fds);
+	r = syn_conn_recv(worker->keep.sock, &worker->start,
+			  sizeof(worker->start), fds);
 	if (r < 0)
 		return r;
 	if (r != (int)sizeof(worker->start) ||
 	    worker->start.msg.type != SYN_KEEP_START ||
-	    worker->start.msg.nr_fds != 1)
+	    worker->start.msg.nr_fds)
 		return -EPROTO;
-	r = syn_conn_segment_map(fds[0], worker->start.kept_bytes, 1,
-				 &worker->kept);
-	syn_close(fds[0]);
+	r = 0;
 	for (i = 0; i < worker->start.config.nr_tenants && !r; i++)
 		r = listen_receive(worker, i);
+	return r ? r
+		 : syn_keep_take(worker->keep.sock, worker->start.nr_held,
+				 &worker->keep.hold);
+}
+
+/* Whether another worker was here before. */
+static bool worker_is_heir(const struct worker *worker)
+{
+	return worker->start.nr_held;
+}
+
+/* ---- kept memory -------------------------------------------------------- */
+
+static int kept_find(struct worker *worker, int *ret_fd)
+{
+	int fds[SYN_FDS_MAX];
+	int r = syn_hold_take(&worker->keep.hold, SYN_KEEP_MEMORY, 0, fds);
+
+	if (!r)
+		*ret_fd = fds[0];
 	return r;
 }
+
+static int kept_make(struct worker *worker, int *ret_fd)
+{
+	int fd;
+	int r;
+
+	r = syn_conn_segment_new("synapse-kept", worker->kept_bytes, &fd);
+	if (r)
+		return r;
+	r = syn_keep_put(worker->keep.sock, SYN_KEEP_MEMORY, 0, &fd, 1);
+	if (r)
+		syn_close(fd);
+	else
+		*ret_fd = fd;
+	return r;
+}
+
+static int kept_open(struct worker *worker)
+{
+	const struct syn_config *config = &worker->start.config;
+	syn_cleanup(syn_closep) int fd = -1;
+	struct syn_mm_config mm_config;
+	void *map;
+	int r;
+
+	mm_config_set(&mm_config, config);
+	worker->core_off = syn_align_up(
+		syn_server_kept_bytes((uint32_t)config->max_sessions),
+		KEPT_ALIGN);
+	worker->kept_bytes = worker->core_off + syn_mm_kept_bytes(&mm_config);
+	r = worker_is_heir(worker) ? kept_find(worker, &fd)
+				   : kept_make(worker, &fd);
+	if (!r)
+		r = syn_conn_segment_map(fd, worker->kept_bytes, 1, &map);
+	if (!r)
+		worker->kept = map;
+	return r;
+}
+
+/* ---- what is served ----------------------------------------------------- */
 
 /* Explains itself what is wrong with the file. */
 static int disk_open(struct worker *worker)
@@ -146,14 +221,29 @@ static int disk_open(struct worker *worker)
 	return r;
 }
 
-static int mm_open(struct worker *worker)
+static int mm_adopt(struct worker *worker, const struct syn_mm_config *config,
+		    char *ret_why)
+{
+	struct syn_adopt_why why = { 0 };
+	int r = syn_mm_adopt(&worker->mm, config, &why);
+
+	if (r && why.what)
+		(void)snprintf(ret_why, WHY_BYTES,
+			       "%s (was %" PRIu64 ", is %" PRIu64 ")", why.what,
+			       why.was, why.is);
+	return r;
+}
+
+static int mm_open(struct worker *worker, char *ret_why)
 {
 	struct syn_mm_config config;
 
 	mm_config_set(&config, &worker->start.config);
 	config.dev = worker->dev;
 	config.disk = worker->disk;
-	config.kept = worker->kept;
+	config.kept = worker->kept + worker->core_off;
+	if (worker_is_heir(worker))
+		return mm_adopt(worker, &config, ret_why);
 	return syn_mm_new(&worker->mm, &config);
 }
 
@@ -168,14 +258,17 @@ static int server_open(struct worker *worker)
 		.disk_event_fd =
 			worker->disk ? worker->disk->ops->event_fd(worker->disk)
 				     : -1,
-		.lifeline_fd = worker->sock,
+		.lifeline_fd = worker->keep.sock,
 		.epoch = worker->start.epoch,
 		.keeper_pid = worker->start.keeper_pid,
 		.admin_uid = geteuid(),
 		.max_sessions = (uint32_t)worker->start.config.max_sessions,
 		.keep = keep_session,
 		.drop = drop_session,
+		.take = worker_is_heir(worker) ? take_session : NULL,
+		.leave = leave_sessions,
 		.keep_ctx = worker,
+		.kept = worker->kept,
 	};
 	struct rlimit limit;
 
@@ -197,34 +290,81 @@ static void worker_clear(struct worker *worker)
 	if (worker->dev)
 		worker->dev->ops->close(worker->dev);
 	if (worker->kept)
-		(void)munmap(worker->kept, worker->start.kept_bytes);
+		(void)munmap(worker->kept, worker->kept_bytes);
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
 		syn_close(worker->tenant[i].listen_fd);
 }
 
-/* -errno with what could not be done in *ret_what, NULL: it has been said. */
-static int worker_open(struct worker *worker, const char **ret_what)
+/* What nobody asked for was put and never recorded, or not dropped in time. */
+static void hold_let_go(struct worker *worker)
+{
+	for (size_t i = 0; i < worker->keep.hold.nr; i++) {
+		const struct syn_held *held = &worker->keep.hold.held[i];
+
+		syn_failpoint();
+		syn_keep_drop(worker->keep.sock, held->kind, held->id);
+	}
+	syn_hold_end(&worker->keep.hold,
+		     "the worker died before the session began; attach again");
+}
+
+/* As worker_open(). */
+static int worker_take_over(struct worker *worker, char *ret_what)
+{
+	const char *why = "";
+	int r = syn_server_adopt(worker->server, &why);
+
+	if (r)
+		(void)snprintf(ret_what, WHY_BYTES, "%s", why);
+	else
+		hold_let_go(worker);
+	return r;
+}
+
+/* -errno with what could not be done in @ret_what, "": it has been said. */
+static int worker_open(struct worker *worker, char *ret_what)
 {
 	int r;
 
-	*ret_what = "the keeper's message";
+	(void)snprintf(ret_what, WHY_BYTES, "the keeper's message");
 	r = start_receive(worker);
 	if (r)
 		return r;
 	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
-	*ret_what = NULL;
-	r = syn_device_open(&worker->start.config, &worker->sock, &worker->dev);
+	(void)snprintf(ret_what, WHY_BYTES, "the kept memory");
+	r = kept_open(worker);
 	if (r)
 		return r;
-	r = disk_open(worker);
+	ret_what[0] = '\0';
+	r = syn_device_open(&worker->start.config, &worker->keep, &worker->dev);
+	if (!r)
+		r = disk_open(worker);
 	if (r)
 		return r;
-	*ret_what = "the memory manager";
-	r = mm_open(worker);
+	(void)snprintf(ret_what, WHY_BYTES, "the memory manager");
+	r = mm_open(worker, ret_what);
 	if (r)
 		return r;
-	*ret_what = "the server";
-	return server_open(worker);
+	(void)snprintf(ret_what, WHY_BYTES, "the server");
+	r = server_open(worker);
+	if (!r && worker_is_heir(worker))
+		r = worker_take_over(worker, ret_what);
+	return r;
+}
+
+/* Says why there will be no worker; the keeper decides what happens then. */
+static void worker_complain(const struct worker *worker, const char *what,
+			    int error)
+{
+	char line[SYN_REASON_BYTES];
+
+	(void)snprintf(line, sizeof(line), "%.80s%s%.28s",
+		       *what ? what : "the worker could not start",
+		       *what ? ": " : "", *what ? strerror(-error) : "");
+	if (*what)
+		syn_error("%s", line);
+	if (worker_is_heir(worker))
+		syn_keep_refuse(worker->keep.sock, line);
 }
 
 static void signals_set(struct worker *worker)
@@ -242,7 +382,7 @@ static void signals_set(struct worker *worker)
 static void sockets_remove(const struct worker *worker)
 {
 	const struct syn_config *config = &worker->start.config;
-	struct pollfd keeper = { .fd = worker->sock };
+	struct pollfd keeper = { .fd = worker->keep.sock };
 	struct stat st;
 	uint32_t i;
 
@@ -257,17 +397,19 @@ static void sockets_remove(const struct worker *worker)
 
 int syn_worker_main(int sock)
 {
-	struct worker worker = { .sock = sock };
-	const char *what;
+	struct worker worker = { .keep.sock = sock };
+	char what[WHY_BYTES];
 	uint32_t i;
 	int r;
 
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
 		worker.tenant[i].listen_fd = -1;
-	r = worker_open(&worker, &what);
+	r = worker_open(&worker, what);
 	if (r) {
-		if (what)
-			syn_error("%s: %s", what, strerror(-r));
+		worker_complain(&worker, what, r);
+		/* What is kept stays as it is: another program may take it. */
+		if (worker_is_heir(&worker))
+			_exit(1);
 		worker_clear(&worker);
 		return 1;
 	}
@@ -277,6 +419,9 @@ int syn_worker_main(int sock)
 	r = syn_keep_ready(sock);
 	if (!r)
 		r = syn_server_run(worker.server);
+	/* So does it when it is handed on. */
+	if (r == SYN_SERVER_LEFT)
+		_exit(0);
 	if (r)
 		syn_error("the worker ends: %s", strerror(-r));
 	(void)signal(SIGTERM, SIG_IGN);

@@ -3,13 +3,6 @@
 #ifndef SYN_TOOLS_SYNAPSED_WORKER_H
 #define SYN_TOOLS_SYNAPSED_WORKER_H
 
-#include <stdint.h>
-
-struct syn_config;
-
-/* Bytes of kept memory that a worker with @config needs. */
-uint64_t syn_worker_kept_bytes(const struct syn_config *config);
-
 /* Serves over @sock, the keeper's; returns the exit code. */
 int syn_worker_main(int sock);
 

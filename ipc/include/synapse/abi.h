@@ -167,7 +167,8 @@ SYN_ABI_AT(struct syn_msg_hello, job_id, 56, 8);
  * @pin_off:		uint32_t[nr_pages], see SYN_PIN_*.
  * @cqe_off:		in the daemon's segment: struct syn_cqe[SYN_CQ_ENTRIES].
  * @cq_vec_off:		SYN_VEC_BYTES for each completion entry.
- * @inflight_off:	struct syn_inflight[SYN_SQ_ENTRIES]; the daemon's own.
+ * @inflight_off:	struct syn_inflight[SYN_SQ_ENTRIES] and their side
+ *			arrays; the daemon's own.
  * @loan_off:		struct syn_loan[SYN_LOANS_MAX].
  * @sums_off:		uint32_t[SYN_LOANS_MAX][SYN_TILES_MAX].
  * @pte_off:		uint64_t[nr_pages], see SYN_PTE_*.
@@ -495,7 +496,9 @@ SYN_ABI_AT(struct syn_client_ctl, cq_sleeps, 256, 4);
  * @cq_tail:	shared: completions published; free-running.
  * @sq_sleeps:	shared: 1 while the daemon must be woken for this ring.
  * @notices:	shared: SYN_NOTICE_* counters.
- * @epoch:	shared: number of the worker; differs after a restart.
+ * @asked:	shared: messages of the client's that workers before this one
+ *		took from the socket after HELLO; written before @epoch.
+ * @epoch:	shared: number of the worker; grows when another one takes over.
  */
 struct syn_daemon_ctl {
 	uint32_t sq_head;
@@ -505,9 +508,9 @@ struct syn_daemon_ctl {
 	uint32_t sq_sleeps;
 	uint32_t pad2[31];
 	uint32_t notices;
-	uint32_t pad3;
+	uint32_t asked;
 	uint64_t epoch;
-	uint32_t pad4[28];
+	uint32_t pad3[28];
 };
 SYN_ABI_SIZE(struct syn_daemon_ctl, 512);
 SYN_ABI_AT(struct syn_daemon_ctl, cq_tail, 128, 4);
@@ -779,22 +782,29 @@ SYN_ABI_AT(struct syn_loan, tile_bytes, 40, 4);
  * @sqe:	the copy that was validated.
  * @seq:	its free-running submission index.
  * @state:	SYN_INFLIGHT_*.
- * @res:	what was answered.
+ * @at:		ANSWERED: the free-running index of its completion.
+ * @out_bytes:	HELD: bytes of the answer's side array.
+ * @cqe:	HELD: the answer.
  * @pad0:	zero.
  *
- * Written before the daemon's consumer index moves.
+ * Written before the daemon's consumer index moves.  The records are followed
+ * by SYN_VEC_BYTES each: the copy of the side array, and of the answer's once
+ * it is HELD.
  */
 struct syn_inflight {
 	struct syn_sqe sqe;
 	uint32_t seq;
 	uint32_t state;
-	int32_t res;
-	uint32_t pad0[13];
+	uint32_t at;
+	uint32_t out_bytes;
+	struct syn_cqe cqe;
+	uint32_t pad0[4];
 };
 SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_INFLIGHT_FREE     0
-#define SYN_INFLIGHT_TAKEN    1
-#define SYN_INFLIGHT_ANSWERED 2
+#define SYN_INFLIGHT_TAKEN    1 /* not answered yet */
+#define SYN_INFLIGHT_ANSWERED 2 /* its completion is filled */
+#define SYN_INFLIGHT_HELD     3 /* the answer waits for the socket */
 
 /* ---- control ------------------------------------------------------------ */
 
@@ -808,6 +818,7 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
 #define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
 #define SYN_CTL_FSCK	10   /* a step of a walk, see struct syn_ctl_fsck */
+#define SYN_CTL_UPGRADE 11   /* make place for the program on disk */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
 
 /**

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a campaign and the workers that it lets die share, in a file. */
+#ifndef SYN_TEST_SYS_CRASH_H
+#define SYN_TEST_SYS_CRASH_H
+
+#include <stdint.h>
+
+/* The environment of the daemon: where the file is. */
+#define CRASH_ENV	 "SYN_TEST_CRASH"
+#define CRASH_POINTS_MAX 1024u
+#define CRASH_NAME_BYTES 56u
+
+/**
+ * struct crash_point - a failpoint, as the first worker found it.
+ * @name:	file, function and line.
+ * @nr:		workers that died there.
+ */
+struct crash_point {
+	char name[CRASH_NAME_BYTES];
+	uint64_t nr;
+};
+
+/**
+ * struct crash_table - the file.
+ * @armed:	workers are to die.
+ * @chosen:	the next one at this point, counted from 1, ...
+ * @nth:	... when it comes by so many times; 0: @armed says.
+ * @seed:	of the next worker's choice.
+ * @nr_workers:	that were armed.
+ * @nr_deaths:	at a failpoint.
+ * @nr_points:	of the program.
+ * @point:	each.
+ */
+struct crash_table {
+	uint64_t armed;
+	uint64_t chosen;
+	uint64_t nth;
+	uint64_t seed;
+	uint64_t nr_workers;
+	uint64_t nr_deaths;
+	uint64_t nr_points;
+	struct crash_point point[CRASH_POINTS_MAX];
+};
+
+#endif
