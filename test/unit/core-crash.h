@@ -13,6 +13,8 @@
 #include "core/base/failpoint.h"
 #include "test/unit/core-harness.h"
 
+struct syn_failpoint;
+
 /**
  * struct crash_count - what was outstanding, over all deaths.
  * @deaths:	of workers.
