@@ -7,6 +7,7 @@ as `meson test --list` prints them; at least one of the named tests must fail.
 The tree is copied and built once for each worker; a mutant rebuilds what it
 touches.
 run-mutants.py [NAME...]: only those.  --list: their names and tests.
+--part I/N: every Nth, from the Ith on, which is counted from 0.
 """
 
 import concurrent.futures
@@ -174,7 +175,11 @@ def main():
         for mutant in load_mutants([]):
             print(f'{mutant.name:32} {" ".join(mutant.tests)}')
         return 0
-    mutants = load_mutants(sys.argv[1:])
+    part = re.fullmatch(r'(\d+)/([1-9]\d*)', sys.argv[-1])
+    if part and sys.argv[1:-1] == ['--part']:
+        mutants = load_mutants([])[int(part[1])::int(part[2])]
+    else:
+        mutants = load_mutants(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix='syn-mutants-') as folder:
         try:
             caught = judge_all(mutants, folder)
