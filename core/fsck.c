@@ -3,6 +3,7 @@
 #include "core/fsck-internal.h"
 
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/fault.h"
 
 /* ---- findings ----------------------------------------------------------- */
@@ -65,33 +66,24 @@ uint32_t syn_fsck_findings(const struct syn_fsck *fsck,
 
 /* ---- what belongs to whom ----------------------------------------------- */
 
-/* Returns whether it was set. */
-static bool bit_set(uint64_t *map, uint64_t i)
-{
-	uint64_t bit = 1ull << (i % 64);
-	bool was = map[i / 64] & bit;
-
-	map[i / 64] |= bit;
-	return was;
-}
-
 void syn_fsck_own(struct syn_fsck *f, const struct syn_extent *ext,
 		  uint32_t frame)
 {
 	const struct syn_fsck_extent *e = &f->extent[ext->mem.id];
 
-	/* Else it is younger than the walk. */
-	if (frame < e->nr_frames && bit_set(f->owned, e->base + frame))
+	if (syn_fsck_owned(f, ext, frame))
 		(void)syn_fsck_counted(f, SYN_FSCK_TWICE, 1, 2);
+	/* Else it is younger than the walk. */
+	if (frame < e->nr_frames)
+		syn_bit_set(f->owned, e->base + frame);
 }
 
 bool syn_fsck_owned(const struct syn_fsck *f, const struct syn_extent *ext,
 		    uint32_t frame)
 {
 	const struct syn_fsck_extent *e = &f->extent[ext->mem.id];
-	uint64_t i = e->base + frame;
 
-	return frame < e->nr_frames && f->owned[i / 64] >> (i % 64) & 1;
+	return frame < e->nr_frames && syn_bit_test(f->owned, e->base + frame);
 }
 
 bool syn_fsck_own_sums(struct syn_fsck *f, uint32_t run, uint32_t words)
@@ -100,9 +92,11 @@ bool syn_fsck_own_sums(struct syn_fsck *f, uint32_t run, uint32_t words)
 
 	if (run % 16 || run >= f->mm->sum_used || f->mm->sum_used - run < words)
 		return syn_fsck_missing(f, run);
-	for (i = run / 16; i < (run + words) / 16; i++)
-		if (bit_set(f->runs, i))
+	for (i = run / 16; i < (run + words) / 16; i++) {
+		if (syn_bit_test(f->runs, i))
 			return syn_fsck_counted(f, SYN_FSCK_TWICE, 1, 2);
+		syn_bit_set(f->runs, i);
+	}
 	return true;
 }
 
