@@ -6,7 +6,7 @@
 #	build/asan	clang, AddressSanitizer and UBSan: unit, sys, bugs
 #	build/tsan	clang, ThreadSanitizer, no CUDA: unit and tsan
 #
-# Then the demo and a third of the seeded mutants, which third the commit says.
+# Then the demo and a quarter of the seeded mutants, which one the commit says.
 # --full adds the others, the demo with workers that are killed, valgrind, the
 # emulated machine, the repeated stress run with its long campaigns.  A build
 # that fails counts as one failed test.  The last line is the sum: N passed, N
@@ -130,7 +130,7 @@ mutants() {
 	say "mutants"
 	if [[ ! $full ]]; then
 		commit=$(git rev-parse --short=6 HEAD 2>/dev/null) || commit=0
-		part=(--part "$((0x${commit:0:6} % 3))/3")
+		part=(--part "$((0x${commit:0:6} % 4))/4")
 	fi
 	python3 test/mutants/run-mutants.py "${part[@]}" |
 		tee build/mutants.txt || true
