@@ -482,6 +482,41 @@ static void test_large_slices(void **state)
 		load_check(f, i, LOAD, true);
 }
 
+/* Bytes that go past the ring count, too: eight loads of all that a slice may. */
+static void test_large_past_the_ring(void **state)
+{
+	const unsigned int most = SYN_GPU_UNITS / SYN_GPU_SLICE_UNITS;
+	const uint32_t tile = SYN_GPU_PAST_BYTES / SYN_TILES_MAX;
+	struct fixture *f = *state;
+	unsigned char *src = calloc(1, SYN_GPU_PAST_BYTES);
+	unsigned char *dst = malloc(SYN_GPU_PAST_BYTES);
+	uint32_t sums[SYN_TILES_MAX];
+
+	for (unsigned int i = 0; i < SYN_TILES_MAX; i++)
+		sums[i] = syn_sum(src, tile);
+	for (unsigned int i = 0; i <= most; i++) {
+		f->page[i][0] = (struct syn_gpu_page){
+			.src = (uintptr_t)src,
+			.bytes = SYN_GPU_PAST_BYTES,
+			.codec = SYN_CODEC_RAW16,
+			.nr_tiles = SYN_TILES_MAX,
+			.sums = sums,
+			.place = { .base = (uintptr_t)dst },
+		};
+		assert_int_equal(played.waits, 0);
+		assert_int_equal(syn_gpu_load_begin(f->loader, f->page[i], 1,
+						    &f->ticket[i]),
+				 0);
+	}
+	assert_true(played.waits > 0);
+	played_run(played.nr);
+	assert_true(syn_gpu_load_done(f->loader, f->ticket[most]));
+	assert_int_equal(f->page[most][0].status, 0);
+	assert_memory_equal(dst, src, SYN_GPU_PAST_BYTES);
+	free(src);
+	free(dst);
+}
+
 /* Large and small ones, round and round. */
 static void test_both(void **state)
 {
@@ -546,8 +581,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(test_small_loads),  T(test_one_load_more),
-		T(test_large_slices), T(test_both),
-		T(test_bad_sum),      T(test_failure),
+		T(test_large_slices), T(test_large_past_the_ring),
+		T(test_both),	      T(test_bad_sum),
+		T(test_failure),
 #undef T
 	};
 
