@@ -20,6 +20,35 @@
 #define ARGS_MAX  32
 #define RAW_PAGES 4096u
 
+pid_t child_of(int (*fn)(const char *path), const char *path)
+{
+	int pipe_fds[2];
+	char byte = 1;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)close(pipe_fds[0]);
+		byte = (char)-fn(path);
+		(void)!write(pipe_fds[1], &byte, 1);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(pipe_fds[1]);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+	(void)close(pipe_fds[0]);
+	assert_int_equal(byte, 0);
+	return pid;
+}
+
+void child_kill(pid_t pid, int signo)
+{
+	assert_int_equal(kill(pid, signo), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 void sleep_ms(unsigned int ms)
 {
 	struct timespec ts = { .tv_sec = ms / 1000,

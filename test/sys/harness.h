@@ -104,6 +104,9 @@ bool ctl_fsck(const char *path);
 void ctl_tiers(const char *path, struct syn_ctl_tier ret[SYN_QUOTA_TIERS]);
 
 int proc_fds(pid_t pid);
+/* A child in which @fn has returned 0 and which waits for its end. */
+pid_t child_of(int (*fn)(const char *path), const char *path);
+void child_kill(pid_t pid, int signo);
 void sleep_ms(unsigned int ms);
 /* At least @seconds of patience for @what, in steps of 5 ms. */
 #define test_wait(cond, seconds)                                               \

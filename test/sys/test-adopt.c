@@ -486,42 +486,26 @@ static int hang_up(void)
 	return -ENOENT;
 }
 
-/*
- * A child with leases, pins and a sealed page, which waits for its end; with its
- * connection or without.
- */
-static pid_t holder_new(const char *path, bool hangs_up)
+/* Leases, a pin and a sealed page. */
+static int hold_pages(const char *path)
 {
-	int pipe_fds[2];
-	char byte = 1;
-	pid_t pid;
+	static struct engine e;
+	int r = engine_open(&e, path, SLOTS);
 
-	assert_int_equal(pipe(pipe_fds), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		static struct engine e;
-		int r = engine_open(&e, path, SLOTS);
+	if (!r)
+		r = engine_grow(&e, PAGES, SEED);
+	if (!r)
+		r = engine_seal(&e, 0, NAME);
+	if (!r)
+		r = syn_load(e.client, &e.page[e.nr - 1], 1, SYN_FOREVER, NULL);
+	return r;
+}
 
-		if (!r)
-			r = engine_grow(&e, PAGES, SEED);
-		if (!r)
-			r = engine_seal(&e, 0, NAME);
-		if (!r)
-			r = syn_load(e.client, &e.page[e.nr - 1], 1,
-				     SYN_FOREVER, NULL);
-		if (!r && hangs_up)
-			r = hang_up();
-		byte = (char)-r;
-		(void)!write(pipe_fds[1], &byte, 1);
-		for (;;)
-			(void)pause();
-	}
-	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
-	assert_int_equal(byte, 0);
-	(void)close(pipe_fds[0]);
-	(void)close(pipe_fds[1]);
-	return pid;
+static int hold_and_hang_up(const char *path)
+{
+	int r = hold_pages(path);
+
+	return r ? r : hang_up();
 }
 
 static void test_client_dies_meanwhile(void **state)
@@ -533,10 +517,9 @@ static void test_client_dies_meanwhile(void **state)
 
 	(void)state;
 	daemon_start(&d, daemon_args);
-	pid = holder_new(d.socket, false);
+	pid = child_of(hold_pages, d.socket);
 	worker_away(&d);
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	child_kill(pid, SIGKILL);
 	worker_return(&d);
 	daemon_wait_quiet(&d);
 	ctl_status(d.socket, &status);
@@ -565,7 +548,7 @@ static void test_quarantine_goes_on(void **state)
 
 	(void)state;
 	daemon_start(&d, daemon_args);
-	pid = holder_new(d.socket, true);
+	pid = child_of(hold_and_hang_up, d.socket);
 	test_wait(quarantined(d.socket, &before), 20);
 	for (int i = 0; i < DEATHS; i++) {
 		worker_kill(&d);
@@ -573,8 +556,7 @@ static void test_quarantine_goes_on(void **state)
 		assert_int_equal(status.nr_sessions, 1);
 		assert_true(status.nr_quarantined > 0);
 	}
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	child_kill(pid, SIGKILL);
 	daemon_wait_quiet(&d);
 	daemon_stop(&d);
 }

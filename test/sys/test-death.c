@@ -18,36 +18,6 @@
 static const char *const daemon_args[] = { "--hbm", "16M", "--host", "32M",
 					   NULL };
 
-/* A child that has done its part and waits for its end. */
-static pid_t child_of(int (*fn)(const char *path), const char *path)
-{
-	int pipe_fds[2];
-	char byte = 1;
-	pid_t pid;
-
-	assert_int_equal(pipe(pipe_fds), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		(void)close(pipe_fds[0]);
-		byte = (char)-fn(path);
-		(void)!write(pipe_fds[1], &byte, 1);
-		for (;;)
-			(void)pause();
-	}
-	(void)close(pipe_fds[1]);
-	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
-	(void)close(pipe_fds[0]);
-	assert_int_equal(byte, 0);
-	return pid;
-}
-
-static void child_kill(pid_t pid, int signo)
-{
-	assert_int_equal(kill(pid, signo), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-}
-
 /* Leases more pages than fit, so that some are below; pins a few. */
 static int hold_leases_and_pins(const char *path)
 {

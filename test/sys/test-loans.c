@@ -79,14 +79,16 @@ static int loan_end(struct raw_client *c, uint32_t loan)
 	return raw_ask(c, &loaded, &vec, sizeof(vec), NULL, 0).res;
 }
 
-static int hold_loans(void)
+static int hold_loans(const char *path)
 {
 	const struct syn_sqe fault = { .op = SYN_OP_FAULT, .nr = 1 };
 	static struct raw_client c;
 	struct syn_vec_fault out;
 	int r;
 
-	r = raw_attach_pages(&c, daemon_of_test.socket, PAGES);
+	if (getuid() == 0 && (setgid(OTHER_UID) < 0 || setuid(OTHER_UID) < 0))
+		return -EPERM;
+	r = raw_attach_pages(&c, path, PAGES);
 	if (!r)
 		r = raw_window(&c, SLOTS);
 	if (!r)
@@ -105,38 +107,12 @@ static int hold_loans(void)
 	return 0;
 }
 
-/* A child that holds them; its first byte says how that went. */
-static pid_t holder_start(void)
-{
-	int pipe_fds[2];
-	char byte = 1;
-	pid_t pid;
-
-	assert_int_equal(pipe(pipe_fds), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		if (getuid() == 0 &&
-		    (setgid(OTHER_UID) < 0 || setuid(OTHER_UID) < 0))
-			_exit(99);
-		byte = (char)-hold_loans();
-		(void)!write(pipe_fds[1], &byte, 1);
-		for (;;)
-			(void)pause();
-	}
-	(void)close(pipe_fds[1]);
-	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
-	(void)close(pipe_fds[0]);
-	assert_int_equal(byte, 0);
-	return pid;
-}
-
 static void test_all_and_one_more(void **state)
 {
 	struct syn_ctl_client clients[SYN_CTL_BATCH];
 	struct syn_msg_ctl_reply reply;
 	struct syn_ctl_status status;
-	pid_t pid = holder_start();
+	pid_t pid = child_of(hold_loans, daemon_of_test.socket);
 
 	(void)state;
 	assert_int_equal(ctl_ask(daemon_of_test.socket, SYN_CTL_CLIENTS, 0,
@@ -147,8 +123,7 @@ static void test_all_and_one_more(void **state)
 	assert_int_equal(clients[0].nr_loans, SYN_LOANS_MAX);
 	/* A neighbour has all it needs meanwhile. */
 	assert_int_equal(engine_work(daemon_of_test.socket, 8, 16, 20, 3), 0);
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	child_kill(pid, SIGKILL);
 	daemon_wait_quiet(&daemon_of_test);
 	ctl_status(daemon_of_test.socket, &status);
 	assert_int_equal(status.worker_pid, daemon_of_test.worker);
