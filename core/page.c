@@ -393,7 +393,7 @@ void syn_page_unkey(struct syn_mm *mm, uint32_t page)
 	syn_index_del(mm, page);
 	syn_page_change(mm, page, 0, SYN_PAGE_F_KEYED);
 	pg->key[0] = 0;
-	pg->key[1] = 0;
+	syn_commit(&pg->key[1], 0);
 }
 
 static void page_free(struct syn_mm *mm, uint32_t page)
