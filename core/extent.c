@@ -7,22 +7,8 @@
 #include "core/base/failpoint.h"
 #include "core/base/fault.h"
 #include "core/domain.h"
+#include "core/kept.h"
 #include "core/request.h"
-
-/* Some sets are kept: each bit is a store that counts. */
-static void bit_set(uint64_t *map, uint32_t i)
-{
-	syn_commit(&map[i / 64], map[i / 64] | 1ull << (i % 64));
-}
-
-/* Returns whether it was set. */
-static bool bit_clear(uint64_t *map, uint32_t i)
-{
-	bool was = syn_bit_test(map, i);
-
-	syn_commit(&map[i / 64], map[i / 64] & ~(1ull << (i % 64)));
-	return was;
-}
 
 static uint32_t extent_id(struct syn_mm *mm)
 {
@@ -280,7 +266,7 @@ static uint32_t *extent_telling(const struct syn_session *session)
 
 static void extent_unwant(struct syn_session *session, uint32_t id)
 {
-	if (!bit_clear(session->want, id))
+	if (!syn_bit_clear(session->want, id))
 		return;
 	session->nr_want--;
 	if (*extent_telling(session) == id + 1)
@@ -292,7 +278,7 @@ static void extent_give_up(struct syn_session *session, uint32_t id)
 {
 	if (!syn_bit_test(session->told, id) || session->ended)
 		return;
-	bit_set(session->give_up, id);
+	syn_bit_set(session->give_up, id);
 	session->nr_give_up++;
 }
 
@@ -344,7 +330,7 @@ static void extent_want(struct syn_session *session, uint32_t id)
 {
 	if (syn_bit_test(session->want, id))
 		return;
-	bit_set(session->want, id);
+	syn_bit_set(session->want, id);
 	session->nr_want++;
 }
 
@@ -361,11 +347,12 @@ static void extent_unmapped(struct syn_session *session, uint32_t id)
 {
 	struct syn_extent *ext = session->mm->extent[id];
 
-	if (bit_clear(session->give_up, id))
+	if (syn_bit_clear(session->give_up, id))
 		session->nr_give_up--;
 	extent_unwant(session, id);
-	(void)bit_clear(session->giving_up, id);
-	if (bit_clear(session->told, id) && !--ext->nr_told && ext->retiring)
+	(void)syn_bit_clear(session->giving_up, id);
+	if (syn_kept_bit_clear(session->told, id) && !--ext->nr_told &&
+	    ext->retiring)
 		syn_extent_free(session->mm, ext);
 }
 
@@ -449,7 +436,7 @@ void syn_mm_extent_told(struct syn_session *session, uint32_t extent)
 	if (extent >= SYN_EXTENTS_MAX || !syn_bit_test(session->want, extent))
 		return;
 	if (!syn_bit_test(session->told, extent)) {
-		bit_set(session->told, extent);
+		syn_kept_bit_set(session->told, extent);
 		session->mm->extent[extent]->nr_told++;
 	}
 	extent_unwant(session, extent);
@@ -465,10 +452,11 @@ int syn_mm_retire_next(struct syn_session *session, uint32_t *ret_extent)
 
 void syn_mm_retire_told(struct syn_session *session, uint32_t extent)
 {
-	if (extent >= SYN_EXTENTS_MAX || !bit_clear(session->give_up, extent))
+	if (extent >= SYN_EXTENTS_MAX ||
+	    !syn_bit_clear(session->give_up, extent))
 		return;
 	session->nr_give_up--;
-	bit_set(session->giving_up, extent);
+	syn_bit_set(session->giving_up, extent);
 }
 
 int syn_mm_retired(struct syn_session *session, uint64_t extent)
@@ -527,7 +515,7 @@ static void extent_adopt_retiring(struct syn_mm *mm, struct syn_extent *ext)
 			continue;
 		extent_give_up(s, id);
 		if (syn_bit_test(s->give_up, id))
-			bit_set(s->giving_up, id);
+			syn_bit_set(s->giving_up, id);
 	}
 	if (!ext->nr_told)
 		syn_extent_free(mm, ext);
@@ -540,7 +528,7 @@ static void extent_adopt_told(struct syn_session *s)
 	uint32_t id;
 
 	if (telling) {
-		bit_set(s->told, telling - 1);
+		syn_kept_bit_set(s->told, telling - 1);
 		extent_want(s, telling - 1);
 	}
 	for (id = 0; id < SYN_EXTENTS_MAX; id++)

@@ -20,8 +20,8 @@
 
 /*
  * An extent of @pool->extent_bytes, all of its frames free and zero.  @seq: NVMe:
- * of its segment.  -EDQUOT:
- * the budget of the tier, the domain's quota or the table of extents is full.
+ * of its segment.  -EDQUOT: the budget of the tier, the domain's quota or the table
+ * of extents is full.
  */
 int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 		   uint64_t seq, struct syn_extent **ret);

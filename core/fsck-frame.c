@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fsck: free records, extents, pools, and what is counted over all of them. */
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/domain.h"
 #include "core/extent.h"
 #include "core/fsck-internal.h"
@@ -453,7 +454,7 @@ static void total_sums(struct syn_fsck *f)
 		return;
 	while (i < units && f->runs[i / 64] == UINT64_MAX)
 		i += 64;
-	while (i < units && f->runs[i / 64] >> (i % 64) & 1)
+	while (i < units && syn_bit_test(f->runs, i))
 		i++;
 	syn_fsck_look(f, SYN_FSCK_SUMS, i * 16);
 	(void)syn_fsck_same(f, SYN_FSCK_USERS, units, syn_min(i, units));

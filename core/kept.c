@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/failpoint.h"
 #include "core/base/fault.h"
 
@@ -341,6 +342,19 @@ void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry)
 	mm->quarantine_next[entry] = mm->quarantine_free;
 	mm->quarantine_free = entry;
 	mm->changes++;
+}
+
+void syn_kept_bit_set(uint64_t *map, uint32_t i)
+{
+	syn_commit(&map[i / 64], map[i / 64] | 1ull << (i % 64));
+}
+
+bool syn_kept_bit_clear(uint64_t *map, uint32_t i)
+{
+	bool was = syn_bit_test(map, i);
+
+	syn_commit(&map[i / 64], map[i / 64] & ~(1ull << (i % 64)));
+	return was;
 }
 
 /* Runs of 16 << class words. */

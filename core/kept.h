@@ -32,6 +32,10 @@ void syn_kept_swap_free(struct syn_mm *mm, uint32_t swap);
 uint32_t syn_kept_quarantine_new(struct syn_mm *mm);
 void syn_kept_quarantine_free(struct syn_mm *mm, uint32_t entry);
 
+/* As in core/base/bits.h, of a set that is kept: a store that counts. */
+void syn_kept_bit_set(uint64_t *map, uint32_t i);
+bool syn_kept_bit_clear(uint64_t *map, uint32_t i);
+
 /* A run of the sums area for @nr_tiles sums, or SYN_NONE. */
 uint32_t syn_kept_sums_new(struct syn_mm *mm, uint32_t nr_tiles);
 void syn_kept_sums_free(struct syn_mm *mm, uint32_t run, uint32_t nr_tiles);

@@ -317,7 +317,7 @@ void syn_quarantine_adopt_slots(struct syn_mm *mm)
 	uint32_t frame;
 	uint32_t q;
 
-	for (q = 0; q < mm->head->max_quarantine; q++) {
+	for (q = 0; q < mm->quarantine_used; q++) {
 		const struct syn_rec_quarantine *rec = &mm->quarantine[q];
 		struct syn_extent *ext;
 
@@ -336,7 +336,7 @@ static void slots_adopt(struct syn_mm *mm)
 {
 	uint32_t q;
 
-	for (q = 0; q < mm->head->max_quarantine; q++) {
+	for (q = 0; q < mm->quarantine_used; q++) {
 		struct syn_rec_quarantine *rec = &mm->quarantine[q];
 
 		if (rec->state != SYN_QUARANTINE_HELD)

@@ -31,9 +31,8 @@ void syn_quarantine_lease(struct syn_mm *mm, uint32_t lessee, bool wait,
 
 /*
  * @page loses its slot, the loan into which failed: it is free, or in quarantine
- * on @session's account.
- * There are SYN_LOANS_MAX entries for each session, and loans and entries
- * together never exceed that.
+ * on @session's account.  There are SYN_LOANS_MAX entries for each session, and
+ * loans and entries together never exceed that.
  */
 void syn_quarantine_slot(struct syn_session *session, uint32_t page);
 

@@ -4,6 +4,7 @@
 
 #include "core/base/base.h"
 #include "core/base/failpoint.h"
+#include "core/kept.h"
 
 static bool request_is(const struct syn_rec_request *rec,
 		       const struct syn_session *session, uint64_t cookie)
@@ -49,8 +50,7 @@ void syn_request_lends(struct syn_mm *mm, uint32_t loan)
 	struct syn_rec_request *rec = &mm->head->request;
 
 	if (rec->state != SYN_REQUEST_NONE)
-		syn_commit(&rec->loans[loan / 64],
-			   rec->loans[loan / 64] | 1ull << loan % 64);
+		syn_kept_bit_set(rec->loans, loan);
 }
 
 void syn_request_certain(struct syn_mm *mm, uint32_t outcome)
