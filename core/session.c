@@ -12,7 +12,6 @@
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
-#include "core/request.h"
 
 uint32_t syn_session_lease(const struct syn_session *session, uint32_t *at)
 {
@@ -228,15 +227,11 @@ static int window_open(struct syn_session *s, uint32_t space, struct opening *o)
 {
 	int r = opening_check(s, space, o);
 
-	/* It is because it was open before a worker died. */
-	if (r == -EEXIST && syn_request_again(s->mm))
-		return 0;
 	s->mm->changes++;
 	if (!r)
 		r = opening_guarantee(s, space, o);
 	if (r)
 		return r;
-	syn_request_certain(s->mm, 0);
 	window_record(s, space, o);
 	window_add(s, space, o);
 	window_announce(s, o);

@@ -394,8 +394,9 @@ int client_window_open(struct client *c, uint32_t space, uint32_t slots,
 		       uint32_t *ret)
 {
 	struct syn_msg_window_reply reply;
-	int r = client_ask(
-		c, syn_mm_window_open(c->session, space, slots, &reply));
+	int r = client_question(
+		c, syn_mm_window_open(c->session, space, slots, &reply),
+		syn_mm_window_again(c->session, space, slots, &reply));
 
 	if (!r)
 		*ret = reply.window;
@@ -406,8 +407,12 @@ int client_window_open_coded(struct client *c, uint32_t space, uint32_t slots,
 			     uint32_t coded_slots, uint32_t *ret)
 {
 	struct syn_msg_coded_reply reply;
-	int r = client_ask(c, syn_mm_window_open_coded(c->session, space, slots,
-						       coded_slots, &reply));
+	int r = client_question(
+		c,
+		syn_mm_window_open_coded(c->session, space, slots, coded_slots,
+					 &reply),
+		syn_mm_window_again_coded(c->session, space, slots, coded_slots,
+					  &reply));
 
 	if (!r)
 		*ret = reply.window;

@@ -46,6 +46,7 @@ struct world {
 	void (*recover)(struct world *w);
 	bool guarded;
 	bool answered;
+	bool again;
 	int result;
 	uint64_t cookie;
 };
@@ -73,6 +74,29 @@ struct world {
 				world_->result = (call);                       \
 				world_->answered = true;                       \
 				syn_mm_end(world_->mm);                        \
+			});                                                    \
+		world_->result;                                                \
+	})
+
+/*
+ * A question of the socket: whoever was not answered asks again, and then has what
+ * it asked for, perhaps, as @call_again finds.
+ */
+#define client_question(c, call, call_again)                                   \
+	({                                                                     \
+		struct world *world_ = (c)->world;                             \
+                                                                               \
+		world_->answered = false;                                      \
+		world_->again = false;                                         \
+		world_do(                                                      \
+			world_, if (!world_->answered) {                       \
+				bool again_ = world_->again;                   \
+                                                                               \
+				world_->again = true;                          \
+				world_->result = (call);                       \
+				if (world_->result == -EEXIST && again_)       \
+					world_->result = (call_again);         \
+				world_->answered = true;                       \
 			});                                                    \
 		world_->result;                                                \
 	})
