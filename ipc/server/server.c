@@ -179,6 +179,13 @@ static int server_open(struct syn_server *server)
 	return r;
 }
 
+/* Nobody was here before; else syn_server_adopt() knows. */
+static int server_begin(struct syn_server *server)
+{
+	syn_peers_format(server);
+	return syn_tenant_domains(server);
+}
+
 int syn_server_new(struct syn_server **ret,
 		   const struct syn_server_config *config)
 {
@@ -206,9 +213,7 @@ int syn_server_new(struct syn_server **ret,
 	server->sweep_at_ns = UINT64_MAX;
 	lists_init(server);
 	limits_set(server);
-	if (!config->take)
-		syn_peers_format(server);
-	r = config->take ? 0 : syn_tenant_domains(server);
+	r = config->take ? 0 : server_begin(server);
 	if (!r)
 		r = server_open(server);
 	if (r) {

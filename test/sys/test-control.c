@@ -34,9 +34,22 @@ static void test_status(void **state)
 			 before.detaches + before.reaped + 1);
 }
 
-static void test_tiers_and_pages(void **state)
+/* Four leases. */
+static void client_with_pages(struct raw_client *c, uint64_t handles[4])
 {
 	struct syn_sqe lease = { .op = SYN_OP_LEASE, .nr = 4, .cookie = 1 };
+
+	assert_int_equal(raw_attach(c, daemon_of_test.socket), 0);
+	assert_int_equal(raw_window(c, 8), 0);
+	lease.object = c->window.window;
+	assert_int_equal(
+		raw_ask(c, &lease, NULL, 0, handles, 4 * sizeof(handles[0]))
+			.res,
+		0);
+}
+
+static void test_tiers_and_pages(void **state)
+{
 	struct syn_ctl_page pages[SYN_CTL_BATCH];
 	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
 	struct syn_msg_ctl_reply reply;
@@ -44,11 +57,7 @@ static void test_tiers_and_pages(void **state)
 	struct raw_client c;
 
 	(void)state;
-	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
-	assert_int_equal(raw_window(&c, 8), 0);
-	lease.object = c.window.window;
-	assert_int_equal(
-		raw_ask(&c, &lease, NULL, 0, handles, sizeof(handles)).res, 0);
+	client_with_pages(&c, handles);
 	ctl_tiers(daemon_of_test.socket, tier);
 	assert_int_equal(tier[0].tier, SYN_TIER_HBM);
 	assert_int_equal(tier[0].budget_bytes, 16u << 20);
@@ -123,17 +132,12 @@ static int fsck_at(uint64_t cursor, struct syn_msg_ctl_reply *ret)
 /* In several steps, as there may be many pages; nothing changes meanwhile. */
 static void test_fsck(void **state)
 {
-	struct syn_sqe lease = { .op = SYN_OP_LEASE, .nr = 4, .cookie = 1 };
 	struct syn_msg_ctl_reply reply;
 	uint64_t handles[4];
 	struct raw_client c;
 
 	(void)state;
-	assert_int_equal(raw_attach(&c, daemon_of_test.socket), 0);
-	assert_int_equal(raw_window(&c, 8), 0);
-	lease.object = c.window.window;
-	assert_int_equal(
-		raw_ask(&c, &lease, NULL, 0, handles, sizeof(handles)).res, 0);
+	client_with_pages(&c, handles);
 	assert_true(ctl_fsck(daemon_of_test.socket));
 	assert_int_equal(fsck_at(0, &reply), 0);
 	assert_int_equal(reply.next, 1);

@@ -467,6 +467,19 @@ static void loans_take(struct client *c, const uint64_t *h)
 	assert_int_equal(syn_mm_loans(c->session), SYN_LOANS_MAX);
 }
 
+/* A client with LOANS_PAGES pages, and all loans out. */
+static void loans_open(struct world *w, struct client *c, uint64_t *h)
+{
+	uint32_t i;
+
+	world_open(w, 16 * MIB, 16 * MIB, 2048, 0, 0);
+	client_open(c, w, 1);
+	(void)client_window(c, world_space(w, 16, 1, 16), LOANS_SLOTS);
+	for (i = 0; i < LOANS_PAGES; i++)
+		h[i] = client_full(c, 0, i);
+	loans_take(c, h);
+}
+
 /* At most SYN_LOANS_MAX at once, those in quarantine among them. */
 static void test_loans_limit(void **state)
 {
@@ -476,12 +489,7 @@ static void test_loans_limit(void **state)
 	struct client c;
 	uint32_t i;
 
-	world_open(&w, 16 * MIB, 16 * MIB, 2048, 0, 0);
-	client_open(&c, &w, 1);
-	(void)client_window(&c, world_space(&w, 16, 1, 16), LOANS_SLOTS);
-	for (i = 0; i < LOANS_PAGES; i++)
-		h[i] = client_full(&c, 0, i);
-	loans_take(&c, h);
+	loans_open(&w, &c, h);
 	assert_int_equal(client_fault(&c, h + SYN_LOANS_MAX, 1, &answer),
 			 SYN_E_BACKPRESSURE);
 	world_audit(&w);
@@ -512,12 +520,7 @@ static void test_loans_void(void **state)
 	struct client c;
 	uint32_t i;
 
-	world_open(&w, 16 * MIB, 16 * MIB, 2048, 0, 0);
-	client_open(&c, &w, 1);
-	(void)client_window(&c, world_space(&w, 16, 1, 16), LOANS_SLOTS);
-	for (i = 0; i < LOANS_PAGES; i++)
-		h[i] = client_full(&c, 0, i);
-	loans_take(&c, h);
+	loans_open(&w, &c, h);
 	syn_mm_session_end(c.session);
 	assert_int_equal(syn_mm_loans(c.session), 0);
 	/* And the slot of the page that was resident. */

@@ -243,22 +243,25 @@ static bool upgrade_failed(struct keeper *keeper)
 	return true;
 }
 
+/* Who kills a worker does not say that it cannot do its work. */
+static bool was_killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 /* Whether another worker is to begin with nothing. */
 static bool takeover_failed(const struct keeper *keeper, int status)
 {
 	if (keeper->serves)
 		return false;
-	/* Who kills a worker does not say that it cannot do its work. */
-	return !keeper->took || *keeper->refusal || !WIFSIGNALED(status) ||
-	       WTERMSIG(status) != SIGKILL;
+	return !keeper->took || *keeper->refusal || !was_killed(status);
 }
 
 static bool death_counts(const struct keeper *keeper, int status)
 {
 	if (keeper->leaving || *keeper->refusal)
 		return false;
-	return !keeper->serves || !WIFSIGNALED(status) ||
-	       WTERMSIG(status) != SIGKILL;
+	return !keeper->serves || !was_killed(status);
 }
 
 /* Returns the exit code when the keeper must end too, else -1. */
