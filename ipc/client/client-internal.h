@@ -458,10 +458,12 @@ void syn_shares_free(struct syn_client *c, bool forked);
 /* As syn_pin() and syn_unpin(), without looking whether the page is there. */
 int syn_pin_hold(struct syn_client *c, const uint64_t *pages, unsigned int nr);
 void syn_pin_drop(struct syn_client *c, const uint64_t *pages, unsigned int nr);
-bool syn_page_is_here(struct syn_client *c, uint64_t page);
-/* It is here, or a loan of ours is filling its slot. */
-bool syn_page_is_coming(struct syn_client *c, uint64_t page);
-void *syn_page_addr(struct syn_client *c, uint64_t page);
+/*
+ * Where it is; with @coming also where a loan of ours is filling a slot.  NULL:
+ * nowhere, as far as one look at its entry tells.  Another look may differ
+ * while the page is held: the daemon marks it as leaving before it sees the pin.
+ */
+void *syn_page_at(struct syn_client *c, uint64_t page, bool coming);
 /* -ESTALE unless the entry is that page's. */
 int syn_page_check(struct syn_client *c, uint64_t page);
 

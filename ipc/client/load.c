@@ -337,7 +337,7 @@ static int load_pass(struct syn_loading *load, const uint64_t *pages,
 			syn_load_seq_cst(&c->pte[SYN_HANDLE_INDEX(pages[i])]);
 		int r;
 
-		if (syn_page_is_here(c, pages[i]))
+		if (syn_page_at(c, pages[i], false))
 			continue;
 		r = load_want(load, pages[i], pte);
 		if (r)
@@ -346,13 +346,20 @@ static int load_pass(struct syn_loading *load, const uint64_t *pages,
 	return load_fault(load);
 }
 
-static bool load_is_complete(struct syn_client *c, const uint64_t *pages,
-			     unsigned int nr)
+/* Whether each is somewhere: the look that says so is the one that says where. */
+static bool load_find(struct syn_client *c, const uint64_t *pages,
+		      unsigned int nr, bool coming, void **ret_addr)
 {
-	for (unsigned int i = 0; i < nr; i++)
-		if (!syn_page_is_here(c, pages[i]))
-			return false;
-	return true;
+	bool all = true;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		void *addr = syn_page_at(c, pages[i], coming);
+
+		if (ret_addr)
+			ret_addr[i] = addr;
+		all = all && addr;
+	}
+	return all;
 }
 
 /*
@@ -360,25 +367,30 @@ static bool load_is_complete(struct syn_client *c, const uint64_t *pages,
  * still be under way then, of pages that nobody else fills.
  */
 static int load_passes(struct syn_loading *load, const uint64_t *pages,
-		       unsigned int nr, uint64_t deadline_ns, bool leave)
+		       unsigned int nr, uint64_t deadline_ns, bool leave,
+		       void **ret_addr)
 {
+	struct syn_client *c = load->client;
+
 	for (;;) {
 		int r = load_pass(load, pages, nr);
+		bool found;
 		int bad;
 
 		if (!r && leave && !load->nr_busy && !load->nr_lost &&
-		    !load->failed)
+		    !load->failed && load_find(c, pages, nr, true, ret_addr))
 			return 0;
 		bad = load_end_all(load);
 		r = r ? r : bad;
 		if (r)
 			return r;
+		found = load_find(c, pages, nr, false, ret_addr);
 		if (!load->nr_busy && load->nr_lost)
 			return SYN_E_LOST;
-		if (load_is_complete(load->client, pages, nr))
+		if (found)
 			return 0;
 		load->hint_ns = LOAD_BUSY_NS;
-		if (!syn_backoff(load->client, load->hint_ns, deadline_ns))
+		if (!syn_backoff(c, load->hint_ns, deadline_ns))
 			return SYN_E_BACKPRESSURE;
 	}
 }
@@ -399,7 +411,7 @@ static int load_check_size(struct syn_client *c, const uint64_t *pages,
 		uint32_t index = SYN_HANDLE_INDEX(pages[i]);
 		uint8_t window;
 
-		if (index >= c->nr_pages || syn_page_is_here(c, pages[i]))
+		if (index >= c->nr_pages || syn_page_at(c, pages[i], false))
 			continue;
 		window = syn_load_relaxed(&c->window_of[index]);
 		if (++absent[window] > window_slots(&c->window[window]) &&
@@ -407,17 +419,6 @@ static int load_check_size(struct syn_client *c, const uint64_t *pages,
 			return -E2BIG;
 	}
 	return 0;
-}
-
-static void load_addresses(struct syn_client *c, const uint64_t *pages,
-			   unsigned int nr, void **ret_addr)
-{
-	if (!ret_addr)
-		return;
-	for (unsigned int i = 0; i < nr; i++)
-		ret_addr[i] = syn_page_is_coming(c, pages[i])
-				      ? syn_page_addr(c, pages[i])
-				      : NULL;
 }
 
 /* The arrays are filled as they are used: this is on the way of every load. */
@@ -447,9 +448,7 @@ static int load_run(struct syn_loading *load, const uint64_t *pages,
 		r = syn_pin_hold(c, pages, nr);
 		if (r)
 			return r;
-		r = load_passes(load, pages, nr, deadline_ns, leave);
-		if (!r || r == SYN_E_LOST)
-			load_addresses(c, pages, nr, ret_addr);
+		r = load_passes(load, pages, nr, deadline_ns, leave, ret_addr);
 		if (!r)
 			return 0;
 		/* Two that hold half of what they need must not wait so. */

@@ -32,10 +32,11 @@ static int pin_outcome(uint64_t pte, uint64_t page, uint32_t word)
 }
 
 /* What a look before the pin did not settle; the same two steps in order. */
-static __attribute__((noinline, cold)) int pin_slow(struct syn_client *c,
-						    uint64_t page)
+static __attribute__((noinline, cold)) int
+pin_slow(struct syn_client *c, uint64_t page, void **ret_addr)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);
+	const struct syn_window *w = syn_page_window(c, index);
 	uint32_t word;
 	uint64_t pte;
 
@@ -43,8 +44,11 @@ static __attribute__((noinline, cold)) int pin_slow(struct syn_client *c,
 	pte = syn_load_seq_cst(&c->pte[index]);			   /* B */
 	if (syn_pte_is_resident(pte, page) &&
 	    SYN_PIN_COUNT(word) < PIN_COUNT_LIMIT &&
-	    syn_window_has_slot(syn_page_window(c, index), SYN_PTE_SLOT(pte)))
+	    syn_window_has_slot(w, SYN_PTE_SLOT(pte))) {
+		if (ret_addr)
+			*ret_addr = syn_window_slot(w, SYN_PTE_SLOT(pte));
 		return 0;
+	}
 	(void)syn_fetch_sub_release(&c->pin[index], 1u);
 	return pin_outcome(pte, page, word);
 }
@@ -62,7 +66,6 @@ static inline int pin_one(struct syn_client *c, uint64_t page, void **ret_addr)
 	uint32_t word;
 	uint32_t slot;
 	uint64_t pte;
-	int r;
 
 	if (syn_unlikely(index >= c->nr_pages))
 		return -ESTALE;
@@ -85,10 +88,7 @@ static inline int pin_one(struct syn_client *c, uint64_t page, void **ret_addr)
 	return 0;
 
 slow:
-	r = pin_slow(c, page);
-	if (!r && ret_addr)
-		*ret_addr = syn_page_addr(c, page);
-	return r;
+	return pin_slow(c, page, ret_addr);
 }
 
 /* Apart, so that a single pin saves no registers. */
@@ -172,32 +172,24 @@ int syn_pin_hold(struct syn_client *c, const uint64_t *pages, unsigned int nr)
 	return 0;
 }
 
-bool syn_page_is_here(struct syn_client *c, uint64_t page)
+static bool pte_is_filling(uint64_t pte, uint64_t page)
 {
-	uint32_t index = SYN_HANDLE_INDEX(page);
-	uint64_t pte = syn_load_seq_cst(&c->pte[index]);
-
-	return syn_pte_is_resident(pte, page) &&
-	       syn_window_has_slot(syn_page_window(c, index),
-				   SYN_PTE_SLOT(pte));
+	return SYN_PTE_GENERATION(pte) == SYN_HANDLE_GENERATION(page) &&
+	       SYN_PTE_STATE(pte) == SYN_PTE_FILLING;
 }
 
-bool syn_page_is_coming(struct syn_client *c, uint64_t page)
-{
-	uint64_t pte = syn_load_acquire(&c->pte[SYN_HANDLE_INDEX(page)]);
-
-	return syn_page_is_here(c, page) ||
-	       (SYN_PTE_GENERATION(pte) == SYN_HANDLE_GENERATION(page) &&
-		SYN_PTE_STATE(pte) == SYN_PTE_FILLING);
-}
-
-void *syn_page_addr(struct syn_client *c, uint64_t page)
+void *syn_page_at(struct syn_client *c, uint64_t page, bool coming)
 {
 	uint32_t index = SYN_HANDLE_INDEX(page);
 	const struct syn_window *w = syn_page_window(c, index);
+	uint64_t pte = syn_load_seq_cst(&c->pte[index]);
+	uint32_t slot = SYN_PTE_SLOT(pte);
 
-	return syn_window_slot(w,
-			       SYN_PTE_SLOT(syn_load_acquire(&c->pte[index])));
+	if (syn_pte_is_resident(pte, page) && syn_window_has_slot(w, slot))
+		return syn_window_slot(w, slot);
+	if (coming && pte_is_filling(pte, page))
+		return syn_window_slot(w, slot);
+	return NULL;
 }
 
 int syn_page_check(struct syn_client *c, uint64_t page)
