@@ -19,25 +19,32 @@
 #
 # --kill: while both engines work, the daemon's worker is killed every second,
 # and nothing of this may change.
+# --gpu: on an NVIDIA GPU, with more and longer prompts; builds as
+# tools/gpu-suite.sh does, and installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 killing=
-case "$*" in
-'') ;;
---kill) killing=yes ;;
-*)
-	echo "usage: $0 [--kill]" >&2
-	exit 2
-	;;
-esac
+gpu=
+for option; do
+	case $option in
+	--kill) killing=yes ;;
+	--gpu) gpu=yes ;;
+	*)
+		echo "usage: $0 [--kill] [--gpu]" >&2
+		exit 2
+		;;
+	esac
+done
 
 build=build/demo
+device=host
 model=tools/model/synapse-demo.safetensors
 
 # Pages are 128 KiB: 128 tokens of one of six layers.
 tokens=3072     # of a prompt
 plain=3         # prompts of an engine with a text of their own
+sequences=4     # of them at once
 shared=1024     # tokens with which one prompt of either engine begins
 needles=4       # pass keys in each prompt
 slots_all=960   # an engine's share of HBM in its reference run: 120 MiB ...
@@ -47,6 +54,22 @@ hbm=40M         # ... of this
 host_raw=48M    # below HBM, for pages of 128 KiB ...
 host_h4=16M     # ... and of 34 KiB
 swap_size=256M
+
+if [[ -n $gpu ]]; then
+	build=build/gpu
+	device=cuda
+	tokens=8192
+	plain=31
+	sequences=16
+	shared=2048
+	slots_all=13312
+	hbm_all=1920M
+	slots=1344
+	hbm=384M
+	host_raw=608M
+	host_h4=192M
+	swap_size=5G
+fi
 
 say() {
 	printf '\n=== %s (%d s)\n' "$1" "$SECONDS"
@@ -86,8 +109,8 @@ start_daemon() {
 
 	shift
 	socket=$dir/$name.sock
-	"$build/tools/synapsed/synapsed" --socket "$socket" "$@" \
-		>"$dir/$name.log" 2>&1 &
+	"$build/tools/synapsed/synapsed" --socket "$socket" \
+		--device "$device" "$@" >"$dir/$name.log" 2>&1 &
 	daemon=$!
 	running[$daemon]=1
 	for _ in {1..100}; do
@@ -116,7 +139,8 @@ start_engine() {
 	shift 2
 	timeout 150 "$build/tools/infer/synapse-infer" --model "$model" \
 		--socket "$socket" --name "$name" --prompts "$dir/$prompts.jsonl" \
-		--output "$dir/$name.out" --stats "$dir/$name.json" --audit "$@" &
+		--output "$dir/$name.out" --stats "$dir/$name.json" --audit \
+		--sequences "$sequences" "$@" &
 	engine=$!
 	running[$engine]=1
 }
@@ -236,19 +260,32 @@ run_both() {
 	keep_figures "$name"
 }
 
-say "packages"
-tools/deps.sh build
+# On the emulated device: CUDA would only take its time to compile.
+build_host() {
+	say "packages"
+	tools/deps.sh build
+	say "build"
+	if [[ ! -f $build/build.ninja ]]; then
+		rm -rf "$build"
+		meson setup "$build" -Dtests=disabled -Dcuda=disabled \
+			>"$dir/setup.log" ||
+			{ cat "$dir/setup.log" >&2; return 1; }
+	fi
+	ninja --quiet -C "$build" tools/synapsed/synapsed tools/ctl/synapsectl \
+		tools/infer/synapse-infer
+}
 
-say "build"
-if [[ ! -f $build/build.ninja ]]; then
-	rm -rf "$build"
-	# On the emulated device: CUDA would only take its time to compile.
-	meson setup "$build" -Dtests=disabled -Dcuda=disabled \
-		>"$dir/setup.log" ||
-		{ cat "$dir/setup.log" >&2; exit 1; }
+build_gpu() {
+	say "build"
+	tools/gpu-suite.sh --no-tests >"$dir/build.log" ||
+		{ cat "$dir/build.log" >&2; return 1; }
+}
+
+if [[ -n $gpu ]]; then
+	build_gpu
+else
+	build_host
 fi
-ninja --quiet -C "$build" tools/synapsed/synapsed tools/ctl/synapsectl \
-	tools/infer/synapse-infer
 
 say "prompts"
 prompts a 1
