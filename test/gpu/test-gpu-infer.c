@@ -170,18 +170,26 @@ static int run_forward(struct run *run, struct syn_kv *kv)
 	return r;
 }
 
+static int cache_open(const struct syn_kv_opts *want, bool h4,
+		      struct syn_kv **ret)
+{
+	struct syn_kv_opts opts = *want;
+
+	opts.model = model->identity;
+	opts.config = &model->config;
+	opts.codec = h4 ? SYN_CODEC_H4 : SYN_CODEC_RAW16;
+	return syn_kv_open(&opts, ret);
+}
+
 static int run_go(struct run *run)
 {
 	const struct syn_kv_opts opts = {
 		.socket = run->gpu ? daemon_of_test.socket : host.socket,
-		.model = model->identity,
-		.config = &model->config,
 		.slots = run->slots,
 		.sequences = 1,
-		.codec = run->h4 ? SYN_CODEC_H4 : SYN_CODEC_RAW16,
 	};
 	struct syn_kv *kv;
-	int r = syn_kv_open(&opts, &kv);
+	int r = cache_open(&opts, run->h4, &kv);
 
 	if (r)
 		return r;
@@ -397,14 +405,11 @@ static int steps_go(struct steps *s)
 {
 	const struct syn_kv_opts opts = {
 		.socket = daemon_of_test.socket,
-		.model = model->identity,
-		.config = &model->config,
 		.slots = s->slots,
 		.sequences = 2,
-		.codec = s->h4 ? SYN_CODEC_H4 : SYN_CODEC_RAW16,
 	};
 	struct syn_kv *kv;
-	int r = syn_kv_open(&opts, &kv);
+	int r = cache_open(&opts, s->h4, &kv);
 
 	if (r)
 		return r;
