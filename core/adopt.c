@@ -45,7 +45,7 @@ static int adopt_extent(struct syn_mm *mm, uint32_t id)
 	return r ? r : syn_extent_adopt(mm, pool, id);
 }
 
-int syn_adopt_begin(struct syn_mm *mm, struct syn_adopt_why *ret_why)
+int syn_adopt_begin(struct syn_mm *mm, struct syn_misfit *ret_misfit)
 {
 	uint32_t id;
 	int r = 0;
@@ -53,8 +53,8 @@ int syn_adopt_begin(struct syn_mm *mm, struct syn_adopt_why *ret_why)
 	syn_space_adopt(mm);
 	adopt_domains(mm);
 	for (id = 0; id < SYN_EXTENTS_MAX && !r; id++) {
-		*ret_why =
-			(struct syn_adopt_why){ .what = "extent", .was = id };
+		*ret_misfit =
+			(struct syn_misfit){ .what = "extent", .was = id };
 		r = adopt_extent(mm, id);
 	}
 	return r;

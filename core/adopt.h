@@ -12,6 +12,6 @@
 #include "core/mm-internal.h"
 
 /* All that needs no session, as syn_mm_adopt(). */
-int syn_adopt_begin(struct syn_mm *mm, struct syn_adopt_why *ret_why);
+int syn_adopt_begin(struct syn_mm *mm, struct syn_misfit *ret_misfit);
 
 #endif

@@ -1,128 +1,84 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kept memory: its layout, and which of its records are free. */
+/* Kept memory: what it has, and which of its records are free. */
 #include "core/kept.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "core/base/base.h"
 #include "core/base/bits.h"
 #include "core/base/failpoint.h"
 #include "core/base/fault.h"
 
-#define KEPT_ALIGN 64u
-
-/* Where each array begins; @bytes: the end. */
-struct kept_layout {
-	uint64_t redo;
-	uint64_t domain;
-	uint64_t extent;
-	uint64_t space;
-	uint64_t session;
-	uint64_t move;
-	uint64_t swap;
-	uint64_t quarantine;
-	uint64_t lessee;
-	uint64_t page;
-	uint64_t sums;
-	uint64_t crc;
-	uint64_t errors;
-	uint64_t errors_inline;
-	uint64_t bytes;
-};
-
-static uint64_t kept_place(uint64_t *at, uint64_t nr, uint64_t size)
+/* Pages are below 2^30 and records below 4096 bytes: nothing overflows. */
+void syn_kept_records(const struct syn_mm_config *config,
+		      struct syn_records *ret)
 {
-	uint64_t here = *at;
+	const uint64_t pages = config->max_pages;
+	const uint64_t sessions = config->max_sessions;
 
-	*at = syn_align_up(here + nr * size, KEPT_ALIGN);
-	return here;
-}
-
-/* Pages are below 2^30 and records below 300 bytes: nothing overflows. */
-static void kept_lay_out(const struct syn_mm_config *c, struct kept_layout *ret)
-{
-	uint64_t at = syn_align_up(sizeof(struct syn_rec_head), KEPT_ALIGN);
-
-	ret->redo = kept_place(&at, 1, sizeof(struct syn_rec_redo));
-	ret->domain =
-		kept_place(&at, SYN_DOMAINS_MAX, sizeof(struct syn_rec_domain));
-	ret->extent =
-		kept_place(&at, SYN_EXTENTS_MAX, sizeof(struct syn_rec_extent));
-	ret->space =
-		kept_place(&at, SYN_SPACES_MAX, sizeof(struct syn_rec_space));
-	ret->session = kept_place(&at, c->max_sessions,
-				  sizeof(struct syn_rec_session));
-	ret->move = kept_place(&at, SYN_MOVES_MAX, sizeof(struct syn_rec_move));
-	ret->swap = kept_place(&at, SYN_SWAPS_MAX, sizeof(struct syn_rec_swap));
-	ret->quarantine =
-		kept_place(&at, (uint64_t)c->max_sessions * SYN_LOANS_MAX,
-			   sizeof(struct syn_rec_quarantine));
-	ret->lessee =
-		kept_place(&at, (uint64_t)c->max_pages * SYN_LEASES_A_PAGE,
-			   sizeof(struct syn_rec_lessee));
-	ret->page = kept_place(&at, c->max_pages, sizeof(struct syn_rec_page));
-	ret->sums = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
-			       sizeof(uint32_t));
-	ret->crc = kept_place(&at, c->max_pages, sizeof(uint32_t));
-	ret->errors = kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_A_PAGE,
-				 sizeof(uint16_t));
-	ret->errors_inline =
-		kept_place(&at, (uint64_t)c->max_pages * SYN_SUMS_INLINE,
-			   sizeof(uint16_t));
-	ret->bytes = at;
-}
-
-static uint64_t kept_fingerprint(void)
-{
-	const uint32_t sizes[] = {
-		sizeof(struct syn_rec_head),	   SYN_EXTENTS_MAX,
-		sizeof(struct syn_rec_extent),	   SYN_SPACES_MAX,
-		sizeof(struct syn_rec_space),	   SYN_MOVES_MAX,
-		sizeof(struct syn_rec_session),	   SYN_LEASES_A_PAGE,
-		sizeof(struct syn_rec_move),	   SYN_SUMS_A_PAGE,
-		sizeof(struct syn_rec_quarantine), SYN_SUMS_INLINE,
-		sizeof(struct syn_rec_lessee),	   sizeof(struct syn_rec_page),
-		sizeof(struct syn_rec_swap),	   SYN_SWAPS_MAX,
-		sizeof(struct syn_rec_domain),	   SYN_DOMAINS_MAX,
-		sizeof(struct syn_rec_redo),
+	*ret = (struct syn_records){
+		.magic = SYN_KEPT_MAGIC,
+		.version = SYN_KEPT_VERSION,
+		.revision = SYN_KEPT_REVISION,
+		.nr_arrays = SYN_KEPT_ARRAYS,
+		.array = {
+#define KEPT(which, nr, type) [SYN_KEPT_##which] = { nr, sizeof(type) }
+			KEPT(HEAD, 1, struct syn_rec_head),
+			KEPT(REDO, 1, struct syn_rec_redo),
+			KEPT(DOMAIN, SYN_DOMAINS_MAX, struct syn_rec_domain),
+			KEPT(EXTENT, SYN_EXTENTS_MAX, struct syn_rec_extent),
+			KEPT(SPACE, SYN_SPACES_MAX, struct syn_rec_space),
+			KEPT(SESSION, sessions, struct syn_rec_session),
+			KEPT(MOVE, SYN_MOVES_MAX, struct syn_rec_move),
+			KEPT(SWAP, SYN_SWAPS_MAX, struct syn_rec_swap),
+			KEPT(QUARANTINE, sessions * SYN_LOANS_MAX,
+			     struct syn_rec_quarantine),
+			KEPT(LESSEE, pages * SYN_LEASES_A_PAGE,
+			     struct syn_rec_lessee),
+			KEPT(PAGE, pages, struct syn_rec_page),
+			KEPT(SUMS, pages * SYN_SUMS_A_PAGE, uint32_t),
+			KEPT(CRC, pages, uint32_t),
+			KEPT(ERRORS, pages * SYN_SUMS_A_PAGE, uint16_t),
+			KEPT(ERRORS_INLINE, pages * SYN_SUMS_INLINE, uint16_t),
+#undef KEPT
+		},
 	};
-
-	return XXH3_64bits(sizes, sizeof(sizes));
 }
 
 uint64_t syn_kept_bytes(const struct syn_mm_config *config)
 {
-	struct kept_layout layout;
+	struct syn_records records;
 
 	if (!config->max_pages || config->max_pages > (1u << 28) ||
 	    !config->max_sessions || config->max_sessions > SYN_SESSIONS_MAX)
 		return 0;
-	kept_lay_out(config, &layout);
-	return layout.bytes;
+	syn_kept_records(config, &records);
+	return syn_records_bytes(&records);
+}
+
+static void *kept_array(const struct syn_mm *mm, uint32_t which)
+{
+	struct syn_records records;
+
+	syn_kept_records(&mm->cfg, &records);
+	return (char *)mm->cfg.kept + syn_records_at(&records, which);
 }
 
 void syn_kept_carve(struct syn_mm *mm)
 {
-	struct kept_layout at;
-	char *base = mm->cfg.kept;
-
-	kept_lay_out(&mm->cfg, &at);
-	mm->head = (void *)base;
-	mm->redo = (void *)(base + at.redo);
-	mm->rec_domain = (void *)(base + at.domain);
-	mm->rec_extent = (void *)(base + at.extent);
-	mm->space = (void *)(base + at.space);
-	mm->rec_session = (void *)(base + at.session);
-	mm->move = (void *)(base + at.move);
-	mm->swap = (void *)(base + at.swap);
-	mm->quarantine = (void *)(base + at.quarantine);
-	mm->lessee = (void *)(base + at.lessee);
-	mm->page = (void *)(base + at.page);
-	mm->sums = (void *)(base + at.sums);
-	mm->crc = (void *)(base + at.crc);
-	mm->errors = (void *)(base + at.errors);
-	mm->errors_inline = (void *)(base + at.errors_inline);
+	mm->head = kept_array(mm, SYN_KEPT_HEAD);
+	mm->redo = kept_array(mm, SYN_KEPT_REDO);
+	mm->rec_domain = kept_array(mm, SYN_KEPT_DOMAIN);
+	mm->rec_extent = kept_array(mm, SYN_KEPT_EXTENT);
+	mm->space = kept_array(mm, SYN_KEPT_SPACE);
+	mm->rec_session = kept_array(mm, SYN_KEPT_SESSION);
+	mm->move = kept_array(mm, SYN_KEPT_MOVE);
+	mm->swap = kept_array(mm, SYN_KEPT_SWAP);
+	mm->quarantine = kept_array(mm, SYN_KEPT_QUARANTINE);
+	mm->lessee = kept_array(mm, SYN_KEPT_LESSEE);
+	mm->page = kept_array(mm, SYN_KEPT_PAGE);
+	mm->sums = kept_array(mm, SYN_KEPT_SUMS);
+	mm->crc = kept_array(mm, SYN_KEPT_CRC);
+	mm->errors = kept_array(mm, SYN_KEPT_ERRORS);
+	mm->errors_inline = kept_array(mm, SYN_KEPT_ERRORS_INLINE);
 }
 
 static void kept_head(const struct syn_mm_config *c, struct syn_rec_head *ret)
@@ -130,9 +86,6 @@ static void kept_head(const struct syn_mm_config *c, struct syn_rec_head *ret)
 	const struct syn_disk *disk = c->disk;
 
 	*ret = (struct syn_rec_head){
-		.fingerprint = kept_fingerprint(),
-		.bytes = syn_kept_bytes(c),
-		.version = SYN_KEPT_VERSION,
 		.max_pages = c->max_pages,
 		.max_lessees = c->max_pages * SYN_LEASES_A_PAGE,
 		.max_sessions = c->max_sessions,
@@ -146,39 +99,36 @@ static void kept_head(const struct syn_mm_config *c, struct syn_rec_head *ret)
 		.granule = c->dev->granule,
 		.segment_bytes = disk ? disk->segment_bytes : 0,
 	};
+	syn_kept_records(c, &ret->records);
 }
 
 void syn_kept_begin(struct syn_mm *mm)
 {
 	kept_head(&mm->cfg, mm->head);
+	mm->head->records.magic = 0;
 }
 
 void syn_kept_valid(struct syn_mm *mm)
 {
-	syn_commit(&mm->head->magic, SYN_KEPT_MAGIC);
+	syn_commit(&mm->head->records.magic, SYN_KEPT_MAGIC);
 }
 
-/* What has to be the same, in the order in which it is looked at. */
+/* What else has to be the same, in the order in which it is looked at. */
 static const struct kept_same {
 	const char *what;
 	size_t at;
 	size_t bytes;
-	int error;
 } kept_same[] = {
-#define KEPT_SAME(what, member, error)                                         \
+#define KEPT_SAME(what, member)                                                \
 	{                                                                      \
 		what, offsetof(struct syn_rec_head, member),                   \
-			sizeof(((struct syn_rec_head *)0)->member), error      \
+			sizeof(((struct syn_rec_head *)0)->member)             \
 	}
-	KEPT_SAME("version", version, -EPROTO),
-	KEPT_SAME("fingerprint of the records", fingerprint, -EPROTO),
-	KEPT_SAME("pages", max_pages, -EINVAL),
-	KEPT_SAME("sessions", max_sessions, -EINVAL),
-	KEPT_SAME("HBM bytes", hbm_bytes, -EINVAL),
-	KEPT_SAME("host bytes", host_bytes, -EINVAL),
-	KEPT_SAME("bytes of a granule", granule, -EINVAL),
-	KEPT_SAME("segments of the swap file", nr_segments, -EINVAL),
-	KEPT_SAME("bytes of a swap segment", segment_bytes, -EINVAL),
+	KEPT_SAME("HBM bytes", hbm_bytes),
+	KEPT_SAME("host bytes", host_bytes),
+	KEPT_SAME("bytes of a granule", granule),
+	KEPT_SAME("segments of the swap file", nr_segments),
+	KEPT_SAME("bytes of a swap segment", segment_bytes),
 #undef KEPT_SAME
 };
 
@@ -192,26 +142,26 @@ static uint64_t kept_member(const struct syn_rec_head *head,
 }
 
 int syn_kept_check(const struct syn_mm_config *config,
-		   struct syn_adopt_why *ret_why)
+		   struct syn_misfit *ret_misfit)
 {
 	const struct syn_rec_head *have = config->kept;
 	struct syn_rec_head want;
 	uint32_t i;
+	int r;
 
-	if (have->magic != SYN_KEPT_MAGIC) {
-		*ret_why = (struct syn_adopt_why){ "magic", have->magic,
-						   SYN_KEPT_MAGIC };
-		return have->magic ? -EPROTO : -ENODATA;
-	}
 	kept_head(config, &want);
+	r = syn_records_check(&have->records, syn_records_bytes(&want.records),
+			      &want.records, ret_misfit);
+	if (r)
+		return r < 0 ? r : -EPROTO;
 	for (i = 0; i < syn_array_size(kept_same); i++) {
 		const struct kept_same *same = &kept_same[i];
 
-		*ret_why = (struct syn_adopt_why){ same->what,
+		*ret_misfit = (struct syn_misfit){ same->what,
 						   kept_member(have, same),
 						   kept_member(&want, same) };
-		if (ret_why->was != ret_why->is)
-			return same->error;
+		if (ret_misfit->was != ret_misfit->is)
+			return -EINVAL;
 	}
 	return 0;
 }

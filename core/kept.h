@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kept memory: its layout, and which of its records are free. */
+/* Kept memory: what it has, and which of its records are free. */
 #ifndef SYN_CORE_KEPT_H
 #define SYN_CORE_KEPT_H
 
 #include "core/mm-internal.h"
 
+void syn_kept_records(const struct syn_mm_config *config,
+		      struct syn_records *ret);
 /* 0 when the configuration makes no sense. */
 uint64_t syn_kept_bytes(const struct syn_mm_config *config);
 
@@ -15,7 +17,7 @@ void syn_kept_begin(struct syn_mm *mm);
 void syn_kept_valid(struct syn_mm *mm);
 /* What is at config->kept is what @config would make; as syn_mm_adopt(). */
 int syn_kept_check(const struct syn_mm_config *config,
-		   struct syn_adopt_why *ret_why);
+		   struct syn_misfit *ret_misfit);
 
 /*
  * Records.  SYN_NONE when all are in use; what is returned is zeroed, and in use

@@ -15,6 +15,12 @@
 #include "core/shrink.h"
 #include "core/swap.h"
 
+void syn_mm_kept_records(const struct syn_mm_config *config,
+			 struct syn_records *ret)
+{
+	syn_kept_records(config, ret);
+}
+
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config)
 {
 	return syn_kept_bytes(config);
@@ -176,15 +182,15 @@ int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
 }
 
 int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
-		 struct syn_adopt_why *ret_why)
+		 struct syn_misfit *ret_misfit)
 {
 	struct syn_mm *mm;
 	int r;
 
-	*ret_why = (struct syn_adopt_why){ .what = "" };
+	*ret_misfit = (struct syn_misfit){ .what = "" };
 	if (!mm_is_sane(config))
 		return -EINVAL;
-	r = syn_kept_check(config, ret_why);
+	r = syn_kept_check(config, ret_misfit);
 	if (!r)
 		r = mm_make(&mm, config);
 	if (r)
@@ -192,7 +198,7 @@ int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 	syn_domain_redo(mm);
 	syn_move_redo(mm);
 	mm_free_lists(mm);
-	r = syn_adopt_begin(mm, ret_why);
+	r = syn_adopt_begin(mm, ret_misfit);
 	if (r) {
 		(void)syn_mm_free(mm);
 		return r;

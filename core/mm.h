@@ -19,6 +19,8 @@
 
 #include <synapse/abi.h>
 
+#include "core/base/records.h"
+
 struct syn_dev;
 struct syn_disk;
 struct syn_mem;
@@ -91,6 +93,9 @@ struct syn_domain_config {
 	struct syn_quota quota[SYN_QUOTA_TIERS];
 };
 
+/* How kept memory is laid out, and its size; 0: @config makes no sense. */
+void syn_mm_kept_records(const struct syn_mm_config *config,
+			 struct syn_records *ret);
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
 /*
@@ -121,13 +126,6 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  * A worker may die in here, too: whoever comes next begins at the top.
  */
 
-/* What does not fit: @was, when it was kept, and @is. */
-struct syn_adopt_why {
-	const char *what;
-	uint64_t was;
-	uint64_t is;
-};
-
 /*
  * As syn_mm_new().  All that is kept stands: pages, sessions, windows, leases,
  * loans, keys, quotas.  What was under way is dropped or finished: the copies of
@@ -136,14 +134,15 @@ struct syn_adopt_why {
  * still).  Counters begin anew, and what syn_mm_why() knows of departures.
  *
  * -ENODATA: the worker died before syn_mm_new() returned, nothing was kept: zero
- * it and begin.  -EPROTO: it is of another version or build.  -EINVAL: budgets,
- * granule, swap file or sizes are not those it was made with.  -ENOENT: an
- * extent did not come back; @was is its id.  Of these *@ret_why tells more.
+ * it and begin.  -EPROTO: it is of another version or revision; what is older is
+ * to be copied first (core/base/records.h).  -EINVAL: budgets, granule, swap file or
+ * sizes are not those it was made with.  -ENOENT: an extent did not come back;
+ * @was is its id.  Of these *@ret_misfit tells more.
  * After any error nothing that was kept is of use, and the keeper may let go of all
  * extents.
  */
 int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
-		 struct syn_adopt_why *ret_why);
+		 struct syn_misfit *ret_misfit);
 
 /*
  * The domain of that identity, made if it is new.  It ends when no session, no

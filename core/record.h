@@ -2,9 +2,7 @@
 /*
  * Kept records: what a worker writes down so that another can go on.
  *
- * They live in kept memory in this order: head, redo, domains, extents, spaces,
- * sessions, moves, swaps, quarantine, lessees, pages, sums, checksums, errors.
- * Records refer to each other by index, never by pointer, and nothing here can
+ * They live in kept memory in the order of SYN_KEPT_*.  Records refer to each other by index, never by pointer, and nothing here can
  * be computed from the rest: free lists, hash chains, LRU order and charges per
  * window are derived and live on the heap.
  *
@@ -20,7 +18,8 @@
  * change looks like.
  *
  * The memory is zeroed at the start, so 0 is "unused" in every state field.
- * A change of layout changes SYN_KEPT_VERSION.
+ * Records may grow by the rule of core/base/records.h, which raises
+ * SYN_KEPT_REVISION; any other change of them changes SYN_KEPT_VERSION.
  */
 #ifndef SYN_CORE_RECORD_H
 #define SYN_CORE_RECORD_H
@@ -29,8 +28,29 @@
 
 #include "core/mm.h"
 
-#define SYN_KEPT_MAGIC	 0x7470656b50414e53ull /* "SNAPkept" in memory order */
-#define SYN_KEPT_VERSION 6u
+#define SYN_KEPT_MAGIC	  0x7470656b50414e53ull /* "SNAPkept" in memory order */
+#define SYN_KEPT_VERSION  7u
+#define SYN_KEPT_REVISION 1u
+
+/* The arrays; a new one comes last. */
+enum {
+	SYN_KEPT_HEAD,
+	SYN_KEPT_REDO,
+	SYN_KEPT_DOMAIN,
+	SYN_KEPT_EXTENT,
+	SYN_KEPT_SPACE,
+	SYN_KEPT_SESSION,
+	SYN_KEPT_MOVE,
+	SYN_KEPT_SWAP,
+	SYN_KEPT_QUARANTINE,
+	SYN_KEPT_LESSEE,
+	SYN_KEPT_PAGE,
+	SYN_KEPT_SUMS,
+	SYN_KEPT_CRC,
+	SYN_KEPT_ERRORS,
+	SYN_KEPT_ERRORS_INLINE,
+	SYN_KEPT_ARRAYS,
+};
 
 #define SYN_NONE   UINT32_MAX
 #define SYN_NONE16 UINT16_MAX
@@ -69,16 +89,12 @@ SYN_ABI_SIZE(struct syn_rec_request, 344);
 
 /**
  * struct syn_rec_head - what is kept, and what there is only one of.
- * @magic:	with it the rest is valid.
- * @fingerprint: of the sizes of all records.
- * @bytes:	of all.
- * @version:	SYN_KEPT_VERSION; up to here it is the same in every version.
+ * @records:	of all.
  * @max_pages:	records; from here to @segment_bytes the geometry.
  * @max_lessees: records.
  * @max_sessions: records.
  * @max_quarantine: records.
  * @max_sums:	words.
- * @pad0:	zero.
  * @nr_segments: of the swap file ...
  * @hbm_bytes:	budget.
  * @host_bytes:	budget.
@@ -86,20 +102,16 @@ SYN_ABI_SIZE(struct syn_rec_request, 344);
  * @segment_bytes: ... and their size; 0: there is none.
  * @swap_sequence: the last that was given to a slot or segment.
  * @extent_cursor: where the search for the next extent's id begins.
- * @pad1:	zero.
+ * @pad0:	zero.
  * @request:	see there.
  */
 struct syn_rec_head {
-	uint64_t magic;
-	uint64_t fingerprint;
-	uint64_t bytes;
-	uint32_t version;
+	struct syn_records records;
 	uint32_t max_pages;
 	uint32_t max_lessees;
 	uint32_t max_sessions;
 	uint32_t max_quarantine;
 	uint32_t max_sums;
-	uint32_t pad0;
 	uint32_t nr_segments;
 	uint64_t hbm_bytes;
 	uint64_t host_bytes;
@@ -107,11 +119,10 @@ struct syn_rec_head {
 	uint64_t segment_bytes;
 	uint64_t swap_sequence;
 	uint32_t extent_cursor;
-	uint32_t pad1;
+	uint32_t pad0;
 	struct syn_rec_request request;
 };
-SYN_ABI_SIZE(struct syn_rec_head, 448);
-SYN_ABI_AT(struct syn_rec_head, version, 24, 4);
+SYN_ABI_SIZE(struct syn_rec_head, 824);
 
 #define SYN_REDO_NONE	 0
 #define SYN_REDO_ENCODED 1

@@ -610,9 +610,9 @@ static void damage_core(void *kept, size_t bytes)
 	for (size_t at = 0; at + 4096 < bytes; at += 4096) {
 		struct syn_rec_head *head = (void *)((char *)kept + at);
 
-		if (head->magic != SYN_KEPT_MAGIC)
+		if (head->records.magic != SYN_KEPT_MAGIC)
 			continue;
-		head->version++;
+		head->records.version++;
 		return;
 	}
 	fail();

@@ -476,11 +476,11 @@ static void worker_anew(struct world *w)
 
 static void worker_begin(struct world *w)
 {
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 	int r;
 
 	crash_die(w);
-	r = syn_mm_adopt(&w->mm, &w->config, &why);
+	r = syn_mm_adopt(&w->mm, &w->config, &misfit);
 	if (r == -ENODATA) {
 		worker_anew(w);
 		return;

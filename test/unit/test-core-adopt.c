@@ -79,13 +79,13 @@ static int teardown(void **state)
 static void refused(struct world *w, int error, const char *what, uint64_t was,
 		    uint64_t is)
 {
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 
 	crash_die(w);
-	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), error);
-	assert_string_equal(why.what, what);
-	assert_int_equal(why.was, was);
-	assert_int_equal(why.is, is);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &misfit), error);
+	assert_string_equal(misfit.what, what);
+	assert_int_equal(misfit.was, was);
+	assert_int_equal(misfit.is, is);
 }
 
 /* Each is put right again afterwards. */
@@ -94,22 +94,27 @@ static void test_another_version(void **state)
 	struct fixture *f = *state;
 	struct world *w = &f->world;
 	struct syn_rec_head *head = w->mm->head;
-	uint64_t magic = head->magic;
+	uint64_t magic = head->records.magic;
+	uint64_t bytes = sizeof(struct syn_rec_page);
+	struct syn_record_array *pages = &head->records.array[SYN_KEPT_PAGE];
 
-	head->version--;
+	head->records.version--;
 	refused(w, -EPROTO, "version", SYN_KEPT_VERSION - 1, SYN_KEPT_VERSION);
-	head->version += 2;
+	head->records.version += 2;
 	refused(w, -EPROTO, "version", SYN_KEPT_VERSION + 1, SYN_KEPT_VERSION);
-	head->version--;
-	head->fingerprint++;
-	refused(w, -EPROTO, "fingerprint of the records", head->fingerprint,
-		head->fingerprint - 1);
-	head->fingerprint--;
-	head->magic++;
+	head->records.version--;
+	head->records.revision++;
+	refused(w, -EPROTO, "revision of a newer program",
+		SYN_KEPT_REVISION + 1, SYN_KEPT_REVISION);
+	head->records.revision--;
+	pages->bytes--;
+	refused(w, -EPROTO, "bytes of a record", bytes - 1, bytes);
+	pages->bytes++;
+	head->records.magic++;
 	refused(w, -EPROTO, "magic", magic + 1, magic);
-	head->magic = 0;
+	head->records.magic = 0;
 	refused(w, -ENODATA, "magic", 0, magic);
-	head->magic = magic;
+	head->records.magic = magic;
 	w->recover(w);
 }
 
@@ -125,15 +130,71 @@ static void test_another_geometry(void **state)
 	refused(w, -EINVAL, "host bytes", 16 * MIB, 18 * MIB);
 	w->config.host_bytes -= 2 * MIB;
 	w->config.max_sessions++;
-	refused(w, -EINVAL, "sessions", 4, 5);
+	refused(w, -EINVAL, "number of records", 4, 5);
 	w->config.max_sessions--;
 	w->config.max_pages--;
-	refused(w, -EINVAL, "pages", 128, 127);
+	refused(w, -EINVAL, "number of records", 256, 254);
 	w->config.max_pages++;
 	w->dev->granule = 65536;
 	refused(w, -EINVAL, "bytes of a granule", 4096, 65536);
 	w->dev->granule = 4096;
 	w->recover(w);
+}
+
+/* As a program kept it whose records had not the last words of these. */
+static char *older_make(const struct world *w, struct syn_records *ret)
+{
+	const struct syn_records *is = w->kept;
+	char *older;
+
+	*ret = *is;
+	ret->revision--;
+	ret->array[SYN_KEPT_SESSION].bytes -= sizeof(uint32_t);
+	ret->array[SYN_KEPT_REDO].bytes -= SYN_TILES_MAX * sizeof(uint16_t);
+	older = calloc(1, syn_records_bytes(ret));
+	assert_non_null(older);
+	for (uint32_t i = 0; i < is->nr_arrays; i++)
+		for (uint64_t k = 0; k < is->array[i].nr; k++)
+			memcpy(older + syn_records_at(ret, i) +
+				       k * ret->array[i].bytes,
+			       (const char *)w->kept + syn_records_at(is, i) +
+				       k * is->array[i].bytes,
+			       ret->array[i].bytes);
+	memcpy(older, ret, sizeof(*ret));
+	return older;
+}
+
+/* It is copied before anybody goes on from it. */
+static void test_older_revision(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+	struct syn_records is = w->mm->head->records;
+	struct syn_misfit misfit;
+	struct syn_records was;
+	uint64_t handle[PAGES];
+	char *older;
+	uint32_t i;
+
+	for (i = 0; i < PAGES; i++)
+		handle[i] = client_sealed(&f->a, f->window, i, i + 1);
+	crash_die(w);
+	older = older_make(w, &was);
+	w->config.kept = older;
+	refused(w, -EPROTO, "revision", SYN_KEPT_REVISION - 1,
+		SYN_KEPT_REVISION);
+	w->config.kept = w->kept;
+	assert_int_equal(syn_records_check((void *)older,
+					   syn_records_bytes(&was), &is,
+					   &misfit),
+			 SYN_RECORDS_OLDER);
+	memset(w->kept, 0, syn_records_bytes(&is));
+	syn_records_copy(w->kept, &is, older, 0, syn_records_bytes(&was));
+	free(older);
+	w->recover(w);
+	assert_int_equal(world_stat(w).nr_sealed, PAGES);
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(client_check(&f->a, handle[i], i), 0);
 }
 
 /* Nothing that was kept is of use then: it begins anew. */
@@ -202,7 +263,7 @@ static void test_sums_stand(void **state)
 static void test_sessions_that_are_gone(void **state)
 {
 	struct fixture *f = *state;
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 	uint64_t found;
 	uint64_t miss;
 
@@ -213,7 +274,8 @@ static void test_sessions_that_are_gone(void **state)
 	assert_int_equal(
 		client_seal(&f->a, client_full(&f->a, f->window, 3), 33, 5), 0);
 	crash_die(&f->world);
-	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &why), 0);
+	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &misfit),
+			 0);
 	assert_int_equal(syn_mm_adopted(f->world.mm), 0);
 	world_audit(&f->world);
 	assert_int_equal(world_stat(&f->world).nr_sessions, 0);
@@ -365,7 +427,7 @@ static void test_request_at_hand(void **state)
 {
 	struct fixture *f = *state;
 	struct world *w = &f->world;
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 	uint64_t handle[2];
 	uint64_t cookie;
 	uint64_t hint;
@@ -375,7 +437,7 @@ static void test_request_at_hand(void **state)
 	assert_int_equal(
 		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
 	crash_die(w);
-	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &misfit), 0);
 	assert_int_equal(client_adopt(&f->a), 0);
 	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 1);
 	assert_int_equal(session, f->a.id);
@@ -387,7 +449,7 @@ static void test_request_at_hand(void **state)
 	assert_int_equal(
 		syn_mm_lease(f->a.session, f->window, 2, handle, &hint), 0);
 	crash_die(w);
-	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why), 0);
+	assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &misfit), 0);
 	assert_int_equal(client_adopt(&f->a), 0);
 	syn_mm_end(w->mm);
 	assert_int_equal(syn_mm_at_hand(w->mm, &session, &cookie), 0);
@@ -445,10 +507,11 @@ static void test_adopt_once(void **state)
 	struct fixture *f = *state;
 	struct syn_session_config config = { .id = 4711 };
 	struct syn_session *session;
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 
 	crash_die(&f->world);
-	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &why), 0);
+	assert_int_equal(syn_mm_adopt(&f->world.mm, &f->world.config, &misfit),
+			 0);
 	assert_int_equal(syn_mm_session_adopt(f->world.mm, &config, &session),
 			 -ENOENT);
 	assert_int_equal(client_adopt(&f->a), 0);
@@ -462,8 +525,8 @@ static void test_adopt_once(void **state)
 
 static int adopt_all(struct fixture *f)
 {
-	struct syn_adopt_why why;
-	int r = syn_mm_adopt(&f->world.mm, &f->world.config, &why);
+	struct syn_misfit misfit;
+	int r = syn_mm_adopt(&f->world.mm, &f->world.config, &misfit);
 
 	if (r)
 		return r;
@@ -511,6 +574,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_another_version),
 		TEST(test_another_geometry),
+		TEST(test_older_revision),
 		TEST(test_lost_extent),
 		TEST(test_pages_stand),
 		TEST(test_sums_stand),

@@ -224,13 +224,13 @@ static int disk_open(struct worker *worker)
 static int mm_adopt(struct worker *worker, const struct syn_mm_config *config,
 		    char *ret_why)
 {
-	struct syn_adopt_why why = { 0 };
-	int r = syn_mm_adopt(&worker->mm, config, &why);
+	struct syn_misfit misfit = { 0 };
+	int r = syn_mm_adopt(&worker->mm, config, &misfit);
 
-	if (r && why.what)
+	if (r && misfit.what)
 		(void)snprintf(ret_why, WHY_BYTES,
-			       "%s (was %" PRIu64 ", is %" PRIu64 ")", why.what,
-			       why.was, why.is);
+			       "%s (was %" PRIu64 ", is %" PRIu64 ")",
+			       misfit.what, misfit.was, misfit.is);
 	return r;
 }
 
