@@ -7,10 +7,27 @@
 #include "ipc/server/server.h"
 #include "ipc/server/state.h"
 
+void syn_server_kept_records(uint32_t max_sessions, struct syn_records *ret)
+{
+	*ret = (struct syn_records){
+		.magic = SYN_PEERS_MAGIC,
+		.version = SYN_PEERS_VERSION,
+		.revision = SYN_PEERS_REVISION,
+		.nr_arrays = SYN_PEERS_ARRAYS,
+		.array = {
+			[SYN_PEERS_HEAD] = { 1, sizeof(struct syn_rec_server) },
+			[SYN_PEERS_PEER] = { max_sessions,
+					     sizeof(struct syn_rec_peer) },
+		},
+	};
+}
+
 uint64_t syn_server_kept_bytes(uint32_t max_sessions)
 {
-	return sizeof(struct syn_rec_server) +
-	       (uint64_t)max_sessions * sizeof(struct syn_rec_peer);
+	struct syn_records records;
+
+	syn_server_kept_records(max_sessions, &records);
+	return syn_records_bytes(&records);
 }
 
 void syn_peers_format(struct syn_server *server)
@@ -18,36 +35,32 @@ void syn_peers_format(struct syn_server *server)
 	struct syn_rec_server *head = server->head;
 
 	memset(head, 0, syn_server_kept_bytes(server->config.max_sessions));
-	*head = (struct syn_rec_server){
-		.version = SYN_PEERS_VERSION,
-		.peer_bytes = sizeof(struct syn_rec_peer),
-		.max_sessions = server->config.max_sessions,
-		.next_id = 1,
-	};
-	syn_commit(&head->magic, SYN_PEERS_MAGIC);
+	syn_server_kept_records(server->config.max_sessions, &head->records);
+	head->records.magic = 0;
+	head->next_id = 1;
+	syn_commit(&head->records.magic, SYN_PEERS_MAGIC);
 }
 
 int syn_peers_check(const struct syn_server *server, const char **ret_why)
 {
-	const struct syn_rec_server *head = server->head;
+	struct syn_misfit misfit = { .what = "" };
+	struct syn_records want;
+	int r;
 
-	*ret_why = "no server has written its records";
-	if (head->magic != SYN_PEERS_MAGIC)
-		return -EPROTO;
-	*ret_why = "the records of sessions are of another version";
-	if (head->version != SYN_PEERS_VERSION ||
-	    head->peer_bytes != sizeof(struct syn_rec_peer))
-		return -EPROTO;
-	*ret_why = "there were other limits";
-	if (head->max_sessions != server->config.max_sessions)
-		return -EINVAL;
-	return 0;
+	syn_server_kept_records(server->config.max_sessions, &want);
+	r = syn_records_check(&server->head->records, syn_records_bytes(&want),
+			      &want, &misfit);
+	*ret_why = misfit.what;
+	return r > 0 ? -EPROTO : r;
 }
 
 struct syn_rec_peer *syn_peers_record(const struct syn_server *server,
 				      uint32_t i)
 {
-	struct syn_rec_peer *first = (void *)(server->head + 1);
+	char *base = (char *)server->head;
+	struct syn_rec_peer *first =
+		(void *)(base + syn_records_at(&server->head->records,
+					       SYN_PEERS_PEER));
 
 	return i < server->config.max_sessions ? first + i : NULL;
 }

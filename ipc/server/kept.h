@@ -8,7 +8,8 @@
  * anything of it ends, and it is free once core has forgotten the session, and
  * before the descriptors are dropped.
  *
- * A change of layout changes SYN_PEERS_VERSION.
+ * Records grow by the rule of core/base/records.h, which raises
+ * SYN_PEERS_REVISION; any other change changes SYN_PEERS_VERSION.
  */
 #ifndef SYN_IPC_SERVER_KEPT_H
 #define SYN_IPC_SERVER_KEPT_H
@@ -17,32 +18,34 @@
 
 #include <synapse/abi.h>
 
+#include "core/base/records.h"
+
 struct syn_peer;
 struct syn_server;
 
-#define SYN_PEERS_MAGIC	  0x7372656570414e53ull /* "SNApeers" in memory order */
-#define SYN_PEERS_VERSION 1u
+#define SYN_PEERS_MAGIC	   0x7372656570414e53ull /* "SNApeers" in memory order */
+#define SYN_PEERS_VERSION  2u
+#define SYN_PEERS_REVISION 1u
+
+/* The arrays; a new one comes last. */
+enum {
+	SYN_PEERS_HEAD,
+	SYN_PEERS_PEER,
+	SYN_PEERS_ARRAYS,
+};
 
 /**
  * struct syn_rec_server - the head.
- * @magic:	  SYN_PEERS_MAGIC, last to be written.
- * @version:	  SYN_PEERS_VERSION.
- * @peer_bytes:	  size of a record.
- * @max_sessions: their number.
- * @next_id:	  of sessions.
- * @draining:	  refuse new engines.
- * @pad0:	  zero.
+ * @records:	of all; its magic is written last.
+ * @next_id:	of sessions.
+ * @draining:	refuse new engines.
  */
 struct syn_rec_server {
-	uint64_t magic;
-	uint32_t version;
-	uint32_t peer_bytes;
-	uint32_t max_sessions;
+	struct syn_records records;
 	uint32_t next_id;
 	uint32_t draining;
-	uint32_t pad0;
 };
-SYN_ABI_SIZE(struct syn_rec_server, 32);
+SYN_ABI_SIZE(struct syn_rec_server, 416);
 
 #define SYN_REC_PEER_FREE  0u
 #define SYN_REC_PEER_LIVE  1u

@@ -105,6 +105,8 @@ struct syn_server_config {
 	void *kept;
 };
 
+/* What is kept, and its size. */
+void syn_server_kept_records(uint32_t max_sessions, struct syn_records *ret);
 uint64_t syn_server_kept_bytes(uint32_t max_sessions);
 
 int syn_server_new(struct syn_server **ret,

@@ -601,8 +601,8 @@ static void damage_server(void *kept, size_t bytes)
 	struct syn_rec_server *head = kept;
 
 	(void)bytes;
-	assert_true(head->magic == SYN_PEERS_MAGIC);
-	head->version++;
+	assert_true(head->records.magic == SYN_PEERS_MAGIC);
+	head->records.version++;
 }
 
 static void damage_core(void *kept, size_t bytes)
