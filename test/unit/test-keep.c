@@ -59,6 +59,28 @@ static void test_hold(void **state)
 	assert_int_equal(test_count_fds(), before);
 }
 
+/* One thing for another, and nothing where nothing was. */
+static void test_hold_replace(void **state)
+{
+	struct syn_hold hold = { 0 };
+	int fds[SYN_FDS_MAX];
+	int got[SYN_FDS_MAX];
+	int before = test_count_fds();
+
+	(void)state;
+	hold_fill(&hold, 10);
+	fds_make(fds, 2);
+	assert_int_equal(syn_hold_replace(&hold, SYN_KEEP_EXTENT, 7, fds),
+			 -ENOENT);
+	assert_int_equal(syn_hold_replace(&hold, SYN_KEEP_EXTENT, 8, fds), 0);
+	assert_int_equal(hold.nr, 10);
+	assert_int_equal(syn_hold_take(&hold, SYN_KEEP_EXTENT, 8, got), 0);
+	assert_memory_equal(got, fds, sizeof(fds));
+	syn_hold_close(got);
+	syn_hold_end(&hold, "");
+	assert_int_equal(test_count_fds(), before);
+}
+
 /* What finds no room stays the caller's. */
 static void test_hold_without_memory(void **state)
 {
@@ -154,6 +176,7 @@ static void *keeper_main(void *arg)
 		k->seen[m.msg.msg.type - SYN_KEEP_START]++;
 		if (m.msg.msg.type == SYN_KEEP_TAKE ||
 		    m.msg.msg.type == SYN_KEEP_PUT ||
+		    m.msg.msg.type == SYN_KEEP_REPLACE ||
 		    m.msg.msg.type == SYN_KEEP_UPGRADE)
 			keeper_answer(k, &m.msg);
 	}
@@ -189,6 +212,8 @@ static void test_conversation(void **state)
 	assert_int_equal(syn_keep_put(pair[1], SYN_SERVER_KEEP_SESSION, 1, fds,
 				      SYN_SERVER_FDS),
 			 0);
+	assert_int_equal(syn_keep_replace(pair[1], SYN_KEEP_MEMORY, 0, fds, 1),
+			 0);
 	syn_hold_close(fds);
 	syn_keep_drop(pair[1], SYN_SERVER_KEEP_SESSION, 1);
 	assert_int_equal(syn_keep_upgrade(pair[1]), 0);
@@ -198,6 +223,7 @@ static void test_conversation(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(k.seen[SYN_KEEP_TAKE - SYN_KEEP_START], 2 * MANY + 1);
 	assert_int_equal(k.seen[SYN_KEEP_PUT - SYN_KEEP_START], 1);
+	assert_int_equal(k.seen[SYN_KEEP_REPLACE - SYN_KEEP_START], 1);
 	assert_int_equal(k.seen[SYN_KEEP_DROP - SYN_KEEP_START], 1);
 	assert_int_equal(k.seen[SYN_KEEP_UPGRADE - SYN_KEEP_START], 1);
 	assert_int_equal(k.seen[SYN_KEEP_REFUSED - SYN_KEEP_START], 1);
@@ -213,6 +239,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hold),
+		cmocka_unit_test(test_hold_replace),
 		cmocka_unit_test(test_hold_without_memory),
 		cmocka_unit_test(test_end_tells_sessions),
 		cmocka_unit_test(test_conversation),

@@ -50,19 +50,37 @@ int syn_hold_add(struct syn_hold *hold, uint32_t kind, uint32_t id,
 	return 0;
 }
 
+static struct syn_held *hold_find(const struct syn_hold *hold, uint32_t kind,
+				  uint32_t id)
+{
+	for (size_t i = 0; i < hold->nr; i++)
+		if (hold->held[i].kind == kind && hold->held[i].id == id)
+			return &hold->held[i];
+	return NULL;
+}
+
 int syn_hold_take(struct syn_hold *hold, uint32_t kind, uint32_t id,
 		  int *ret_fds)
 {
-	for (size_t i = 0; i < hold->nr; i++) {
-		struct syn_held *held = &hold->held[i];
+	struct syn_held *held = hold_find(hold, kind, id);
 
-		if (held->kind != kind || held->id != id)
-			continue;
-		memcpy(ret_fds, held->fd, sizeof(held->fd));
-		*held = hold->held[--hold->nr];
-		return 0;
-	}
-	return -ENOENT;
+	if (!held)
+		return -ENOENT;
+	memcpy(ret_fds, held->fd, sizeof(held->fd));
+	*held = hold->held[--hold->nr];
+	return 0;
+}
+
+int syn_hold_replace(struct syn_hold *hold, uint32_t kind, uint32_t id,
+		     const int *fds)
+{
+	struct syn_held *held = hold_find(hold, kind, id);
+
+	if (!held)
+		return -ENOENT;
+	syn_hold_close(held->fd);
+	memcpy(held->fd, fds, sizeof(held->fd));
+	return 0;
 }
 
 void syn_hold_drop(struct syn_hold *hold, uint32_t kind, uint32_t id)

@@ -43,6 +43,9 @@ int syn_hold_add(struct syn_hold *hold, uint32_t kind, uint32_t id,
 /* They are the caller's from now on.  -ENOENT. */
 int syn_hold_take(struct syn_hold *hold, uint32_t kind, uint32_t id,
 		  int *ret_fds);
+/* What was there is closed; takes @fds when it succeeds.  -ENOENT. */
+int syn_hold_replace(struct syn_hold *hold, uint32_t kind, uint32_t id,
+		     const int *fds);
 void syn_hold_drop(struct syn_hold *hold, uint32_t kind, uint32_t id);
 
 /* Tells every session that it is over, and forgets everything. */

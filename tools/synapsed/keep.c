@@ -35,12 +35,16 @@ static int keep_receive(int sock, uint16_t type, struct syn_keep_msg *ret,
 	return ret->msg.error;
 }
 
-static int keep_acknowledged(int sock)
+/* What is acknowledged. */
+static int keep_ask(int sock, uint16_t type, uint32_t kind, uint32_t id,
+		    const int *fds, unsigned int nr_fds)
 {
 	struct syn_keep_msg ack;
 	int none[SYN_FDS_MAX];
+	int r;
 
-	return keep_receive(sock, SYN_KEEP_ACK, &ack, none);
+	r = keep_send(sock, type, kind, id, fds, nr_fds);
+	return r ? r : keep_receive(sock, SYN_KEEP_ACK, &ack, none);
 }
 
 int syn_keep_ready(int sock)
@@ -88,17 +92,19 @@ int syn_keep_take(int sock, uint32_t nr, struct syn_hold *ret)
 
 int syn_keep_upgrade(int sock)
 {
-	int r = keep_send(sock, SYN_KEEP_UPGRADE, 0, 0, NULL, 0);
-
-	return r ? r : keep_acknowledged(sock);
+	return keep_ask(sock, SYN_KEEP_UPGRADE, 0, 0, NULL, 0);
 }
 
 int syn_keep_put(int sock, uint32_t kind, uint32_t id, const int *fds,
 		 unsigned int nr_fds)
 {
-	int r = keep_send(sock, SYN_KEEP_PUT, kind, id, fds, nr_fds);
+	return keep_ask(sock, SYN_KEEP_PUT, kind, id, fds, nr_fds);
+}
 
-	return r ? r : keep_acknowledged(sock);
+int syn_keep_replace(int sock, uint32_t kind, uint32_t id, const int *fds,
+		     unsigned int nr_fds)
+{
+	return keep_ask(sock, SYN_KEEP_REPLACE, kind, id, fds, nr_fds);
 }
 
 void syn_keep_drop(int sock, uint32_t kind, uint32_t id)

@@ -3,9 +3,10 @@
  * What keeper and worker say to one another, over a SOCK_SEQPACKET pair.
  *
  *	keeper -> worker	START, once; LISTEN, for each tenant; HELD, for
- *				each TAKE; ACK, for each PUT and UPGRADE
+ *				each TAKE; ACK, for each PUT, REPLACE and UPGRADE
  *	worker -> keeper	TAKE, for each thing held; then READY or REFUSED,
- *				once; PUT with descriptors; DROP; UPGRADE
+ *				once; PUT and REPLACE with descriptors; DROP;
+ *				UPGRADE
  *
  * The worker asks for one thing at a time and waits for its answer; the keeper
  * never waits for the worker.  End of file is the death of the other.
@@ -13,6 +14,10 @@
  * What is held outlives the worker that put it.  The next one is started once
  * the process is gone, takes everything, and goes on where the other was; or it
  * refuses, and then every session is told so and another begins with nothing.
+ *
+ * Of an upgrade the next one is another program.  If it refuses or dies before it is
+ * ready, the program before it goes on; but not once it has sent REPLACE: what was
+ * kept is then laid out as only it can read, and it is followed by itself.
  */
 #ifndef SYN_TOOLS_SYNAPSED_KEEP_H
 #define SYN_TOOLS_SYNAPSED_KEEP_H
@@ -36,6 +41,7 @@
 #define SYN_KEEP_HELD	 263
 #define SYN_KEEP_REFUSED 264
 #define SYN_KEEP_UPGRADE 265
+#define SYN_KEEP_REPLACE 266
 
 /* What is kept, besides what ipc/server/server.h has. */
 #define SYN_KEEP_EXTENT 16u
@@ -115,6 +121,9 @@ int syn_keep_upgrade(int sock);
 /* 0 once the keeper has acknowledged; -EPIPE when it is gone. */
 int syn_keep_put(int sock, uint32_t kind, uint32_t id, const int *fds,
 		 unsigned int nr_fds);
+/* As syn_keep_put(), in the place of what is held: all of it, or nothing. */
+int syn_keep_replace(int sock, uint32_t kind, uint32_t id, const int *fds,
+		     unsigned int nr_fds);
 void syn_keep_drop(int sock, uint32_t kind, uint32_t id);
 
 #endif

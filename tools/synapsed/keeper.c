@@ -56,7 +56,8 @@ struct listener {
  * @serves:	the one that runs does.
  * @took:	it was given what another had put.
  * @refusal:	why it cannot go on where the other was; "": it can.
- * @leaving:	it makes place for the program of @next_fd.
+ * @leaving:	it makes place for the program of @next_fd ...
+ * @replaced:	... which has laid out anew what is held: no other can go on.
  * @stopping:	asked to end.
  * @stop_ns:	when it was asked.
  * @died_ns:	when the last workers died, oldest overwritten.
@@ -79,6 +80,7 @@ struct keeper {
 	bool took;
 	char refusal[SYN_REASON_BYTES];
 	bool leaving;
+	bool replaced;
 	bool stopping;
 	uint64_t stop_ns;
 	uint64_t died_ns[KEEPER_DEATHS];
@@ -235,7 +237,7 @@ static void death_reason(int status, char *ret)
  */
 static bool upgrade_failed(struct keeper *keeper)
 {
-	if (keeper->next_fd < 0 || keeper->leaving)
+	if (keeper->next_fd < 0 || keeper->leaving || keeper->replaced)
 		return false;
 	syn_error("%s cannot take over%s%s; the program before it goes on",
 		  keeper->path, *keeper->refusal ? ": " : "", keeper->refusal);
@@ -262,6 +264,14 @@ static bool death_counts(const struct keeper *keeper, int status)
 	if (keeper->leaving || *keeper->refusal)
 		return false;
 	return !keeper->serves || !was_killed(status);
+}
+
+/* Then there is nothing left that only the new program could read. */
+static void sessions_end(struct keeper *keeper, const char *reason)
+{
+	syn_error("sessions end: %s", reason);
+	syn_hold_end(&keeper->hold, reason);
+	syn_closep(&keeper->next_fd);
 }
 
 /* Returns the exit code when the keeper must end too, else -1. */
@@ -296,8 +306,7 @@ static int worker_gone(struct keeper *keeper)
 	if (!upgrade_failed(keeper) && takeover_failed(keeper, status)) {
 		if (*keeper->refusal)
 			memcpy(reason, keeper->refusal, sizeof(reason));
-		syn_error("sessions end: %s", reason);
-		syn_hold_end(&keeper->hold, reason);
+		sessions_end(keeper, reason);
 	}
 	return -1;
 }
@@ -359,6 +368,7 @@ static void worker_ready(struct keeper *keeper)
 		service_notify("READY=1");
 	keeper->ready = true;
 	keeper->serves = true;
+	keeper->replaced = false;
 	if (keeper->next_fd >= 0) {
 		syn_closep(&keeper->exe_fd);
 		keeper->exe_fd = syn_steal_fd(&keeper->next_fd);
@@ -371,7 +381,7 @@ static void worker_ready(struct keeper *keeper)
 static void worker_asked(struct keeper *keeper, const struct syn_keep_msg *m,
 			 int *fds)
 {
-	int r;
+	int r = 0;
 
 	switch (m->msg.type) {
 	case SYN_KEEP_TAKE:
@@ -382,8 +392,11 @@ static void worker_asked(struct keeper *keeper, const struct syn_keep_msg *m,
 		break;
 	case SYN_KEEP_PUT:
 		r = syn_hold_add(&keeper->hold, m->kind, m->id, fds);
-		if (r)
-			syn_hold_close(fds);
+		put_answer(keeper, r);
+		break;
+	case SYN_KEEP_REPLACE:
+		r = syn_hold_replace(&keeper->hold, m->kind, m->id, fds);
+		keeper->replaced |= !r;
 		put_answer(keeper, r);
 		break;
 	case SYN_KEEP_DROP:
@@ -393,6 +406,8 @@ static void worker_asked(struct keeper *keeper, const struct syn_keep_msg *m,
 		upgrade_answer(keeper);
 		break;
 	}
+	if (r)
+		syn_hold_close(fds);
 }
 
 static void worker_said(struct keeper *keeper)
@@ -411,7 +426,7 @@ static void worker_said(struct keeper *keeper)
 		return;
 	}
 	if (r < 0)
-		/* Only a PUT whose descriptors found no room here comes so. */
+		/* Only descriptors that found no room here come so. */
 		put_answer(keeper, r);
 	else if (r == (int)sizeof(m.msg))
 		worker_asked(keeper, &m.msg, fds);
