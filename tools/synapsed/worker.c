@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -22,9 +21,10 @@
 #include "ipc/server/server.h"
 #include "tools/synapsed/device.h"
 #include "tools/synapsed/keep.h"
+#include "tools/synapsed/memory.h"
 
-#define KEPT_ALIGN 4096u
-#define WHY_BYTES  80u /* fits in what clients are told, with an error's text */
+/* Fits in what clients are told, with an error's text. */
+#define WHY_BYTES SYN_MEMORY_WHY_BYTES
 
 /**
  * struct worker - all it is made of, in order of construction.
@@ -32,9 +32,7 @@
  * @start:	what the keeper said.
  * @listen:	the tenants' listening sockets, as the keeper said ...
  * @tenant:	... and as the server takes them.
- * @kept:	kept memory, mapped: the server's records, then core's.
- * @kept_bytes:	its size ...
- * @core_off:	... and where core's begin.
+ * @memory:	kept memory.
  * @dev:	the device.
  * @disk:	the swap store, NULL: none.
  * @mm:		the memory manager.
@@ -45,9 +43,7 @@ struct worker {
 	struct syn_keep_start start;
 	struct syn_keep_listen listen[SYN_TENANTS_MAX];
 	struct syn_server_tenant tenant[SYN_TENANTS_MAX];
-	char *kept;
-	uint64_t kept_bytes;
-	uint64_t core_off;
+	struct syn_memory memory;
 	struct syn_dev *dev;
 	struct syn_disk *disk;
 	struct syn_mm *mm;
@@ -154,54 +150,19 @@ static bool worker_is_heir(const struct worker *worker)
 	return worker->start.nr_held;
 }
 
-/* ---- kept memory -------------------------------------------------------- */
-
-static int kept_find(struct worker *worker, int *ret_fd)
-{
-	int fds[SYN_FDS_MAX];
-	int r = syn_hold_take(&worker->keep.hold, SYN_KEEP_MEMORY, 0, fds);
-
-	if (!r)
-		*ret_fd = fds[0];
-	return r;
-}
-
-static int kept_make(struct worker *worker, int *ret_fd)
-{
-	int fd;
-	int r;
-
-	r = syn_conn_segment_new("synapse-kept", worker->kept_bytes, &fd);
-	if (r)
-		return r;
-	r = syn_keep_put(worker->keep.sock, SYN_KEEP_MEMORY, 0, &fd, 1);
-	if (r)
-		syn_close(fd);
-	else
-		*ret_fd = fd;
-	return r;
-}
-
-static int kept_open(struct worker *worker)
+static int memory_open(struct worker *worker, char *ret_why)
 {
 	const struct syn_config *config = &worker->start.config;
-	syn_cleanup(syn_closep) int fd = -1;
+	struct syn_memory *memory = &worker->memory;
 	struct syn_mm_config mm_config;
-	void *map;
-	int r;
 
 	mm_config_set(&mm_config, config);
-	worker->core_off = syn_align_up(
-		syn_server_kept_bytes((uint32_t)config->max_sessions),
-		KEPT_ALIGN);
-	worker->kept_bytes = worker->core_off + syn_mm_kept_bytes(&mm_config);
-	r = worker_is_heir(worker) ? kept_find(worker, &fd)
-				   : kept_make(worker, &fd);
-	if (!r)
-		r = syn_conn_segment_map(fd, worker->kept_bytes, 1, &map);
-	if (!r)
-		worker->kept = map;
-	return r;
+	syn_server_kept_records((uint32_t)config->max_sessions,
+				&memory->want[SYN_MEMORY_SERVER]);
+	syn_mm_kept_records(&mm_config, &memory->want[SYN_MEMORY_CORE]);
+	return worker_is_heir(worker)
+		       ? syn_memory_adopt(memory, &worker->keep, ret_why)
+		       : syn_memory_new(memory, &worker->keep);
 }
 
 /* ---- what is served ----------------------------------------------------- */
@@ -241,7 +202,7 @@ static int mm_open(struct worker *worker, char *ret_why)
 	mm_config_set(&config, &worker->start.config);
 	config.dev = worker->dev;
 	config.disk = worker->disk;
-	config.kept = worker->kept + worker->core_off;
+	config.kept = syn_memory_part(&worker->memory, SYN_MEMORY_CORE);
 	if (worker_is_heir(worker))
 		return mm_adopt(worker, &config, ret_why);
 	return syn_mm_new(&worker->mm, &config);
@@ -268,7 +229,7 @@ static int server_open(struct worker *worker)
 		.take = worker_is_heir(worker) ? take_session : NULL,
 		.leave = leave_sessions,
 		.keep_ctx = worker,
-		.kept = worker->kept,
+		.kept = syn_memory_part(&worker->memory, SYN_MEMORY_SERVER),
 	};
 	struct rlimit limit;
 
@@ -289,8 +250,7 @@ static void worker_clear(struct worker *worker)
 		worker->disk->ops->close(worker->disk);
 	if (worker->dev)
 		worker->dev->ops->close(worker->dev);
-	if (worker->kept)
-		(void)munmap(worker->kept, worker->kept_bytes);
+	syn_memory_close(&worker->memory);
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
 		syn_close(worker->tenant[i].listen_fd);
 }
@@ -308,12 +268,16 @@ static void hold_let_go(struct worker *worker)
 		     "the worker died before the session began; attach again");
 }
 
-/* As worker_open(). */
+/* As worker_open().  The first thing that is done to what others know. */
 static int worker_take_over(struct worker *worker, char *ret_what)
 {
-	const char *why = "";
-	int r = syn_server_adopt(worker->server, &why);
+	const char *why = "the kept memory";
+	int r;
 
+	syn_failpoint();
+	r = syn_memory_hand_over(&worker->memory, &worker->keep);
+	if (!r)
+		r = syn_server_adopt(worker->server, &why);
 	if (r)
 		(void)snprintf(ret_what, WHY_BYTES, "%s", why);
 	else
@@ -332,7 +296,7 @@ static int worker_open(struct worker *worker, char *ret_what)
 		return r;
 	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
 	(void)snprintf(ret_what, WHY_BYTES, "the kept memory");
-	r = kept_open(worker);
+	r = memory_open(worker, ret_what);
 	if (r)
 		return r;
 	ret_what[0] = '\0';
@@ -397,7 +361,7 @@ static void sockets_remove(const struct worker *worker)
 
 int syn_worker_main(int sock)
 {
-	struct worker worker = { .keep.sock = sock };
+	struct worker worker = { .keep.sock = sock, .memory.fd = -1 };
 	char what[WHY_BYTES];
 	uint32_t i;
 	int r;
