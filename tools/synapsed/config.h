@@ -69,7 +69,9 @@ struct syn_tenant {
  * @tenant:		the first is the main socket with the quotas that all
  *			others begin with.
  *
- * Holds no pointer: the keeper hands it to the worker as it is.
+ * Holds no pointer: the keeper hands it to the worker as it is.  The keeper may be
+ * of an older program: what is new comes last, and zero there says what was so
+ * before.
  */
 struct syn_config {
 	char socket[SYN_CONFIG_TEXT_BYTES];
@@ -92,6 +94,8 @@ struct syn_config {
 	uint64_t nr_tenants;
 	struct syn_tenant tenant[SYN_TENANTS_MAX];
 };
+SYN_ABI_AT(struct syn_config, tenant, 848, 3712);
+#define SYN_CONFIG_LEAST_BYTES (848u + 3712u)
 
 enum syn_option_type {
 	SYN_OPTION_PATH,

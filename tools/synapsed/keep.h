@@ -90,7 +90,7 @@ struct syn_keep_refused {
  * @epoch:	number of this worker.
  * @keeper_pid:	for people.
  * @nr_held:	things to take over; 0: this worker begins with nothing.
- * @config:	checked.
+ * @config:	checked; an older keeper's is shorter, and ends with zero here.
  */
 struct syn_keep_start {
 	struct syn_msg msg;

@@ -26,6 +26,9 @@
 /* Fits in what clients are told, with an error's text. */
 #define WHY_BYTES SYN_MEMORY_WHY_BYTES
 
+#define START_LEAST_BYTES                                                      \
+	(offsetof(struct syn_keep_start, config) + SYN_CONFIG_LEAST_BYTES)
+
 /**
  * struct worker - all it is made of, in order of construction.
  * @keep:	the keeper, and what another worker had put.
@@ -132,7 +135,7 @@ static int start_receive(struct worker *worker)
 			  sizeof(worker->start), fds);
 	if (r < 0)
 		return r;
-	if (r != (int)sizeof(worker->start) ||
+	if (r < (int)START_LEAST_BYTES ||
 	    worker->start.msg.type != SYN_KEEP_START ||
 	    worker->start.msg.nr_fds)
 		return -EPROTO;
@@ -290,10 +293,15 @@ static int worker_open(struct worker *worker, char *ret_what)
 {
 	int r;
 
-	(void)snprintf(ret_what, WHY_BYTES, "the keeper's message");
 	r = start_receive(worker);
-	if (r)
+	if (r) {
+		bool longer = worker->start.msg.size > sizeof(worker->start);
+
+		(void)snprintf(ret_what, WHY_BYTES, "%s",
+			       longer ? "the keeper is a newer program's"
+				      : "the keeper's message");
 		return r;
+	}
 	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
 	(void)snprintf(ret_what, WHY_BYTES, "the kept memory");
 	r = memory_open(worker, ret_what);
