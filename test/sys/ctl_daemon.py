@@ -114,3 +114,36 @@ class Load:
     def end(self):
         self.run.communicate()
         check('exit of the load', self.run.returncode, 0)
+
+
+class Program:
+    """A synapsed that is installed, and installed again."""
+
+    def __init__(self, directory, source):
+        self.path = os.path.join(directory, 'synapsed')
+        self.install(source)
+
+    def install(self, source):
+        new = self.path + '.new'
+        shutil.copy(source, new)
+        os.rename(new, self.path)
+
+    def runs_as(self, pid):
+        """Whether that process was started from what is there now."""
+        return os.path.samefile(f'/proc/{pid}/exe', self.path)
+
+
+def load_start(program, daemon, rounds=40000):
+    """One that goes on while other things happen; ends with load_end()."""
+    load = subprocess.Popen([program, daemon.socket, str(rounds), '5'],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True)
+    wait_for('a session', lambda: daemon.ask('status')['nr_sessions'] == 1)
+    return load
+
+
+def load_end(load):
+    line = load.stdout.readline()
+    load.communicate()
+    check('exit of the load', load.returncode, 0)
+    return json.loads(line)

@@ -5,49 +5,14 @@
 test-upgrade.py SYNAPSED SYNAPSECTL LOAD
 """
 
-import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 
-from ctl_daemon import Daemon, check, wait_for, watchdog
+from ctl_daemon import Daemon, Program, check, wait_for, watchdog
+from ctl_daemon import load_end, load_start
 
-ROUNDS = 40000
 UPGRADES = 8
-
-
-class Program:
-    """A synapsed that is installed, and installed again."""
-
-    def __init__(self, directory, source):
-        self.path = os.path.join(directory, 'synapsed')
-        self.install(source)
-
-    def install(self, source):
-        new = self.path + '.new'
-        shutil.copy(source, new)
-        os.rename(new, self.path)
-
-    def runs_as(self, pid):
-        """Whether that process was started from what is there now."""
-        return os.path.samefile(f'/proc/{pid}/exe', self.path)
-
-
-def load_start(program, daemon):
-    load = subprocess.Popen([program, daemon.socket, str(ROUNDS), '5'],
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            text=True)
-    wait_for('a session', lambda: daemon.ask('status')['nr_sessions'] == 1)
-    return load
-
-
-def load_end(load):
-    line = load.stdout.readline()
-    load.communicate()
-    check('exit of the load', load.returncode, 0)
-    return json.loads(line)
 
 
 def test_upgrade(daemon, program, synapsed, load_program):
