@@ -45,7 +45,7 @@ static void crash_die(void)
 			crash->point[i].nr++;
 	crash->nr_deaths++;
 	crash->chosen = 0;
-	(void)kill(getpid(), SIGKILL);
+	(void)kill(getpid(), crash->signo ? (int)crash->signo : SIGKILL);
 	for (;;)
 		(void)pause();
 }

@@ -24,7 +24,8 @@ struct crash_point {
  * struct crash_table - the file.
  * @armed:	workers are to die.
  * @chosen:	the next one at this point, counted from 1, ...
- * @nth:	... when it comes by so many times; 0: @armed says.
+ * @nth:	... when it comes by so many times ...
+ * @signo:	... by this signal; 0: SIGKILL.
  * @seed:	of the next worker's choice.
  * @nr_workers:	that were armed.
  * @nr_deaths:	at a failpoint.
@@ -35,6 +36,7 @@ struct crash_table {
 	uint64_t armed;
 	uint64_t chosen;
 	uint64_t nth;
+	uint64_t signo;
 	uint64_t seed;
 	uint64_t nr_workers;
 	uint64_t nr_deaths;
