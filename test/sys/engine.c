@@ -80,20 +80,21 @@ static int engine_bytes(struct engine *e)
 	return e->bytes ? 0 : -ENOMEM;
 }
 
-int engine_open_on(struct engine *e, const struct engine_device *device,
-		   const char *path, uint32_t slots)
+int engine_attach(struct engine *e, const char *path)
 {
 	struct syn_attach_opts opts = SYN_OPTS(struct syn_attach_opts);
-	int r;
 
 	memset(e, 0, sizeof(*e));
-	e->device = device;
 	opts.path = path;
 	opts.name = "engine";
 	opts.nr_pages = 4096;
-	r = syn_attach(&opts, &e->client, NULL);
-	if (r)
-		return r;
+	return syn_attach(&opts, &e->client, NULL);
+}
+
+int engine_begin(struct engine *e, uint32_t slots)
+{
+	int r;
+
 	r = syn_timeline_new(e->client, &e->timeline);
 	if (!r)
 		r = engine_space(e);
@@ -104,6 +105,18 @@ int engine_open_on(struct engine *e, const struct engine_device *device,
 	if (r)
 		engine_close(e);
 	return r;
+}
+
+int engine_open_on(struct engine *e, const struct engine_device *device,
+		   const char *path, uint32_t slots)
+{
+	int r;
+
+	r = engine_attach(e, path);
+	if (r)
+		return r;
+	e->device = device;
+	return engine_begin(e, slots);
 }
 
 void engine_close(struct engine *e)

@@ -49,6 +49,9 @@ struct engine {
 };
 
 int engine_open(struct engine *e, const char *path, uint32_t slots);
+/* The two halves of it: until there is a session, and then. */
+int engine_attach(struct engine *e, const char *path);
+int engine_begin(struct engine *e, uint32_t slots);
 /* With a window of HBM that is reached through @device. */
 int engine_open_on(struct engine *e, const struct engine_device *device,
 		   const char *path, uint32_t slots);
