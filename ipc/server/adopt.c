@@ -10,6 +10,7 @@
  */
 #include "ipc/server/server.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -60,6 +61,20 @@ static int peer_take(struct syn_peer *peer)
 				  fds[SYN_SERVER_FD_DAEMON]);
 }
 
+/*
+ * Whether the client of a session that is new was sent WELCOME: then it has the other
+ * end of the pipe that wakes it, which else died with the worker.  Nobody can
+ * tell whether it was sent DEVICE, too.
+ */
+static bool peer_was_told(const struct syn_peer *peer)
+{
+	struct pollfd wake = { .fd = peer->wake_fd };
+
+	if (peer->rec->state != SYN_REC_PEER_NEW)
+		return true;
+	return !(peer->features & SYN_FEATURE_CUDA) && poll(&wake, 1, 0) == 0;
+}
+
 static int peer_join(struct syn_peer *peer)
 {
 	struct syn_session_config config;
@@ -83,7 +98,7 @@ static int peer_watch(struct syn_peer *peer)
 	return r;
 }
 
-/* Of a session that core has forgotten, or whose descriptors are not held. */
+/* Core has forgotten it, its descriptors are not held, or its client knows nothing. */
 static void peer_drop(struct syn_peer *peer)
 {
 	syn_warning("session %u cannot go on", peer->id);
@@ -109,6 +124,8 @@ static int peer_adopt(struct syn_server *server, struct syn_rec_peer *rec)
 		return -ENOMEM;
 	peer_recall(peer, rec);
 	r = peer_take(peer);
+	if (!r && !peer_was_told(peer))
+		r = -ENOENT;
 	if (!r)
 		r = peer_join(peer);
 	if (r == -ENOENT || r == -EPROTO) {
@@ -120,6 +137,8 @@ static int peer_adopt(struct syn_server *server, struct syn_rec_peer *rec)
 	syn_peer_move(peer, SYN_PEER_LIVE);
 	if (r)
 		return r;
+	if (rec->state == SYN_REC_PEER_NEW)
+		syn_peers_live(peer);
 	syn_failpoint();
 	server->head->next_id = syn_max(server->head->next_id, rec->id + 1);
 	syn_peer_rings_init(peer);

@@ -208,6 +208,7 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	if (r)
 		goto end_session;
 	syn_failpoint();
+	syn_peers_publish(peer);
 	why = "WELCOME could not be sent";
 	r = syn_peer_watch(peer, peer->bell_fd, EPOLLIN | EPOLLET,
 			   SYN_WAKE_BELL);
@@ -217,10 +218,10 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 	if (!r)
 		r = device_send(peer);
 	if (r)
-		goto drop;
+		goto forget;
 	syn_close(wake_read_fd);
 	syn_segments_close_fds(&peer->seg);
-	syn_peers_publish(peer);
+	syn_peers_live(peer);
 	server->attaches++;
 	syn_peer_move(peer, SYN_PEER_LIVE);
 	SYN_PROBE(attach, peer->id, peer->cred.pid, peer->cred.uid);
@@ -228,7 +229,8 @@ int syn_peer_attach_engine(struct syn_peer *peer,
 		  (int)peer->cred.pid, peer->name);
 	return 0;
 
-drop:
+forget:
+	syn_peers_forget(peer);
 	syn_peer_unkeep(peer);
 end_session:
 	syn_mm_session_exited(peer->session);

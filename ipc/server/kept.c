@@ -91,10 +91,14 @@ void syn_peers_publish(struct syn_peer *peer)
 		.geometry = peer->seg.geometry,
 	};
 	memcpy(rec->name, peer->name, sizeof(rec->name));
-	syn_commit(&rec->state, SYN_REC_PEER_LIVE);
+	syn_commit(&rec->state, SYN_REC_PEER_NEW);
 	peer->rec = rec;
-	syn_failpoint();
 	peer->server->head->next_id++;
+}
+
+void syn_peers_live(struct syn_peer *peer)
+{
+	syn_commit(&peer->rec->state, SYN_REC_PEER_LIVE);
 }
 
 void syn_peers_take(struct syn_peer *peer)

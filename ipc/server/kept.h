@@ -2,9 +2,11 @@
 /*
  * Kept records of the server: who is attached, for the worker that comes after.
  *
- * A record is published once the client has been sent all that makes its session,
- * when its descriptors are held already; before that the next worker finds
- * descriptors of nobody, and closes them.  It says that a session has ended before
+ * A record is published before the client is sent what makes its session, when its
+ * descriptors are held already; before that the next worker finds descriptors of
+ * nobody, and closes them.  Until all of it has been sent the session is new: then
+ * the next worker finds out whether its client knows of it (ipc/server/adopt.c), and
+ * otherwise nothing can have been asked yet.  It says that a session has ended before
  * anything of it ends, and it is free once core has forgotten the session, and
  * before the descriptors are dropped.
  *
@@ -50,6 +52,7 @@ SYN_ABI_SIZE(struct syn_rec_server, 416);
 #define SYN_REC_PEER_FREE  0u
 #define SYN_REC_PEER_LIVE  1u
 #define SYN_REC_PEER_ENDED 2u
+#define SYN_REC_PEER_NEW   3u
 
 /* See struct syn_peer. */
 struct syn_rec_peer {
@@ -80,6 +83,8 @@ struct syn_rec_peer *syn_peers_record(const struct syn_server *server,
 
 /* There is a free record for each session that may be. */
 void syn_peers_publish(struct syn_peer *peer);
+/* The client knows of it. */
+void syn_peers_live(struct syn_peer *peer);
 /* A message is about to be taken from the socket; it has been. */
 void syn_peers_take(struct syn_peer *peer);
 void syn_peers_taken(struct syn_peer *peer);

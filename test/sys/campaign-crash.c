@@ -59,7 +59,7 @@ static bool handshake_ended(int error)
 	return error == -ESHUTDOWN || error == -ECONNRESET || error == -EPIPE;
 }
 
-/* One that was under way ends with its worker. */
+/* One that was under way ends with its worker; a session does not. */
 static int client_open(struct engine *e, const char *path)
 {
 	int r = -ESHUTDOWN;
@@ -67,9 +67,9 @@ static int client_open(struct engine *e, const char *path)
 	for (int i = 0; i < 200 && handshake_ended(r); i++) {
 		if (i)
 			sleep_ms(5);
-		r = engine_open(e, path, SLOTS);
+		r = engine_attach(e, path);
 	}
-	return r;
+	return r ? r : engine_begin(e, SLOTS);
 }
 
 static int client_work(struct engine *e, uint64_t *seed, uint64_t name)
@@ -92,8 +92,10 @@ static int client_round(struct campaign *c, uint64_t *seed, uint64_t name)
 	int r;
 
 	r = client_open(&e, c->d.socket);
-	if (r)
+	if (r) {
+		(void)fprintf(stderr, "no session: %s\n", strerror(-r));
 		return r;
+	}
 	r = client_work(&e, seed, name);
 	/* Every other one leaves its pages to the daemon. */
 	if (!r && name & 4)
