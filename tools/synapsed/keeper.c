@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -22,6 +21,7 @@
 #include "ipc/conn.h"
 #include "tools/synapsed/hold.h"
 #include "tools/synapsed/keep.h"
+#include "tools/synapsed/listen.h"
 
 /*
  * Workers that die faster than this will not do better.  One that served and
@@ -31,13 +31,6 @@
 #define KEEPER_DEATHS_NS 10000000000u
 /* A worker that was asked to stop has so long. */
 #define KEEPER_PATIENCE_NS 5000000000u
-
-/* @stat: of the socket's file; @dir: canonical, of its directory. */
-struct listener {
-	int fd;
-	struct stat stat;
-	char dir[SYN_CONFIG_TEXT_BYTES];
-};
 
 /**
  * struct keeper - the parent's state.
@@ -65,7 +58,7 @@ struct listener {
  */
 struct keeper {
 	const struct syn_config *config;
-	struct listener listener[SYN_TENANTS_MAX];
+	struct syn_listener listener[SYN_TENANTS_MAX];
 	int signal_fd;
 	struct syn_hold hold;
 	int exe_fd;
@@ -136,11 +129,11 @@ static int worker_listen(struct keeper *keeper)
 	int r = 0;
 
 	for (i = 0; i < keeper->config->nr_tenants && !r; i++) {
-		const struct listener *l = &keeper->listener[i];
+		const struct syn_listener *l = &keeper->listener[i];
 		struct syn_keep_listen msg = {
 			.msg = { .type = SYN_KEEP_LISTEN, .size = sizeof(msg) },
-			.dev = l->stat.st_dev,
-			.ino = l->stat.st_ino,
+			.dev = l->dev,
+			.ino = l->ino,
 		};
 
 		memcpy(msg.dir, l->dir, sizeof(msg.dir));
@@ -519,97 +512,17 @@ static int signals_open(struct keeper *keeper)
 	return keeper->signal_fd < 0 ? -errno : 0;
 }
 
-/* The directory is what is missing when a path to a new file is -ENOENT. */
-static void listen_complain(const char *path, int error)
-{
-	const char *slash = strrchr(path, '/');
-	int len = slash ? (int)(slash - path) : 0;
-
-	if (error == -EADDRINUSE)
-		syn_error("%s: a daemon answers there already", path);
-	else if (error == -ENOENT && len)
-		syn_error("%.*s: no such directory (for the socket)", len,
-			  path);
-	else
-		syn_error("%s: %s", path, strerror(-error));
-}
-
-/* However it is spelt, it is one directory, and one domain. */
-static int socket_dir(const char *path, char *ret)
-{
-	const char *slash = strrchr(path, '/');
-	size_t len = slash ? (size_t)(slash - path) : 0;
-	char text[SYN_CONFIG_TEXT_BYTES];
-	char *real;
-
-	(void)snprintf(text, sizeof(text), "%.*s", (int)len, path);
-	if (!len)
-		(void)snprintf(text, sizeof(text), "%s", slash ? "/" : ".");
-	real = realpath(text, NULL);
-	if (!real)
-		return -errno;
-	len = strlen(real);
-	if (len < SYN_CONFIG_TEXT_BYTES)
-		memcpy(ret, real, len + 1);
-	free(real);
-	return len < SYN_CONFIG_TEXT_BYTES ? 0 : -ENAMETOOLONG;
-}
-
-static int socket_open(const struct syn_tenant *tenant, struct listener *ret)
-{
-	int r;
-
-	r = syn_conn_listen(tenant->socket, (unsigned int)tenant->socket_mode,
-			    &ret->fd);
-	if (!r && stat(tenant->socket, &ret->stat) < 0)
-		r = -errno;
-	if (!r)
-		r = socket_dir(tenant->socket, ret->dir);
-	if (r)
-		listen_complain(tenant->socket, r);
-	return r;
-}
-
-static bool dir_taken(const struct keeper *keeper, uint32_t nr)
-{
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		if (!strcmp(keeper->listener[i].dir, keeper->listener[nr].dir))
-			return true;
-	return false;
-}
-
-static int sockets_open(struct keeper *keeper)
+static void sockets_close(struct keeper *keeper)
 {
 	const struct syn_config *config = keeper->config;
 	uint32_t i;
-	int r = 0;
 
-	for (i = 0; i < config->nr_tenants && !r; i++) {
-		r = socket_open(&config->tenant[i], &keeper->listener[i]);
-		if (!r && dir_taken(keeper, i)) {
-			syn_error("%s: expected a directory of its own",
-				  config->tenant[i].socket);
-			r = -EINVAL;
-		}
+	for (i = 0; i < config->nr_tenants; i++) {
+		if (keeper->listener[i].fd < 0)
+			continue;
+		syn_closep(&keeper->listener[i].fd);
+		syn_listener_unlink(&config->tenant[i], &keeper->listener[i]);
 	}
-	return r;
-}
-
-static void socket_close(const struct syn_tenant *tenant,
-			 struct listener *listener)
-{
-	struct stat now;
-
-	if (listener->fd < 0)
-		return;
-	syn_closep(&listener->fd);
-	/* Somebody may have put another in its place. */
-	if (stat(tenant->socket, &now) == 0 &&
-	    now.st_ino == listener->stat.st_ino &&
-	    now.st_dev == listener->stat.st_dev)
-		(void)unlink(tenant->socket);
 }
 
 static int keeper_run(struct keeper *keeper)
@@ -645,12 +558,11 @@ int syn_keeper_main(const struct syn_config *config)
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
 		keeper.listener[i].fd = -1;
 	if (program_open(&keeper) == 0 && signals_open(&keeper) == 0 &&
-	    sockets_open(&keeper) == 0)
+	    syn_listeners_open(config, keeper.listener) == 0)
 		code = keeper_run(&keeper);
 	worker_kill(&keeper);
 	syn_hold_end(&keeper.hold, "the daemon is shutting down");
-	for (i = 0; i < config->nr_tenants; i++)
-		socket_close(&config->tenant[i], &keeper.listener[i]);
+	sockets_close(&keeper);
 	syn_close(keeper.signal_fd);
 	syn_close(keeper.exe_fd);
 	syn_close(keeper.next_fd);
