@@ -8,7 +8,7 @@
 #include "core/base/fault.h"
 #include "ipc/conn.h"
 #include "test/test.h"
-#include "tools/synapsed/keep.h"
+#include "tools/synapsed/keep-process.h"
 
 #define MANY 200u /* more than the table has room for at first */
 
@@ -183,10 +183,22 @@ static void *keeper_main(void *arg)
 	return NULL;
 }
 
+static void start_send(int sock, uint32_t nr_held)
+{
+	struct syn_keep_start start = {
+		.msg = { .type = SYN_KEEP_START, .size = sizeof(start) },
+		.epoch = 7,
+		.nr_held = nr_held,
+	};
+
+	assert_int_equal(syn_conn_send(sock, &start.msg, NULL, 0), 0);
+}
+
 static void test_conversation(void **state)
 {
 	struct keeper k = { .has = MANY };
-	struct syn_hold hold = { 0 };
+	struct syn_keep_process process;
+	struct syn_keep *keep = &process.keep;
 	int fds[SYN_FDS_MAX];
 	int before = test_count_fds();
 	pthread_t thread;
@@ -197,28 +209,34 @@ static void test_conversation(void **state)
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	k.sock = pair[0];
 	assert_int_equal(pthread_create(&thread, NULL, keeper_main, &k), 0);
-	assert_int_equal(syn_keep_take(pair[1], MANY, &hold), 0);
-	assert_int_equal(hold.nr, MANY);
-	assert_int_equal(
-		syn_hold_take(&hold, SYN_KEEP_EXTENT, 100 + MANY / 2, fds), 0);
+	syn_keep_process_init(&process, pair[1]);
+	start_send(k.sock, MANY);
+	assert_int_equal(keep->ops->begin(keep), 0);
+	assert_int_equal(keep->epoch, 7);
+	assert_true(keep->heir);
+	assert_int_equal(keep->hold.nr, MANY);
+	assert_int_equal(syn_hold_take(&keep->hold, SYN_KEEP_EXTENT,
+				       100 + MANY / 2, fds),
+			 0);
 	assert_true(fds[MANY / 2 % SYN_FDS_MAX] >= 0);
 	syn_hold_close(fds);
-	syn_hold_end(&hold, "");
+	syn_hold_end(&keep->hold, "");
 	/* One that cannot be had is the end of it. */
-	assert_int_equal(syn_keep_take(pair[1], MANY + 1, &hold), -EMFILE);
-	assert_int_equal(hold.nr, MANY);
-	syn_hold_end(&hold, "");
+	start_send(k.sock, MANY + 1);
+	assert_int_equal(keep->ops->begin(keep), -EMFILE);
+	assert_int_equal(keep->hold.nr, MANY);
+	syn_hold_end(&keep->hold, "");
 	fds_make(fds, SYN_SERVER_FDS);
-	assert_int_equal(syn_keep_put(pair[1], SYN_SERVER_KEEP_SESSION, 1, fds,
-				      SYN_SERVER_FDS),
+	assert_int_equal(keep->ops->put(keep, SYN_SERVER_KEEP_SESSION, 1, fds,
+					SYN_SERVER_FDS),
 			 0);
-	assert_int_equal(syn_keep_replace(pair[1], SYN_KEEP_MEMORY, 0, fds, 1),
+	assert_int_equal(keep->ops->replace(keep, SYN_KEEP_MEMORY, 0, fds, 1),
 			 0);
 	syn_hold_close(fds);
-	syn_keep_drop(pair[1], SYN_SERVER_KEEP_SESSION, 1);
-	assert_int_equal(syn_keep_upgrade(pair[1]), 0);
-	syn_keep_refuse(pair[1], "no");
-	assert_int_equal(syn_keep_ready(pair[1]), 0);
+	keep->ops->drop(keep, SYN_SERVER_KEEP_SESSION, 1);
+	assert_int_equal(keep->ops->upgrade(keep), 0);
+	keep->ops->refuse(keep, "no");
+	assert_int_equal(keep->ops->ready(keep), 0);
 	(void)shutdown(pair[1], SHUT_RDWR);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(k.seen[SYN_KEEP_TAKE - SYN_KEEP_START], 2 * MANY + 1);
@@ -229,7 +247,7 @@ static void test_conversation(void **state)
 	assert_int_equal(k.seen[SYN_KEEP_REFUSED - SYN_KEEP_START], 1);
 	assert_int_equal(k.seen[SYN_KEEP_READY - SYN_KEEP_START], 1);
 	/* Nobody is there any more. */
-	assert_true(syn_keep_put(pair[1], SYN_KEEP_EXTENT, 1, NULL, 0) < 0);
+	assert_true(keep->ops->put(keep, SYN_KEEP_EXTENT, 1, NULL, 0) < 0);
 	(void)close(pair[0]);
 	(void)close(pair[1]);
 	assert_int_equal(test_count_fds(), before);

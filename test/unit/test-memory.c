@@ -11,7 +11,7 @@
 #include "core/base/fault.h"
 #include "ipc/conn.h"
 #include "test/test.h"
-#include "tools/synapsed/keep.h"
+#include "tools/synapsed/keep-process.h"
 
 #define MAGIC	0x6b657074u
 #define PEERS	40u
@@ -31,7 +31,7 @@ static const struct syn_records newer[SYN_MEMORY_PARTS] = {
 
 /**
  * struct fixture - a worker that begins, and the test for its keeper.
- * @keep:	the worker's end.
+ * @process:	the worker's end.
  * @sock:	the keeper's.
  * @fd:		of the memory that is held, a duplicate.
  * @old:	it, mapped.
@@ -39,7 +39,7 @@ static const struct syn_records newer[SYN_MEMORY_PARTS] = {
  * @nr_fds:	descriptors before anything was there.
  */
 struct fixture {
-	struct syn_keep keep;
+	struct syn_keep_process process;
 	int sock;
 	int fd;
 	struct syn_memory_map old;
@@ -89,8 +89,9 @@ static void old_make(struct fixture *f)
 	for (i = 0; i < SYN_FDS_MAX; i++)
 		fds[i] = -1;
 	fds[0] = dup(f->fd);
-	assert_int_equal(syn_hold_add(&f->keep.hold, SYN_KEEP_MEMORY, 0, fds),
-			 0);
+	assert_int_equal(
+		syn_hold_add(&f->process.keep.hold, SYN_KEEP_MEMORY, 0, fds),
+		0);
 }
 
 static int setup(void **state)
@@ -101,7 +102,7 @@ static int setup(void **state)
 	f = (struct fixture){ .nr_fds = test_count_fds(), .memory.fd = -1 };
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	f.keep.sock = pair[0];
+	syn_keep_process_init(&f.process, pair[0]);
 	f.sock = pair[1];
 	old_make(&f);
 	memcpy(f.memory.want, newer, sizeof(newer));
@@ -114,10 +115,10 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	syn_memory_close(&f->memory);
-	syn_hold_end(&f->keep.hold, "");
+	syn_hold_end(&f->process.keep.hold, "");
 	(void)munmap(f->old.base, f->old.bytes);
 	syn_closep(&f->fd);
-	syn_closep(&f->keep.sock);
+	syn_closep(&f->process.sock);
 	syn_closep(&f->sock);
 	assert_int_equal(test_count_fds(), f->nr_fds);
 	return 0;
@@ -179,7 +180,7 @@ static void test_new(void **state)
 	int fds[SYN_FDS_MAX];
 
 	assert_int_equal(syn_conn_send(f->sock, &ack.msg, NULL, 0), 0);
-	assert_int_equal(syn_memory_new(&f->memory, &f->keep), 0);
+	assert_int_equal(syn_memory_new(&f->memory, &f->process.keep), 0);
 	assert_int_equal(syn_conn_recv(f->sock, &put, sizeof(put), fds),
 			 sizeof(put));
 	assert_int_equal(put.msg.type, SYN_KEEP_PUT);
@@ -196,11 +197,12 @@ static void test_same(void **state)
 	char why[SYN_MEMORY_WHY_BYTES] = "";
 
 	memcpy(f->memory.want, older, sizeof(older));
-	assert_int_equal(syn_memory_adopt(&f->memory, &f->keep, why), 0);
+	assert_int_equal(syn_memory_adopt(&f->memory, &f->process.keep, why),
+			 0);
 	f->old.base[5000]++;
 	assert_memory_equal(f->memory.map.base, f->old.base, 100000);
 	/* Nobody answers: nothing is asked. */
-	assert_int_equal(syn_memory_hand_over(&f->memory, &f->keep), 0);
+	assert_int_equal(syn_memory_hand_over(&f->memory, &f->process.keep), 0);
 }
 
 /* It is copied, and the old one is as it was until all is there. */
@@ -215,7 +217,8 @@ static void test_older(void **state)
 	struct syn_keep_msg replace;
 	int fds[SYN_FDS_MAX];
 
-	assert_int_equal(syn_memory_adopt(&f->memory, &f->keep, why), 0);
+	assert_int_equal(syn_memory_adopt(&f->memory, &f->process.keep, why),
+			 0);
 	assert_true(f->memory.fd >= 0);
 	assert_false(same_file(f->memory.fd, f->fd));
 	/* Before anything is looked at: that would take room, too. */
@@ -227,7 +230,7 @@ static void test_older(void **state)
 				    sizeof(older[i]));
 	assert_int_equal(recv(f->sock, &replace, 1, MSG_DONTWAIT), -1);
 	assert_int_equal(syn_conn_send(f->sock, &ack.msg, NULL, 0), 0);
-	assert_int_equal(syn_memory_hand_over(&f->memory, &f->keep), 0);
+	assert_int_equal(syn_memory_hand_over(&f->memory, &f->process.keep), 0);
 	assert_int_equal(syn_conn_recv(f->sock, &replace, sizeof(replace), fds),
 			 sizeof(replace));
 	assert_int_equal(replace.msg.type, SYN_KEEP_REPLACE);
@@ -245,7 +248,8 @@ static void test_one_part(void **state)
 	char why[SYN_MEMORY_WHY_BYTES] = "";
 
 	f->memory.want[SYN_MEMORY_CORE] = older[SYN_MEMORY_CORE];
-	assert_int_equal(syn_memory_adopt(&f->memory, &f->keep, why), 0);
+	assert_int_equal(syn_memory_adopt(&f->memory, &f->process.keep, why),
+			 0);
 	assert_true(f->memory.fd >= 0);
 	for (uint32_t i = 0; i < PEERS; i++)
 		filled(record(&f->memory.map, newer, SYN_MEMORY_SERVER, 1, i),
@@ -265,13 +269,15 @@ static void refused(struct fixture *f, int error, const char *expect)
 
 	for (uint32_t i = 0; i < SYN_FDS_MAX; i++)
 		fds[i] = -1;
-	assert_int_equal(syn_memory_adopt(&f->memory, &f->keep, why), error);
+	assert_int_equal(syn_memory_adopt(&f->memory, &f->process.keep, why),
+			 error);
 	assert_string_equal(why, expect);
 	assert_null(f->memory.map.base);
 	assert_int_equal(f->memory.fd, -1);
 	fds[0] = dup(f->fd);
-	assert_int_equal(syn_hold_add(&f->keep.hold, SYN_KEEP_MEMORY, 0, fds),
-			 0);
+	assert_int_equal(
+		syn_hold_add(&f->process.keep.hold, SYN_KEEP_MEMORY, 0, fds),
+		0);
 }
 
 static void test_refused(void **state)
@@ -312,7 +318,7 @@ static void test_cut_off(void **state)
 	int fd;
 
 	for (uint64_t bytes = first; bytes < enough; bytes += 8) {
-		struct syn_hold *hold = &f->keep.hold;
+		struct syn_hold *hold = &f->process.keep.hold;
 		char why[SYN_MEMORY_WHY_BYTES] = "";
 
 		assert_int_equal(syn_conn_segment_new("cut", bytes, &fd), 0);
@@ -321,8 +327,9 @@ static void test_cut_off(void **state)
 		(void)munmap(base, bytes);
 		syn_closep(&hold->held[0].fd[0]);
 		hold->held[0].fd[0] = fd;
-		assert_int_equal(syn_memory_adopt(&f->memory, &f->keep, why),
-				 -EPROTO);
+		assert_int_equal(
+			syn_memory_adopt(&f->memory, &f->process.keep, why),
+			-EPROTO);
 		assert_non_null(strstr(why, "records of pages: bytes"));
 		refused(f, -ENOENT, "");
 	}
@@ -342,12 +349,12 @@ static void test_fail_nth(void **state)
 		for (uint32_t i = 0; i < SYN_FDS_MAX; i++)
 			fds[i] = -1;
 		fds[0] = dup(f->fd);
-		syn_hold_drop(&f->keep.hold, SYN_KEEP_MEMORY, 0);
-		assert_int_equal(
-			syn_hold_add(&f->keep.hold, SYN_KEEP_MEMORY, 0, fds),
-			0);
+		syn_hold_drop(&f->process.keep.hold, SYN_KEEP_MEMORY, 0);
+		assert_int_equal(syn_hold_add(&f->process.keep.hold,
+					      SYN_KEEP_MEMORY, 0, fds),
+				 0);
 		syn_fault_arm(++nth);
-		r = syn_memory_adopt(&f->memory, &f->keep, why);
+		r = syn_memory_adopt(&f->memory, &f->process.keep, why);
 		failed = syn_fault_disarm();
 		assert_int_equal(r < 0, failed);
 		syn_memory_close(&f->memory);

@@ -22,16 +22,16 @@
 
 static int keep_extent(void *ctx, uint32_t id, int fd)
 {
-	const struct syn_keep *keep = ctx;
+	struct syn_keep *keep = ctx;
 
-	return syn_keep_put(keep->sock, SYN_KEEP_EXTENT, id, &fd, 1);
+	return keep->ops->put(keep, SYN_KEEP_EXTENT, id, &fd, 1);
 }
 
 static void drop_extent(void *ctx, uint32_t id)
 {
-	const struct syn_keep *keep = ctx;
+	struct syn_keep *keep = ctx;
 
-	syn_keep_drop(keep->sock, SYN_KEEP_EXTENT, id);
+	keep->ops->drop(keep, SYN_KEEP_EXTENT, id);
 }
 
 static int take_extent(void *ctx, uint32_t id)
@@ -111,8 +111,8 @@ static int cuda_hold(const struct syn_dev_cuda_about *about,
 	if (about->minor >= 0)
 		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd >= 0)
-		return syn_keep_put(keep->sock, SYN_KEEP_DEVICE,
-				    (uint32_t)about->minor, &fd, 1);
+		return keep->ops->put(keep, SYN_KEEP_DEVICE,
+				      (uint32_t)about->minor, &fd, 1);
 	syn_warning("the file of %s cannot be held open", about->uuid);
 	return 0;
 }

@@ -20,7 +20,7 @@
 #include "core/base/log.h"
 #include "ipc/conn.h"
 #include "tools/synapsed/hold.h"
-#include "tools/synapsed/keep.h"
+#include "tools/synapsed/keep-process.h"
 #include "tools/synapsed/listen.h"
 
 /*

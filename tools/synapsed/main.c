@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "tools/synapsed/budget.h"
 #include "tools/synapsed/config.h"
+#include "tools/synapsed/keep-process.h"
 #include "tools/synapsed/keeper.h"
 #include "tools/synapsed/worker.h"
 
@@ -172,6 +173,16 @@ static void nofile_raise(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static int worker_main(int sock)
+{
+	struct syn_keep_process process;
+
+	/* Not for children, if a library should ever start one. */
+	(void)fcntl(sock, F_SETFD, FD_CLOEXEC);
+	syn_keep_process_init(&process, sock);
+	return syn_worker_main(&process.keep);
+}
+
 int main(int argc, char **argv)
 {
 	struct command command = { .worker_fd = -1 };
@@ -184,11 +195,8 @@ int main(int argc, char **argv)
 	nofile_raise();
 	/* Whoever reads our standard error may go away. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (command.worker_fd >= 0) {
-		/* Not for children, if a library should ever start one. */
-		(void)fcntl(command.worker_fd, F_SETFD, FD_CLOEXEC);
-		return syn_worker_main(command.worker_fd);
-	}
+	if (command.worker_fd >= 0)
+		return worker_main(command.worker_fd);
 	if (config_build(&command, &config))
 		return 1;
 	if (command.check) {

@@ -53,7 +53,7 @@ int syn_memory_new(struct syn_memory *memory, struct syn_keep *keep)
 	int r;
 
 	r = memory_make(memory, &fd);
-	return r ? r : syn_keep_put(keep->sock, SYN_KEEP_MEMORY, 0, &fd, 1);
+	return r ? r : keep->ops->put(keep, SYN_KEEP_MEMORY, 0, &fd, 1);
 }
 
 void *syn_memory_part(const struct syn_memory *memory, uint32_t part)
@@ -214,7 +214,7 @@ int syn_memory_hand_over(struct syn_memory *memory, struct syn_keep *keep)
 
 	if (memory->fd < 0)
 		return 0;
-	r = syn_keep_replace(keep->sock, SYN_KEEP_MEMORY, 0, &memory->fd, 1);
+	r = keep->ops->replace(keep, SYN_KEEP_MEMORY, 0, &memory->fd, 1);
 	syn_failpoint();
 	syn_closep(&memory->fd);
 	return r;

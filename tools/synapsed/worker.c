@@ -3,12 +3,10 @@
 #include "tools/synapsed/worker.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "core/base/base.h"
 #include "core/base/failpoint.h"
@@ -26,15 +24,10 @@
 /* Fits in what clients are told, with an error's text. */
 #define WHY_BYTES SYN_MEMORY_WHY_BYTES
 
-#define START_LEAST_BYTES                                                      \
-	(offsetof(struct syn_keep_start, config) + SYN_CONFIG_LEAST_BYTES)
-
 /**
  * struct worker - all it is made of, in order of construction.
- * @keep:	the keeper, and what another worker had put.
- * @start:	what the keeper said.
- * @listen:	the tenants' listening sockets, as the keeper said ...
- * @tenant:	... and as the server takes them.
+ * @keep:	who keeps, and what another worker had put.
+ * @tenant:	its listening sockets, as the server takes them.
  * @memory:	kept memory.
  * @dev:	the device.
  * @disk:	the swap store, NULL: none.
@@ -42,9 +35,7 @@
  * @server:	the control thread's server.
  */
 struct worker {
-	struct syn_keep keep;
-	struct syn_keep_start start;
-	struct syn_keep_listen listen[SYN_TENANTS_MAX];
+	struct syn_keep *keep;
 	struct syn_server_tenant tenant[SYN_TENANTS_MAX];
 	struct syn_memory memory;
 	struct syn_dev *dev;
@@ -79,83 +70,35 @@ static void mm_config_set(struct syn_mm_config *to,
 static int keep_session(void *ctx, uint32_t kind, uint32_t id, const int *fds,
 			unsigned int nr_fds)
 {
-	const struct worker *worker = ctx;
+	struct syn_keep *keep = ctx;
 
-	return syn_keep_put(worker->keep.sock, kind, id, fds, nr_fds);
+	return keep->ops->put(keep, kind, id, fds, nr_fds);
 }
 
 static void drop_session(void *ctx, uint32_t kind, uint32_t id)
 {
-	const struct worker *worker = ctx;
+	struct syn_keep *keep = ctx;
 
-	syn_keep_drop(worker->keep.sock, kind, id);
+	keep->ops->drop(keep, kind, id);
 }
 
 static int take_session(void *ctx, uint32_t kind, uint32_t id, int *ret_fds)
 {
-	struct worker *worker = ctx;
+	struct syn_keep *keep = ctx;
 
-	return syn_hold_take(&worker->keep.hold, kind, id, ret_fds);
+	return syn_hold_take(&keep->hold, kind, id, ret_fds);
 }
 
 static int leave_sessions(void *ctx)
 {
-	const struct worker *worker = ctx;
+	struct syn_keep *keep = ctx;
 
-	return syn_keep_upgrade(worker->keep.sock);
-}
-
-static int listen_receive(struct worker *worker, uint32_t i)
-{
-	struct syn_keep_listen *listen = &worker->listen[i];
-	struct syn_server_tenant *tenant = &worker->tenant[i];
-	int fds[SYN_FDS_MAX];
-	int r;
-
-	r = syn_conn_recv(worker->keep.sock, listen, sizeof(*listen), fds);
-	if (r < 0)
-		return r;
-	if (r != (int)sizeof(*listen) || listen->msg.type != SYN_KEEP_LISTEN ||
-	    listen->msg.nr_fds != 1)
-		return -EPROTO;
-	tenant->listen_fd = fds[0];
-	memcpy(tenant->dir, listen->dir, sizeof(tenant->dir));
-	memcpy(tenant->quota, worker->start.config.tenant[i].quota,
-	       sizeof(tenant->quota));
-	return 0;
-}
-
-static int start_receive(struct worker *worker)
-{
-	int fds[SYN_FDS_MAX];
-	uint32_t i;
-	int r;
-
-	r = syn_conn_recv(worker->keep.sock, &worker->start,
-			  sizeof(worker->start), fds);
-	if (r < 0)
-		return r;
-	if (r < (int)START_LEAST_BYTES ||
-	    worker->start.msg.type != SYN_KEEP_START ||
-	    worker->start.msg.nr_fds)
-		return -EPROTO;
-	r = 0;
-	for (i = 0; i < worker->start.config.nr_tenants && !r; i++)
-		r = listen_receive(worker, i);
-	return r ? r
-		 : syn_keep_take(worker->keep.sock, worker->start.nr_held,
-				 &worker->keep.hold);
-}
-
-/* Whether another worker was here before. */
-static bool worker_is_heir(const struct worker *worker)
-{
-	return worker->start.nr_held;
+	return keep->ops->upgrade(keep);
 }
 
 static int memory_open(struct worker *worker, char *ret_why)
 {
-	const struct syn_config *config = &worker->start.config;
+	const struct syn_config *config = &worker->keep->config;
 	struct syn_memory *memory = &worker->memory;
 	struct syn_mm_config mm_config;
 
@@ -163,9 +106,9 @@ static int memory_open(struct worker *worker, char *ret_why)
 	syn_server_kept_records((uint32_t)config->max_sessions,
 				&memory->want[SYN_MEMORY_SERVER]);
 	syn_mm_kept_records(&mm_config, &memory->want[SYN_MEMORY_CORE]);
-	return worker_is_heir(worker)
-		       ? syn_memory_adopt(memory, &worker->keep, ret_why)
-		       : syn_memory_new(memory, &worker->keep);
+	return worker->keep->heir
+		       ? syn_memory_adopt(memory, worker->keep, ret_why)
+		       : syn_memory_new(memory, worker->keep);
 }
 
 /* ---- what is served ----------------------------------------------------- */
@@ -173,7 +116,7 @@ static int memory_open(struct worker *worker, char *ret_why)
 /* Explains itself what is wrong with the file. */
 static int disk_open(struct worker *worker)
 {
-	const struct syn_config *config = &worker->start.config;
+	const struct syn_config *config = &worker->keep->config;
 	char why[SYN_SWAPFILE_WHY_BYTES];
 	int r;
 
@@ -202,40 +145,56 @@ static int mm_open(struct worker *worker, char *ret_why)
 {
 	struct syn_mm_config config;
 
-	mm_config_set(&config, &worker->start.config);
+	mm_config_set(&config, &worker->keep->config);
 	config.dev = worker->dev;
 	config.disk = worker->disk;
 	config.kept = syn_memory_part(&worker->memory, SYN_MEMORY_CORE);
-	if (worker_is_heir(worker))
+	if (worker->keep->heir)
 		return mm_adopt(worker, &config, ret_why);
 	return syn_mm_new(&worker->mm, &config);
 }
 
+static void tenants_set(struct worker *worker)
+{
+	const struct syn_keep *keep = worker->keep;
+
+	for (uint32_t i = 0; i < keep->config.nr_tenants; i++) {
+		struct syn_server_tenant *tenant = &worker->tenant[i];
+
+		tenant->listen_fd = keep->listener[i].fd;
+		memcpy(tenant->dir, keep->listener[i].dir, sizeof(tenant->dir));
+		memcpy(tenant->quota, keep->config.tenant[i].quota,
+		       sizeof(tenant->quota));
+	}
+}
+
 static int server_open(struct worker *worker)
 {
+	struct syn_keep *keep = worker->keep;
 	struct syn_server_config config = {
 		.tenants = worker->tenant,
-		.nr_tenants = (uint32_t)worker->start.config.nr_tenants,
-		.domain_by = (uint32_t)worker->start.config.domain_by,
+		.nr_tenants = (uint32_t)keep->config.nr_tenants,
+		.domain_by = (uint32_t)keep->config.domain_by,
 		.mm = worker->mm,
 		.dev_event_fd = worker->dev->ops->event_fd(worker->dev),
 		.disk_event_fd =
 			worker->disk ? worker->disk->ops->event_fd(worker->disk)
 				     : -1,
-		.lifeline_fd = worker->keep.sock,
-		.epoch = worker->start.epoch,
-		.keeper_pid = worker->start.keeper_pid,
+		.lifeline_fd = keep->lifeline_fd,
+		.epoch = keep->epoch,
+		.keeper_pid = keep->keeper_pid,
 		.admin_uid = geteuid(),
-		.max_sessions = (uint32_t)worker->start.config.max_sessions,
+		.max_sessions = (uint32_t)keep->config.max_sessions,
 		.keep = keep_session,
 		.drop = drop_session,
-		.take = worker_is_heir(worker) ? take_session : NULL,
+		.take = keep->heir ? take_session : NULL,
 		.leave = leave_sessions,
-		.keep_ctx = worker,
+		.keep_ctx = keep,
 		.kept = syn_memory_part(&worker->memory, SYN_MEMORY_SERVER),
 	};
 	struct rlimit limit;
 
+	tenants_set(worker);
 	memcpy(config.dev_uuid, worker->dev->uuid, sizeof(config.dev_uuid));
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
@@ -255,19 +214,19 @@ static void worker_clear(struct worker *worker)
 		worker->dev->ops->close(worker->dev);
 	syn_memory_close(&worker->memory);
 	for (i = 0; i < SYN_TENANTS_MAX; i++)
-		syn_close(worker->tenant[i].listen_fd);
+		syn_close(worker->keep->listener[i].fd);
 }
 
 /* What nobody asked for was put and never recorded, or not dropped in time. */
-static void hold_let_go(struct worker *worker)
+static void hold_let_go(struct syn_keep *keep)
 {
-	for (size_t i = 0; i < worker->keep.hold.nr; i++) {
-		const struct syn_held *held = &worker->keep.hold.held[i];
+	for (size_t i = 0; i < keep->hold.nr; i++) {
+		const struct syn_held *held = &keep->hold.held[i];
 
 		syn_failpoint();
-		syn_keep_drop(worker->keep.sock, held->kind, held->id);
+		keep->ops->drop(keep, held->kind, held->id);
 	}
-	syn_hold_end(&worker->keep.hold,
+	syn_hold_end(&keep->hold,
 		     "the worker died before the session began; attach again");
 }
 
@@ -278,13 +237,13 @@ static int worker_take_over(struct worker *worker, char *ret_what)
 	int r;
 
 	syn_failpoint();
-	r = syn_memory_hand_over(&worker->memory, &worker->keep);
+	r = syn_memory_hand_over(&worker->memory, worker->keep);
 	if (!r)
 		r = syn_server_adopt(worker->server, &why);
 	if (r)
 		(void)snprintf(ret_what, WHY_BYTES, "%s", why);
 	else
-		hold_let_go(worker);
+		hold_let_go(worker->keep);
 	return r;
 }
 
@@ -293,22 +252,17 @@ static int worker_open(struct worker *worker, char *ret_what)
 {
 	int r;
 
-	r = start_receive(worker);
-	if (r) {
-		bool longer = worker->start.msg.size > sizeof(worker->start);
-
-		(void)snprintf(ret_what, WHY_BYTES, "%s",
-			       longer ? "the keeper is a newer program's"
-				      : "the keeper's message");
+	ret_what[0] = '\0';
+	r = worker->keep->ops->begin(worker->keep);
+	if (r)
 		return r;
-	}
-	syn_log_set_level((enum syn_log_level)worker->start.config.log_level);
+	syn_log_set_level((enum syn_log_level)worker->keep->config.log_level);
 	(void)snprintf(ret_what, WHY_BYTES, "the kept memory");
 	r = memory_open(worker, ret_what);
 	if (r)
 		return r;
 	ret_what[0] = '\0';
-	r = syn_device_open(&worker->start.config, &worker->keep, &worker->dev);
+	r = syn_device_open(&worker->keep->config, worker->keep, &worker->dev);
 	if (!r)
 		r = disk_open(worker);
 	if (r)
@@ -319,14 +273,13 @@ static int worker_open(struct worker *worker, char *ret_what)
 		return r;
 	(void)snprintf(ret_what, WHY_BYTES, "the server");
 	r = server_open(worker);
-	if (!r && worker_is_heir(worker))
+	if (!r && worker->keep->heir)
 		r = worker_take_over(worker, ret_what);
 	return r;
 }
 
-/* Says why there will be no worker; the keeper decides what happens then. */
-static void worker_complain(const struct worker *worker, const char *what,
-			    int error)
+/* Says why there will be no worker; who keeps decides what happens then. */
+static void worker_complain(struct syn_keep *keep, const char *what, int error)
 {
 	char line[SYN_REASON_BYTES];
 
@@ -335,8 +288,8 @@ static void worker_complain(const struct worker *worker, const char *what,
 		       *what ? ": " : "", *what ? strerror(-error) : "");
 	if (*what)
 		syn_error("%s", line);
-	if (worker_is_heir(worker))
-		syn_keep_refuse(worker->keep.sock, line);
+	if (keep->heir)
+		keep->ops->refuse(keep, line);
 }
 
 static void signals_set(struct worker *worker)
@@ -350,37 +303,17 @@ static void signals_set(struct worker *worker)
 	(void)sigaction(SIGINT, &action, NULL);
 }
 
-/* The keeper removes the sockets' files; when it was killed, nobody else can. */
-static void sockets_remove(const struct worker *worker)
+int syn_worker_main(struct syn_keep *keep)
 {
-	const struct syn_config *config = &worker->start.config;
-	struct pollfd keeper = { .fd = worker->keep.sock };
-	struct stat st;
-	uint32_t i;
-
-	if (poll(&keeper, 1, 0) != 1 || !(keeper.revents & POLLHUP))
-		return;
-	for (i = 0; i < config->nr_tenants; i++)
-		if (stat(config->tenant[i].socket, &st) == 0 &&
-		    st.st_dev == worker->listen[i].dev &&
-		    st.st_ino == worker->listen[i].ino)
-			(void)unlink(config->tenant[i].socket);
-}
-
-int syn_worker_main(int sock)
-{
-	struct worker worker = { .keep.sock = sock, .memory.fd = -1 };
+	struct worker worker = { .keep = keep, .memory.fd = -1 };
 	char what[WHY_BYTES];
-	uint32_t i;
 	int r;
 
-	for (i = 0; i < SYN_TENANTS_MAX; i++)
-		worker.tenant[i].listen_fd = -1;
 	r = worker_open(&worker, what);
 	if (r) {
-		worker_complain(&worker, what, r);
+		worker_complain(keep, what, r);
 		/* What is kept stays as it is: another program may take it. */
-		if (worker_is_heir(&worker))
+		if (keep->heir)
 			_exit(1);
 		worker_clear(&worker);
 		return 1;
@@ -388,7 +321,7 @@ int syn_worker_main(int sock)
 	/* exec of /proc/self/exe named us after the link. */
 	(void)prctl(PR_SET_NAME, "synapsed");
 	signals_set(&worker);
-	r = syn_keep_ready(sock);
+	r = keep->ops->ready(keep);
 	if (!r)
 		r = syn_server_run(worker.server);
 	/* So does it when it is handed on. */
@@ -397,7 +330,7 @@ int syn_worker_main(int sock)
 	if (r)
 		syn_error("the worker ends: %s", strerror(-r));
 	(void)signal(SIGTERM, SIG_IGN);
-	sockets_remove(&worker);
+	keep->ops->end(keep);
 	worker_clear(&worker);
 	return r ? 1 : 0;
 }
