@@ -212,7 +212,7 @@ static int conn_check(const struct syn_msg *msg, size_t n, unsigned int nr_fds,
 	return 0;
 }
 
-int syn_conn_recv(int sock, void *buf, size_t max, int *fds)
+static int conn_recv(int sock, void *buf, size_t max, int *fds, int flags)
 {
 	union conn_control control;
 	struct iovec iov = { .iov_base = buf, .iov_len = max };
@@ -231,7 +231,7 @@ int syn_conn_recv(int sock, void *buf, size_t max, int *fds)
 	if (syn_fault())
 		return -ENOMEM;
 	do {
-		n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC | flags);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -244,6 +244,16 @@ int syn_conn_recv(int sock, void *buf, size_t max, int *fds)
 	for (unsigned int i = 0; i < nr_fds; i++)
 		fds[i] = syn_close(fds[i]);
 	return r;
+}
+
+int syn_conn_recv(int sock, void *buf, size_t max, int *fds)
+{
+	return conn_recv(sock, buf, max, fds, 0);
+}
+
+int syn_conn_peek(int sock, void *buf, size_t max, int *fds)
+{
+	return conn_recv(sock, buf, max, fds, MSG_PEEK | MSG_DONTWAIT);
 }
 
 int syn_conn_segment_new(const char *name, uint64_t bytes, int *ret_fd)

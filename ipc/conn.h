@@ -30,6 +30,8 @@ int syn_conn_send(int sock, struct syn_msg *msg, const int *fds,
  * announced message.
  */
 int syn_conn_recv(int sock, void *buf, size_t max, int *fds);
+/* The same, of a message that stays where it is; does not wait for one. */
+int syn_conn_peek(int sock, void *buf, size_t max, int *fds);
 
 /* A sealed memfd of @bytes, mode 0600, of zeroes. */
 int syn_conn_segment_new(const char *name, uint64_t bytes, int *ret_fd);

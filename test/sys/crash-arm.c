@@ -112,7 +112,9 @@ __attribute__((constructor)) static void crash_setup(int argc, char **argv)
 	const char *path = getenv(CRASH_ENV);
 	void *map;
 
-	if (!path || argc < 2 || strcmp(argv[1], "--worker") != 0)
+	if (!path || argc < 2 ||
+	    (strcmp(argv[1], "--worker") != 0 &&
+	     strcmp(argv[1], "--systemd") != 0))
 		return;
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)

@@ -60,8 +60,12 @@ class Daemon:
         self.start(synapsed)
 
     def start(self, synapsed):
-        self.keeper = subprocess.Popen([synapsed, '--config', self.conf],
-                                       stdout=self.log, stderr=self.log)
+        # Who runs it as a service, as for harness.h: play-systemd.
+        manager = os.environ.get('SYN_TEST_MANAGER', synapsed)
+        self.keeper = subprocess.Popen(
+            [manager, '--config', self.conf], stdout=self.log, stderr=self.log,
+            env={**os.environ,
+                 'SYN_TEST_PLAY_PROGRAM': os.path.abspath(synapsed)})
         wait_for('an answer of synapsed',
                  lambda: self.keeper.poll() is not None
                  or self.ctl('status').returncode == 0)

@@ -16,6 +16,7 @@
 
 #include "core/base/base.h"
 #include "ipc/conn.h"
+#include "test/sys/play-systemd.h"
 
 #define ARGS_MAX  32
 #define RAW_PAGES 4096u
@@ -78,6 +79,11 @@ int proc_fds(pid_t pid)
 
 const char *daemon_program = TEST_SYNAPSED;
 
+static const char *daemon_manager(void)
+{
+	return getenv(DAEMON_MANAGER_ENV);
+}
+
 static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 			unsigned int nofile)
 {
@@ -97,7 +103,10 @@ static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 		_exit(126);
 	(void)dup2(log_fd, STDERR_FILENO);
 	(void)dup2(log_fd, STDOUT_FILENO);
-	(void)execv(daemon_program, (char *const *)(uintptr_t)argv);
+	if (daemon_manager())
+		(void)setenv(PLAY_PROGRAM_ENV, daemon_program, 1);
+	(void)execv(daemon_manager() ? daemon_manager() : daemon_program,
+		    (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 

@@ -27,7 +27,7 @@
  * @dir:	its directory.
  * @socket:	its socket, in @dir.
  * @log_fd:	what it wrote to standard error.
- * @keeper:	the process that was started.
+ * @keeper:	the process that was started: the keeper, or who plays systemd.
  * @worker:	its child, as of the last look.
  * @keeper_fds:	descriptors each held when nobody was attached.
  * @worker_fds:	see @keeper_fds.
@@ -42,8 +42,10 @@ struct test_daemon {
 	int worker_fds;
 };
 
-/* What daemon_start() runs. */
+/* What daemon_start() runs ... */
 extern const char *daemon_program;
+/* ... and who runs it, as a service: play-systemd.  Unset: nobody. */
+#define DAEMON_MANAGER_ENV "SYN_TEST_MANAGER"
 
 /* @args: more options, NULL-terminated; may be NULL.  Returns when it serves. */
 void daemon_start(struct test_daemon *d, const char *const *args);

@@ -162,7 +162,7 @@ def test_back(daemon, program, synapsed, load_program):
     program.install(synapsed)
     run = daemon.ctl('upgrade')
     check('exit', run.returncode, 1)
-    check('it is said', 'goes on' in run.stderr, True)
+    check('it is said', 'could not take over' in run.stderr, True)
     check('it is said why',
           'revision of a newer program (was 2, is 1)' in log_of(daemon), True)
     after = daemon.ask('status')

@@ -56,7 +56,7 @@ def test_not_a_worker(daemon, program, load_program):
     program.install('/bin/false')
     run = daemon.ctl('upgrade')
     check('exit', run.returncode, 1)
-    check('it is said', 'goes on' in run.stderr, True)
+    check('it is said', 'could not take over' in run.stderr, True)
     after = daemon.ask('status')
     check('epoch', after['epoch'], before['epoch'] + 2)
     check('the same program', os.stat(f'/proc/{after["worker_pid"]}/exe').st_ino,

@@ -573,8 +573,8 @@ static int upgrade_run(struct syn_query *query, const struct syn_options *opts,
 	r = upgrade_wait(opts, epoch, &status);
 	if (r < 0)
 		return r;
-	*ret_why = "the program on disk could not take over, the one before "
-		   "it goes on; see the daemon's log";
+	*ret_why = "the program on disk could not take over; the daemon's log "
+		   "says why";
 	if (status.epoch > epoch + 1)
 		return -ENOEXEC;
 	if (opts->json)

@@ -39,7 +39,7 @@ struct syn_keep;
  * @replace:	as @put, in the place of what is kept: all of it, or nothing.
  * @drop:	they may be closed.
  * @upgrade:	0: this worker is to stop, and another program takes over.
- * @end:	this worker ends and has told everybody.
+ * @end:	this worker ends, and nobody is to go on.
  */
 struct syn_keep_ops {
 	int (*begin)(struct syn_keep *keep);

@@ -60,10 +60,12 @@ static int listener_look(const struct syn_tenant *tenant,
 static int listener_open(const struct syn_tenant *tenant,
 			 struct syn_listener *ret)
 {
-	int r;
+	int r = 0;
 
-	r = syn_conn_listen(tenant->socket, (unsigned int)tenant->socket_mode,
-			    &ret->fd);
+	if (ret->fd < 0)
+		r = syn_conn_listen(tenant->socket,
+				    (unsigned int)tenant->socket_mode,
+				    &ret->fd);
 	if (!r)
 		r = listener_look(tenant, ret);
 	if (r)

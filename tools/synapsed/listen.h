@@ -21,7 +21,10 @@ struct syn_listener {
 	char dir[SYN_CONFIG_TEXT_BYTES];
 };
 
-/* One for each tenant, in directories of their own.  Logs what is wrong. */
+/*
+ * One for each tenant, in directories of their own; whose @fd is open already
+ * stays.  Logs what is wrong.
+ */
 int syn_listeners_open(const struct syn_config *config,
 		       struct syn_listener *ret);
 

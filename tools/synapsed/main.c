@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* synapsed: options, then the keeper; or the worker, when it says so. */
+/* synapsed: options, then the keeper; or the worker, when somebody keeps. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -11,6 +11,7 @@
 #include "tools/synapsed/budget.h"
 #include "tools/synapsed/config.h"
 #include "tools/synapsed/keep-process.h"
+#include "tools/synapsed/keep-systemd.h"
 #include "tools/synapsed/keeper.h"
 #include "tools/synapsed/worker.h"
 
@@ -20,6 +21,7 @@
 enum {
 	FLAG_CONFIG = 256,
 	FLAG_CHECK,
+	FLAG_SYSTEMD,
 	FLAG_VERSION,
 	FLAG_HELP,
 	FLAG_WORKER,
@@ -31,6 +33,7 @@ enum {
 static const struct option main_flags[] = {
 	{ "config", required_argument, NULL, FLAG_CONFIG },
 	{ "check-config", no_argument, NULL, FLAG_CHECK },
+	{ "systemd", no_argument, NULL, FLAG_SYSTEMD },
 	{ "version", no_argument, NULL, FLAG_VERSION },
 	{ "help", no_argument, NULL, FLAG_HELP },
 	{ "worker", required_argument, NULL, FLAG_WORKER },
@@ -40,12 +43,14 @@ static const struct option main_flags[] = {
  * struct command - what the command line says.
  * @config_path:	file, NULL: the default one if there is one.
  * @check:		only check the configuration.
- * @worker_fd:		-1: this is the keeper.
+ * @systemd:		systemd keeps, and this is the worker.
+ * @worker_fd:		-1: this is not a keeper's worker.
  * @text:		values of the table's flags, NULL: not given.
  */
 struct command {
 	const char *config_path;
 	bool check;
+	bool systemd;
 	int worker_fd;
 	const char *text[MAIN_FLAGS_MAX];
 };
@@ -61,6 +66,8 @@ static void usage_print(FILE *file)
 		      "  --config FILE          read FILE (default: %s)\n"
 		      "  --check-config         check, print what is in force, "
 		      "and exit\n"
+		      "  --systemd              the service's descriptor "
+		      "store is the keeper\n"
 		      "  --version              print the version\n"
 		      "  --help                 print this\n\n",
 		      SYN_CONFIG_PATH);
@@ -99,6 +106,9 @@ static int command_parse(int argc, char **argv, struct command *ret)
 			break;
 		case FLAG_CHECK:
 			ret->check = true;
+			break;
+		case FLAG_SYSTEMD:
+			ret->systemd = true;
 			break;
 		case FLAG_VERSION:
 			(void)printf("synapsed %s\n", SYN_VERSION);
@@ -183,6 +193,23 @@ static int worker_main(int sock)
 	return syn_worker_main(&process.keep);
 }
 
+static int systemd_main(const struct syn_config *config)
+{
+#if SYN_HAVE_SYSTEMD
+	struct syn_keep_systemd systemd;
+	int code;
+
+	syn_keep_systemd_init(&systemd, config);
+	code = syn_worker_main(&systemd.keep);
+	syn_keep_systemd_deinit(&systemd);
+	return code;
+#else
+	(void)config;
+	syn_error("--systemd: this synapsed was built without libsystemd");
+	return 1;
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	struct command command = { .worker_fd = -1 };
@@ -204,5 +231,6 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	syn_log_set_level((enum syn_log_level)config.log_level);
-	return syn_keeper_main(&config);
+	return command.systemd ? systemd_main(&config)
+			       : syn_keeper_main(&config);
 }

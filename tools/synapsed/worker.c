@@ -315,6 +315,7 @@ int syn_worker_main(struct syn_keep *keep)
 		/* What is kept stays as it is: another program may take it. */
 		if (keep->heir)
 			_exit(1);
+		keep->ops->end(keep);
 		worker_clear(&worker);
 		return 1;
 	}
