@@ -54,17 +54,19 @@ struct {
 	__type(value, struct syn_lat_hist);
 } hists SEC(".maps");
 
+static __always_inline __u32 worker(void)
+{
+	return (__u32)(bpf_get_current_pid_tgid() >> 32);
+}
+
 static __always_inline bool is_ours(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
+	/* A worker that systemd started may have been named itself. */
 	return keeper &&
-	       (__u32)BPF_CORE_READ(task, real_parent, tgid) == keeper;
-}
-
-static __always_inline __u32 worker(void)
-{
-	return (__u32)(bpf_get_current_pid_tgid() >> 32);
+	       ((__u32)BPF_CORE_READ(task, real_parent, tgid) == keeper ||
+		worker() == keeper);
 }
 
 static __always_inline __u32 bucket_of(__u64 ns)

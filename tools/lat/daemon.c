@@ -173,7 +173,8 @@ static int ask_clients(struct syn_lat_daemon *daemon, uint32_t worker)
 	return 0;
 }
 
-static int ask_all(struct syn_lat_daemon *daemon, pid_t *ret_keeper)
+static int ask_all(struct syn_lat_daemon *daemon, pid_t *ret_keeper,
+		   pid_t *ret_runs)
 {
 	struct syn_ctl_status status;
 	struct syn_answer answer;
@@ -187,18 +188,21 @@ static int ask_all(struct syn_lat_daemon *daemon, pid_t *ret_keeper)
 		return -EPROTO;
 	memcpy(&status, answer.records, sizeof(status));
 	r = ask_clients(daemon, status.worker_pid);
-	if (r == 0)
-		*ret_keeper = (pid_t)status.keeper_pid;
-	return r;
+	if (r)
+		return r;
+	*ret_keeper = (pid_t)status.keeper_pid;
+	*ret_runs = (pid_t)status.worker_pid;
+	return 0;
 }
 
 /* A worker that was replaced has left a session that is closed. */
-static int look_at_socket(struct syn_lat_daemon *daemon, pid_t *ret_keeper)
+static int look_at_socket(struct syn_lat_daemon *daemon, pid_t *ret_keeper,
+			  pid_t *ret_runs)
 {
 	int r = -ENOTCONN;
 
 	if (daemon->query)
-		r = ask_all(daemon, ret_keeper);
+		r = ask_all(daemon, ret_keeper, ret_runs);
 	if (r == 0)
 		return 0;
 	daemon->query = syn_query_close(daemon->query);
@@ -207,15 +211,22 @@ static int look_at_socket(struct syn_lat_daemon *daemon, pid_t *ret_keeper)
 		daemon->query = NULL;
 		return r;
 	}
-	r = ask_all(daemon, ret_keeper);
+	r = ask_all(daemon, ret_keeper, ret_runs);
 	if (r)
 		(void)snprintf(daemon->reason, sizeof(daemon->reason), "%s",
 			       syn_query_reason(daemon->query));
 	return r;
 }
 
-int syn_lat_daemon_look(struct syn_lat_daemon *daemon, pid_t *ret_keeper)
+int syn_lat_daemon_look(struct syn_lat_daemon *daemon, pid_t *ret_keeper,
+			pid_t *ret_runs)
 {
-	return daemon->pid ? look_at_process(daemon, ret_keeper)
-			   : look_at_socket(daemon, ret_keeper);
+	int r;
+
+	if (!daemon->pid)
+		return look_at_socket(daemon, ret_keeper, ret_runs);
+	r = look_at_process(daemon, ret_keeper);
+	if (!r)
+		*ret_runs = daemon->pid;
+	return r;
 }

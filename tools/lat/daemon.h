@@ -31,10 +31,12 @@ int syn_lat_daemon_new(const char *socket, pid_t pid,
 struct syn_lat_daemon *syn_lat_daemon_free(struct syn_lat_daemon *daemon);
 
 /*
- * Looks who is there now.  *ret_keeper: the process whose children serve.
- * -errno: nobody answers, or the process is gone.
+ * Looks who is there now.  *ret_keeper: the process whose children serve; systemd
+ * is one whose other children run other programs.  *ret_runs: one that runs the
+ * daemon's program.  -errno: nobody answers, or the process is gone.
  */
-int syn_lat_daemon_look(struct syn_lat_daemon *daemon, pid_t *ret_keeper);
+int syn_lat_daemon_look(struct syn_lat_daemon *daemon, pid_t *ret_keeper,
+			pid_t *ret_runs);
 
 /* NULL when it was never seen; valid until the next look. */
 const struct syn_lat_client *

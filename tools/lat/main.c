@@ -95,27 +95,27 @@ static int lat_print(struct lat *lat)
 /* A daemon that went away may come back, as another process or program. */
 static int lat_follow(struct lat *lat)
 {
-	pid_t keeper;
+	pid_t keeper, runs;
 	int r;
 
-	r = syn_lat_daemon_look(lat->daemon, &keeper);
+	r = syn_lat_daemon_look(lat->daemon, &keeper, &runs);
 	if (r && !lat->away)
 		(void)complain(0, r, "no synapsed answers",
 			       syn_lat_daemon_reason(lat->daemon));
 	lat->away = r != 0;
 	if (r)
 		return 0;
-	r = syn_lat_trace_attach(lat->trace, keeper);
+	r = syn_lat_trace_attach(lat->trace, keeper, runs);
 	return r == -ENOENT || r == -ESRCH ? 0 : r;
 }
 
 /* Looks once more, for the names of clients that came since. */
 static int lat_stop(struct lat *lat)
 {
-	pid_t keeper;
+	pid_t keeper, runs;
 
 	syn_lat_trace_detach(lat->trace);
-	(void)syn_lat_daemon_look(lat->daemon, &keeper);
+	(void)syn_lat_daemon_look(lat->daemon, &keeper, &runs);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ static int lat_run(struct lat *lat, const sigset_t *ending)
 
 static int lat_start(struct lat *lat)
 {
-	pid_t keeper;
+	pid_t keeper, runs;
 	int r;
 
 	lat->before = syn_alloc(SYN_LAT_KEYS_MAX, sizeof(*lat->before));
@@ -166,7 +166,7 @@ static int lat_start(struct lat *lat)
 	r = syn_lat_daemon_new(lat->opts.socket, lat->opts.pid, &lat->daemon);
 	if (r)
 		return complain(EXIT_ERROR, r, "no memory", "");
-	r = syn_lat_daemon_look(lat->daemon, &keeper);
+	r = syn_lat_daemon_look(lat->daemon, &keeper, &runs);
 	if (r)
 		return complain(EXIT_ERROR, r, "no synapsed answers",
 				syn_lat_daemon_reason(lat->daemon));
@@ -174,7 +174,7 @@ static int lat_start(struct lat *lat)
 	if (r)
 		return complain(EXIT_NO_TRACE, r, "cannot load the BPF program",
 				syn_lat_trace_reason());
-	r = syn_lat_trace_attach(lat->trace, keeper);
+	r = syn_lat_trace_attach(lat->trace, keeper, runs);
 	if (r)
 		return complain(EXIT_NO_TRACE, r,
 				"cannot listen to the probes of synapsed",

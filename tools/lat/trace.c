@@ -148,13 +148,13 @@ static int trace_attach(struct syn_lat_trace *trace, const char *path)
 	return 0;
 }
 
-int syn_lat_trace_attach(struct syn_lat_trace *trace, pid_t keeper)
+int syn_lat_trace_attach(struct syn_lat_trace *trace, pid_t keeper, pid_t runs)
 {
 	struct stat program;
 	char path[64];
 	int r;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)keeper);
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)runs);
 	if (stat(path, &program) < 0)
 		return -errno;
 	trace->skel->bss->keeper = (uint32_t)keeper;

@@ -34,10 +34,10 @@ struct syn_lat_trace *syn_lat_trace_close(struct syn_lat_trace *trace);
 
 /*
  * Listens to the workers of @keeper, those to come included; to the program
- * that @keeper runs, if another was attached before.  -ENOENT: it has no such
+ * that @runs has, if another was attached before.  -ENOENT: it has no such
  * probes.
  */
-int syn_lat_trace_attach(struct syn_lat_trace *trace, pid_t keeper);
+int syn_lat_trace_attach(struct syn_lat_trace *trace, pid_t keeper, pid_t runs);
 /* The probes cost nothing any more; what was counted can be read. */
 void syn_lat_trace_detach(struct syn_lat_trace *trace);
 
