@@ -11,7 +11,7 @@
 #include "core/quarantine.h"
 #include "core/request.h"
 
-/* It was sealed, and a worker died before it said so. */
+/* It was sealed, and perhaps lost since, and a worker died before it said so. */
 static bool seal_again(const struct syn_session *s, const struct syn_sqe *sqe)
 {
 	const struct syn_mm *mm = s->mm;
@@ -19,7 +19,7 @@ static bool seal_again(const struct syn_session *s, const struct syn_sqe *sqe)
 
 	return syn_request_again(mm) &&
 	       !syn_lease_find(s, sqe->object, &lessee) &&
-	       mm->page[mm->lessee[lessee].page].state == SYN_PAGE_SEALED;
+	       mm->page[mm->lessee[lessee].page].state != SYN_PAGE_FULL;
 }
 
 static int seal_check_page(const struct syn_session *s,
