@@ -9,6 +9,7 @@
 #ifndef SYN_CORE_DEV_H
 #define SYN_CORE_DEV_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -90,9 +91,11 @@ struct syn_copy_done {
  *		keeper has acknowledged the descriptor when it returns.
  *		-ENOMEM: not now.
  * @mem_adopt:	memory that a device of a worker that is gone made with these
- *		arguments and that the keeper still has; what is in it stays.  A
- *		backend may map it only when it is used.  -ENOENT: the keeper has
- *		none, or another size.
+ *		arguments and that the keeper still has; what is in it stays.
+ *		-ENOENT: the keeper has none, or another size.  -EIO: what it has
+ *		is not to be had.  With these two this memory is lost, and no
+ *		other; the keeper has let go of it.  -ENODEV: the device is lost.
+ *		All else (-ENOMEM, -EMFILE): not now, and nothing is lost.
  * @mem_free:	no copy on it is in flight; cannot fail.
  * @copy:	queues all @nr or none; they may run and end in any order.
  * @reap:	takes at most @max completions; returns their number.
@@ -114,6 +117,12 @@ struct syn_dev_ops {
 			     unsigned int max);
 	int (*event_fd)(struct syn_dev *dev);
 };
+
+/* What mem_adopt says of memory that nobody will have again. */
+static inline bool syn_mem_is_lost(int error)
+{
+	return error == -ENOENT || error == -EIO;
+}
 
 /**
  * struct syn_dev - a backend embeds this as its first member.

@@ -304,10 +304,24 @@ static int dev_cuda_take(const struct dev_cuda *cuda, uint32_t id)
 	return config->take ? config->take(config->keep_ctx, id) : -ENOENT;
 }
 
-static int dev_cuda_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
-			      uint64_t bytes, struct syn_mem *ret)
+/* What the driver does not take is not what it gave; any other fault is the GPU's. */
+static int adopt_error(int error)
 {
-	struct dev_cuda *cuda = dev_cuda_of(dev);
+	switch (error) {
+	case -EIO:
+		return -ENODEV;
+	case -EINVAL:
+	case -EPERM:
+	case -EACCES:
+		return -EIO;
+	default:
+		return error;
+	}
+}
+
+static int mem_adopt(struct dev_cuda *cuda, uint32_t id, uint32_t tier,
+		     uint64_t bytes, struct syn_mem *ret)
+{
 	syn_cleanup(syn_closep) int fd = dev_cuda_take(cuda, id);
 	struct cuda_request request = { .serve = cuda_mem_adopt, .fd = fd };
 	int r;
@@ -322,10 +336,24 @@ static int dev_cuda_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
 	r = thread_call(cuda, &cuda->maker, &request);
 	if (r) {
 		free(request.mem);
-		return r;
+		return adopt_error(r);
 	}
 	mem_describe(request.mem, id, syn_steal_fd(&fd), ret);
 	return 0;
+}
+
+static int dev_cuda_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			      uint64_t bytes, struct syn_mem *ret)
+{
+	struct dev_cuda *cuda = dev_cuda_of(dev);
+	int r = mem_adopt(cuda, id, tier, bytes, ret);
+
+	if (!syn_mem_is_lost(r))
+		return r;
+	syn_warning("extent %u is lost: %s", id, strerror(-r));
+	if (cuda->config.drop)
+		cuda->config.drop(cuda->config.keep_ctx, id);
+	return r;
 }
 
 static void dev_cuda_mem_free(struct syn_dev *dev, struct syn_mem *mem)

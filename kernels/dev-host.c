@@ -13,6 +13,7 @@
 #include "core/base/base.h"
 #include "core/base/fault.h"
 #include "core/base/list.h"
+#include "core/base/log.h"
 #include "core/dev.h"
 #include "kernels/copy-job.h"
 #include "kernels/workers.h"
@@ -181,10 +182,23 @@ static int dev_host_take(const struct dev_host *host, uint32_t id)
 	return config->take ? config->take(config->keep_ctx, id) : -ENOENT;
 }
 
-static int dev_host_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
-			      uint64_t bytes, struct syn_mem *ret)
+/* It has not that size, or is nothing that can be mapped. */
+static int adopt_error(int error)
 {
-	struct dev_host *host = dev_host_of(dev);
+	switch (error) {
+	case -EINVAL:
+		return -ENOENT;
+	case -ENODEV:
+	case -EACCES:
+		return -EIO;
+	default:
+		return error;
+	}
+}
+
+static int mem_adopt(const struct dev_host *host, uint32_t id, uint32_t tier,
+		     uint64_t bytes, struct syn_mem *ret)
+{
 	syn_cleanup(syn_closep) int fd = dev_host_take(host, id);
 	bool lock = host->config.lock_memory && tier == SYN_TIER_HOST;
 	struct syn_hostmem *mem;
@@ -198,11 +212,25 @@ static int dev_host_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
 	r = syn_hostmem_adopt(mem, fd, bytes, lock ? SYN_HOSTMEM_LOCK : 0);
 	if (r) {
 		free(mem);
-		return r == -EINVAL ? -ENOENT : r;
+		return adopt_error(r);
 	}
 	(void)syn_steal_fd(&fd);
 	mem_describe(mem, id, tier, ret);
 	return 0;
+}
+
+static int dev_host_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			      uint64_t bytes, struct syn_mem *ret)
+{
+	const struct dev_host *host = dev_host_of(dev);
+	int r = mem_adopt(host, id, tier, bytes, ret);
+
+	if (!syn_mem_is_lost(r))
+		return r;
+	syn_warning("extent %u is lost: %s", id, strerror(-r));
+	if (host->config.drop)
+		host->config.drop(host->config.keep_ctx, id);
+	return r;
 }
 
 static void dev_host_mem_free(struct syn_dev *dev, struct syn_mem *mem)

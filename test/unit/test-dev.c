@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -197,12 +198,71 @@ static void test_lock_beyond_the_limit(void **state)
 	assert_true(!r || geteuid() != 0);
 }
 
-/* The keeper has one extent. */
+/* The keeper has one extent, under 8 what nobody can write; under 9 it is busy. */
+static struct taken {
+	int fd;
+	unsigned int nr_dropped;
+} taken;
+
 static int take_one(void *ctx, uint32_t id)
 {
-	const int *fd = ctx;
+	const struct taken *t = ctx;
+	char path[32];
 
-	return id == 7 ? fcntl(*fd, F_DUPFD_CLOEXEC, 0) : -ENOENT;
+	switch (id) {
+	case 7:
+		return fcntl(t->fd, F_DUPFD_CLOEXEC, 0);
+	case 8:
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", t->fd);
+		return open(path, O_RDONLY | O_CLOEXEC);
+	case 9:
+		return -EMFILE;
+	default:
+		return -ENOENT;
+	}
+}
+
+static void drop_one(void *ctx, uint32_t id)
+{
+	struct taken *t = ctx;
+
+	t->nr_dropped++;
+}
+
+static int adopt(struct syn_dev *dev, uint32_t id, uint64_t bytes,
+		 struct syn_mem *ret)
+{
+	return dev->ops->mem_adopt(dev, id, SYN_TIER_HOST, bytes, ret);
+}
+
+/* Memory is lost when the keeper has none; not when there is no memory for it. */
+static void test_lost_extents(void **state)
+{
+	const struct syn_dev_host_config config = {
+		.workers = 1,
+		.take = take_one,
+		.drop = drop_one,
+		.keep_ctx = &taken,
+	};
+	int before = test_count_fds();
+	struct syn_mem mem;
+	struct syn_dev *dev;
+
+	taken = (struct taken){ .fd = bench.host.fd };
+	assert_int_equal(syn_dev_host_open(&dev, &config), 0);
+	assert_int_equal(adopt(dev, 9, EXTENT_BYTES, &mem), -EMFILE);
+	for (unsigned int n = 1; n < 3; n++) {
+		syn_fault_arm(n);
+		assert_int_equal(adopt(dev, 7, EXTENT_BYTES, &mem), -ENOMEM);
+		assert_true(syn_fault_disarm());
+	}
+	assert_int_equal(taken.nr_dropped, 0);
+	assert_int_equal(adopt(dev, 6, EXTENT_BYTES, &mem), -ENOENT);
+	assert_int_equal(adopt(dev, 7, EXTENT_BYTES / 2, &mem), -ENOENT);
+	assert_int_equal(adopt(dev, 8, EXTENT_BYTES, &mem), -EIO);
+	assert_int_equal(taken.nr_dropped, 3);
+	dev->ops->close(dev);
+	assert_int_equal(test_count_fds(), before);
 }
 
 /* What the extent of a device that is gone held is there again. */
@@ -211,30 +271,16 @@ static void test_adopted_extent(void **state)
 	const struct syn_dev_host_config config = {
 		.workers = 1,
 		.take = take_one,
-		.keep_ctx = &bench.host.fd,
+		.keep_ctx = &taken,
 	};
 	struct syn_mem mem;
 	struct syn_dev *dev;
 	int before = test_count_fds();
 
+	taken = (struct taken){ .fd = bench.host.fd };
 	fill(bench.host.addr, EXTENT_BYTES, 23);
 	assert_int_equal(syn_dev_host_open(&dev, &config), 0);
-	assert_int_equal(
-		dev->ops->mem_adopt(dev, 6, SYN_TIER_HOST, EXTENT_BYTES, &mem),
-		-ENOENT);
-	assert_int_equal(dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST,
-					     EXTENT_BYTES / 2, &mem),
-			 -ENOENT);
-	for (unsigned int n = 1; n < 3; n++) {
-		syn_fault_arm(n);
-		assert_int_equal(dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST,
-						     EXTENT_BYTES, &mem),
-				 -ENOMEM);
-		assert_true(syn_fault_disarm());
-	}
-	assert_int_equal(
-		dev->ops->mem_adopt(dev, 7, SYN_TIER_HOST, EXTENT_BYTES, &mem),
-		0);
+	assert_int_equal(adopt(dev, 7, EXTENT_BYTES, &mem), 0);
 	assert_int_equal(mem.id, 7);
 	assert_int_equal(mem.bytes, EXTENT_BYTES);
 	assert_memory_equal(bytes_of(&mem), bytes_of(&bench.host),
@@ -315,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_huge_pages_are_optional),
 		cmocka_unit_test(test_lock_beyond_the_limit),
 		dev_test(test_adopted_extent),
+		dev_test(test_lost_extents),
 		cmocka_unit_test(test_fail_nth),
 	};
 
