@@ -4,11 +4,13 @@
 
 #include "core/base/base.h"
 #include "core/base/failpoint.h"
+#include "core/depart.h"
 #include "core/domain.h"
 #include "core/extent.h"
 #include "core/kept.h"
 #include "core/lease.h"
 #include "core/load.h"
+#include "core/lost.h"
 #include "core/page.h"
 #include "core/pool.h"
 #include "core/quarantine.h"
@@ -136,14 +138,39 @@ static bool adopt_slot_gone(struct syn_mm *mm, uint32_t page,
 	const struct syn_extent *ext;
 	uint32_t frame;
 
-	if (!syn_page_is(pg, SYN_PAGE_F_HBM))
-		return true;
 	ext = syn_pool_slot(pool, pg->slot, &frame);
 	if (syn_extent_is_used(ext, frame))
 		return true;
 	return syn_page_is(pg, SYN_PAGE_F_FILLING) &&
 	       !(pg->charged != SYN_NONE16 && mm->session[pg->charged] &&
 		 syn_load_adopt(mm, page));
+}
+
+/* The places that it had in extents that are lost. */
+static uint32_t adopt_places_lost(const struct syn_mm *mm,
+				  const struct syn_rec_page *pg,
+				  const struct syn_pool *pool)
+{
+	uint32_t places = 0;
+	uint32_t frame;
+
+	if (syn_page_is(pg, SYN_PAGE_F_HBM) &&
+	    syn_pool_slot(pool, pg->slot, &frame)->lost)
+		places |= SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING;
+	if (syn_page_is(pg, SYN_PAGE_F_HOST) &&
+	    mm->extent[SYN_FRAME_EXTENT(pg->host)]->lost)
+		places |= SYN_PAGE_F_HOST;
+	return places;
+}
+
+/* Of an encoded page what is below counts: nothing can be made of the rest. */
+static bool adopt_is_nowhere(const struct syn_rec_page *pg, uint32_t flags)
+{
+	uint32_t places = SYN_PAGE_F_HOST | SYN_PAGE_F_NVME;
+
+	if (pg->codec == SYN_CODEC_RAW16)
+		places |= SYN_PAGE_F_HBM;
+	return !(flags & places);
 }
 
 /* Nobody can say any more whether what it was sealed with has been written. */
@@ -159,10 +186,13 @@ static void adopt_flags(struct syn_mm *mm, uint32_t page,
 			const struct syn_pool *pool)
 {
 	struct syn_rec_page *pg = &mm->page[page];
-	uint32_t flags = pg->flags & ~ADOPT_PASSING;
+	uint32_t lost = adopt_places_lost(mm, pg, pool);
+	uint32_t flags = pg->flags & ~(ADOPT_PASSING | lost);
 
-	if (adopt_slot_gone(mm, page, pool))
+	if (!(flags & SYN_PAGE_F_HBM) || adopt_slot_gone(mm, page, pool))
 		flags &= ~(SYN_PAGE_F_HBM | SYN_PAGE_F_FILLING);
+	if (lost && adopt_is_nowhere(pg, flags))
+		pg->advice |= SYN_PAGE_DEVICE;
 	if (!(flags & SYN_PAGE_F_NVME))
 		flags &= ~SYN_PAGE_F_DURABLE;
 	if (adopt_unready(mm, pg))
@@ -193,13 +223,20 @@ static void adopt_members(struct syn_mm *mm, struct syn_rec_page *pg)
 }
 
 /* A key is given to what is sealed; a page that is nowhere is lost. */
-static void adopt_state(struct syn_rec_page *pg)
+static void adopt_state(struct syn_mm *mm, uint32_t page)
 {
+	struct syn_rec_page *pg = &mm->page[page];
+
 	if (syn_page_is(pg, SYN_PAGE_F_KEYED) && pg->state == SYN_PAGE_FULL)
 		pg->state = SYN_PAGE_SEALED;
-	if (!syn_page_is(pg,
-			 SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME))
-		pg->state = SYN_PAGE_LOST;
+	if (!adopt_is_nowhere(pg, pg->flags) || pg->state == SYN_PAGE_LOST)
+		return;
+	pg->state = SYN_PAGE_LOST;
+	if (!(pg->advice & SYN_PAGE_DEVICE))
+		return;
+	mm->count.sum_failures++;
+	if (syn_page_is(pg, SYN_PAGE_F_KEYED))
+		syn_depart(mm, page, SYN_WHY_DEVICE, 0, SYN_NONE);
 }
 
 static void adopt_frames(struct syn_mm *mm, const struct syn_rec_page *pg,
@@ -234,7 +271,7 @@ static int adopt_page(struct syn_mm *mm, uint32_t page)
 		return r;
 	adopt_flags(mm, page, pool);
 	adopt_members(mm, pg);
-	adopt_state(pg);
+	adopt_state(mm, page);
 	adopt_frames(mm, pg, pool);
 	return 0;
 }
@@ -328,14 +365,19 @@ static void adopt_sessions(struct syn_mm *mm)
 			syn_session_adopt_end(mm->session[i]);
 }
 
-/* What was made for a change that did not come. */
-static void adopt_surplus(struct syn_mm *mm)
+/* What was made for a change that did not come, and what was lost. */
+static void adopt_guarantees(struct syn_mm *mm)
 {
 	uint32_t i;
 
-	for (i = 0; i < SYN_POOLS_MAX; i++)
-		if (mm->pool[i] && mm->pool[i]->tier == SYN_TIER_HBM)
-			syn_pool_trim(mm, mm->pool[i]);
+	for (i = 0; i < SYN_POOLS_MAX; i++) {
+		struct syn_pool *pool = mm->pool[i];
+
+		if (!pool || pool->tier != SYN_TIER_HBM)
+			continue;
+		syn_pool_trim(mm, pool);
+		syn_pool_adopt_guarantee(mm, pool);
+	}
 	syn_pool_reap(mm);
 	syn_domain_reap(mm);
 	mm->progress = true;
@@ -362,6 +404,7 @@ int syn_mm_adopted(struct syn_mm *mm)
 	adopt_sessions(mm);
 	adopt_request(mm);
 	adopt_settle(mm);
-	adopt_surplus(mm);
+	syn_lost_adopt(mm);
+	adopt_guarantees(mm);
 	return 0;
 }

@@ -115,31 +115,44 @@ static void mem_free(struct syn_mm *mm, struct syn_mem *mem)
 	mm->dev->ops->mem_free(mm->dev, mem);
 }
 
-/* @adopt: it is there and has bytes. */
-static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
-		   bool adopt, struct syn_mem *ret)
+/* None of the device's. */
+static void mem_none(const struct syn_pool *pool, uint32_t id,
+		     struct syn_mem *ret)
 {
-	const struct syn_dev_ops *ops = mm->dev->ops;
+	*ret = (struct syn_mem){
+		.id = id,
+		.tier = pool->tier,
+		.fd = -1,
+		.bytes = pool->extent_bytes,
+		.node = -1,
+	};
+}
+
+/* It is the device's: the disk gets to know it, too. */
+static int mem_add(struct syn_mm *mm, struct syn_mem *mem)
+{
+	int r;
+
+	if (mem->tier != SYN_TIER_HOST || !mm->disk)
+		return 0;
+	r = mm->disk->ops->mem_add(mm->disk, mem);
+	if (r)
+		mm->dev->ops->mem_free(mm->dev, mem);
+	return r;
+}
+
+static int mem_new(struct syn_mm *mm, const struct syn_pool *pool, uint32_t id,
+		   struct syn_mem *ret)
+{
 	int r;
 
 	if (pool->tier == SYN_TIER_NVME) {
-		*ret = (struct syn_mem){
-			.id = id,
-			.tier = SYN_TIER_NVME,
-			.fd = -1,
-			.bytes = pool->extent_bytes,
-			.node = -1,
-		};
+		mem_none(pool, id, ret);
 		return 0;
 	}
-	r = (adopt ? ops->mem_adopt : ops->mem_new)(mm->dev, id, pool->tier,
-						    pool->extent_bytes, ret);
-	if (r || pool->tier != SYN_TIER_HOST || !mm->disk)
-		return r;
-	r = mm->disk->ops->mem_add(mm->disk, ret);
-	if (r)
-		ops->mem_free(mm->dev, ret);
-	return r;
+	r = mm->dev->ops->mem_new(mm->dev, id, pool->tier, pool->extent_bytes,
+				  ret);
+	return r ? r : mem_add(mm, ret);
 }
 
 /* In the swap file domains are charged for slots. */
@@ -174,7 +187,7 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 	ext = extent_alloc(pool);
 	if (!ext)
 		goto uncharge;
-	r = mem_new(mm, pool, id, false, &ext->mem);
+	r = mem_new(mm, pool, id, &ext->mem);
 	if (r)
 		goto release;
 	ext->pool = pool;
@@ -253,7 +266,7 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 	syn_commit(&mm->rec_extent[ext->mem.id].state, SYN_EXTENT_FREE);
 	if (pool->tier == SYN_TIER_NVME)
 		mm->segment_used[ext->ordinal] = 0;
-	else
+	else if (!ext->lost)
 		mem_free(mm, &ext->mem);
 	extent_release(ext);
 	mm->progress = true;
@@ -273,12 +286,11 @@ static void extent_unwant(struct syn_session *session, uint32_t id)
 		syn_commit(extent_telling(session), 0);
 }
 
-/* If @session maps it. */
-static void extent_give_up(struct syn_session *session, uint32_t id)
+void syn_extent_give_up(struct syn_session *session, uint32_t extent)
 {
-	if (!syn_bit_test(session->told, id) || session->ended)
+	if (!syn_bit_test(session->told, extent) || session->ended)
 		return;
-	syn_bit_set(session->give_up, id);
+	syn_bit_set(session->give_up, extent);
 	session->nr_give_up++;
 }
 
@@ -301,7 +313,7 @@ void syn_extent_retire(struct syn_mm *mm, struct syn_extent *ext)
 			continue;
 		if (!syn_bit_test(s->told, id))
 			extent_unwant(s, id);
-		extent_give_up(s, id);
+		syn_extent_give_up(s, id);
 	}
 	if (!ext->nr_told)
 		syn_extent_free(mm, ext);
@@ -472,6 +484,31 @@ int syn_mm_retired(struct syn_session *session, uint64_t extent)
 
 /* ---- adoption ----------------------------------------------------------- */
 
+/*
+ * Lost memory stays lost, whatever the next worker could have of it.  All else that
+ * goes wrong may go right another time.
+ */
+static int mem_adopt(struct syn_mm *mm, struct syn_extent *ext, uint32_t id)
+{
+	const struct syn_pool *pool = ext->pool;
+	uint32_t *state = &mm->rec_extent[id].state;
+	int r;
+
+	mem_none(pool, id, &ext->mem);
+	if (pool->tier == SYN_TIER_NVME)
+		return 0;
+	ext->lost = *state == SYN_EXTENT_LOST;
+	if (ext->lost)
+		return 0;
+	r = mm->dev->ops->mem_adopt(mm->dev, id, pool->tier, pool->extent_bytes,
+				    &ext->mem);
+	ext->lost = syn_mem_is_lost(r);
+	if (!ext->lost)
+		return r ? r : mem_add(mm, &ext->mem);
+	syn_commit(state, SYN_EXTENT_LOST);
+	return 0;
+}
+
 /* As syn_extent_new(), of what is recorded; the quota was asked then. */
 int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id)
 {
@@ -485,12 +522,12 @@ int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id)
 	ext = extent_alloc(pool);
 	if (!ext)
 		return -ENOMEM;
-	r = mem_new(mm, pool, id, true, &ext->mem);
+	ext->pool = pool;
+	r = mem_adopt(mm, ext, id);
 	if (r) {
 		extent_release(ext);
 		return r;
 	}
-	ext->pool = pool;
 	ext->ordinal = rec->ordinal;
 	ext->seq = rec->seq;
 	if (pool->tier == SYN_TIER_NVME)
@@ -502,7 +539,10 @@ int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id)
 	return 0;
 }
 
-/* Whoever has it mapped is told, perhaps again, and may have answered before. */
+/*
+ * Whoever has it mapped is told, perhaps again, and may have answered before.  One
+ * that is lost may be in use: who uses it is told later.
+ */
 static void extent_adopt_retiring(struct syn_mm *mm, struct syn_extent *ext)
 {
 	uint32_t id = ext->mem.id;
@@ -511,14 +551,23 @@ static void extent_adopt_retiring(struct syn_mm *mm, struct syn_extent *ext)
 	for (i = 0; i < mm->cfg.max_sessions; i++) {
 		struct syn_session *s = mm->session[i];
 
-		if (!s)
+		if (!s || s->ended || !syn_bit_test(s->told, id))
 			continue;
-		extent_give_up(s, id);
-		if (syn_bit_test(s->give_up, id))
-			syn_bit_set(s->giving_up, id);
+		if (!ext->lost)
+			syn_extent_give_up(s, id);
+		syn_bit_set(s->giving_up, id);
 	}
-	if (!ext->nr_told)
+	if (!ext->nr_told && !ext->lost)
 		syn_extent_free(mm, ext);
+}
+
+/* There is nothing to tell of what is lost. */
+static void extent_tell_again(struct syn_session *s, uint32_t id)
+{
+	if (s->mm->extent[id]->lost)
+		syn_commit(extent_telling(s), 0);
+	else
+		extent_want(s, id);
 }
 
 /* What it was being told of it is told again. */
@@ -529,7 +578,7 @@ static void extent_adopt_told(struct syn_session *s)
 
 	if (telling) {
 		syn_kept_bit_set(s->told, telling - 1);
-		extent_want(s, telling - 1);
+		extent_tell_again(s, telling - 1);
 	}
 	for (id = 0; id < SYN_EXTENTS_MAX; id++)
 		if (syn_bit_test(s->told, id))
@@ -549,7 +598,8 @@ void syn_extent_adopt_open(struct syn_mm *mm)
 
 		if (!ext)
 			continue;
-		if (mm->rec_extent[id].state == SYN_EXTENT_RETIRING)
+		if (ext->lost ||
+		    mm->rec_extent[id].state == SYN_EXTENT_RETIRING)
 			extent_adopt_retiring(mm, ext);
 		else
 			syn_extent_open(mm, ext);

@@ -7,6 +7,9 @@
  * session that was told must acknowledge or exit; it is charged to the tier's
  * budget and to its domain until then.
  *
+ * LOST: a worker could not take its memory over.  It is as one that retires; when a
+ * session is told so is the matter of core/lost.h.
+ *
  * DRAINING, a host extent: it gives out no frame either, because somebody else
  * is to have its memory; it retires with its last page.
  *
@@ -27,8 +30,8 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 		   uint64_t seq, struct syn_extent **ret);
 
 /*
- * One that a worker that is gone has kept.  -EINVAL: of another shape.  All are
- * opened, or seen to retire, when it is known which of their frames are used.
+ * One that a worker that is gone has kept, perhaps LOST.  -EINVAL: of another shape.
+ * All are opened, or seen to retire, when it is known which of their frames are used.
  */
 int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id);
 void syn_extent_adopt_open(struct syn_mm *mm);
@@ -55,6 +58,9 @@ uint32_t syn_extent_mapped(const struct syn_mm *mm, uint32_t extent);
 
 /* @session must be told of @ext before the next answer to it. */
 void syn_extent_want(struct syn_session *session, const struct syn_extent *ext);
+
+/* @session, if it maps it, is told to give up what retires. */
+void syn_extent_give_up(struct syn_session *session, uint32_t extent);
 
 /* The process of @session has exited: it maps nothing. */
 void syn_extent_forget(struct syn_session *session);

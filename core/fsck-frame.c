@@ -187,16 +187,22 @@ static void extent_frames(struct syn_fsck *f, const struct syn_extent *ext)
 	f->left -= SYN_FSCK_LOOK * (int64_t)ext->nr_frames;
 }
 
+static uint32_t extent_state(const struct syn_extent *ext)
+{
+	if (!ext->retiring)
+		return SYN_EXTENT_LIVE;
+	if (ext->lost)
+		return SYN_EXTENT_LOST;
+	return ext->pool->tier == SYN_TIER_NVME ? SYN_EXTENT_CUTTING
+						: SYN_EXTENT_RETIRING;
+}
+
 static void extent_check(struct syn_fsck *f, const struct syn_extent *ext)
 {
 	const struct syn_rec_extent *rec = &f->mm->rec_extent[f->what.index];
 	uint32_t loose = f->extent[ext->mem.id].loose;
-	uint32_t state = ext->pool->tier == SYN_TIER_NVME ? SYN_EXTENT_CUTTING
-							  : SYN_EXTENT_RETIRING;
 
-	if (!ext->retiring)
-		state = SYN_EXTENT_LIVE;
-	(void)syn_fsck_same(f, SYN_FSCK_STATE, state, rec->state);
+	(void)syn_fsck_same(f, SYN_FSCK_STATE, extent_state(ext), rec->state);
 	(void)syn_fsck_same(f, SYN_FSCK_STATE, false,
 			    ext->draining && !ext->nr_used);
 	extent_record(f, ext);
@@ -271,7 +277,7 @@ static void pool_counts(struct syn_fsck *f, const struct syn_pool *pool)
 	(void)syn_fsck_counted(f, SYN_FSCK_SLOTS, count->slots,
 			       pool->guaranteed);
 	(void)syn_fsck_same(f, SYN_FSCK_SLOTS, true,
-			    pool->nr_frames >= pool->guaranteed);
+			    pool->nr_frames >= pool->guaranteed || pool->lacks);
 }
 
 /* What is below an HBM pool has it for a user. */

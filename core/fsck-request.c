@@ -261,8 +261,11 @@ static void session_loans(struct syn_fsck *f, const struct syn_session *s)
 		if (syn_bit_test(s->loans_free, i))
 			continue;
 		syn_fsck_part(f, i);
-		if (page >= mm->page_used ||
-		    !syn_page_is(&mm->page[page], SYN_PAGE_F_FILLING))
+		if (page == SYN_NONE)
+			(void)syn_fsck_same(f, SYN_FSCK_STATE, false,
+					    syn_list_empty(&s->losing));
+		else if (page >= mm->page_used ||
+			 !syn_page_is(&mm->page[page], SYN_PAGE_F_FILLING))
 			(void)syn_fsck_missing(f, page);
 		(void)syn_fsck_same(f, SYN_FSCK_REQUEST, SYN_LOAN_OUT,
 				    s->cfg.loan[i].state);

@@ -399,20 +399,29 @@ static void loan_filled(struct syn_session *s, uint32_t page)
 	(void)syn_page_settle(mm, page);
 }
 
-/* The slot may be written still; the page goes on without it. */
-static void loan_void(struct syn_session *s, uint32_t page, bool lost)
+/* The page goes on without its slot, unless what was copied there was all. */
+static void loan_leave(struct syn_mm *mm, uint32_t page, uint32_t cause)
 {
-	struct syn_mm *mm = s->mm;
+	const struct syn_rec_page *pg = &mm->page[page];
 
-	syn_quarantine_slot(s, page);
-	mm->progress = true;
-	if (lost) {
-		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST,
-			      SYN_WHY_CHECKSUM);
+	if (pg->state != SYN_PAGE_LOST && !syn_page_tier(pg))
+		cause = SYN_WHY_DEVICE;
+	if (cause) {
+		syn_page_lost(mm, page, SYN_NONE, SYN_TIER_HOST, cause);
 	} else {
 		syn_page_publish(mm, page);
 		(void)syn_page_settle(mm, page);
 	}
+}
+
+/* The slot may be written still; one that is lost is nobody's already. */
+static void loan_void(struct syn_session *s, uint32_t page, uint32_t cause)
+{
+	if (page == SYN_NONE)
+		return;
+	syn_quarantine_slot(s, page);
+	s->mm->progress = true;
+	loan_leave(s->mm, page, cause);
 }
 
 static void loaded_one(struct syn_session *s, uint32_t loan, int status)
@@ -423,8 +432,8 @@ static void loaded_one(struct syn_session *s, uint32_t loan, int status)
 	SYN_PROBE(load_end, s->cfg.id, page, loan, status);
 	if (!syn_lease_find(s, s->cfg.loan[loan].handle, &lessee))
 		fault_end(s, &s->mm->lessee[lessee], status);
-	if (status)
-		loan_void(s, page, status == -EILSEQ);
+	if (status || page == SYN_NONE)
+		loan_void(s, page, status == -EILSEQ ? SYN_WHY_CHECKSUM : 0);
 	else
 		loan_filled(s, page);
 	loan_end(s, loan, SYN_LOAN_FREE);
@@ -477,7 +486,7 @@ void syn_load_void(struct syn_session *session)
 	for (loan = 0; session->nr_loans; loan++) {
 		if (!loan_is_out(session, loan))
 			continue;
-		loan_void(session, loan_take(session, loan), false);
+		loan_void(session, loan_take(session, loan), 0);
 		loan_end(session, loan, SYN_LOAN_VOID);
 	}
 }
@@ -507,18 +516,45 @@ bool syn_load_adopt(struct syn_mm *mm, uint32_t page)
 	return false;
 }
 
+/* Whoever it was given to may still write the slot, and says so afterwards. */
+static bool loan_adopt_lost(struct syn_session *s, uint32_t loan)
+{
+	const struct syn_loan *rec = &s->cfg.loan[loan];
+	const struct syn_extent *ext;
+	const struct syn_pool *pool;
+	uint32_t frame;
+
+	if (rec->state != SYN_LOAN_OUT)
+		return false;
+	pool = s->window[rec->window][syn_slot_plane(rec->dst_slot)].pool;
+	ext = syn_pool_slot(pool, rec->dst_slot, &frame);
+	if (!ext || !ext->lost)
+		return false;
+	(void)syn_bit_clear(s->loans_free, loan);
+	s->nr_loans++;
+	s->loan_page[loan] = SYN_NONE;
+	return true;
+}
+
+/* What it is copied from, unless that is lost. */
+static void loan_adopt_source(struct syn_session *s, uint32_t loan)
+{
+	const struct syn_mm *mm = s->mm;
+	const struct syn_rec_page *pg = &mm->page[s->loan_page[loan]];
+
+	if (syn_page_is(pg, SYN_PAGE_F_HOST))
+		syn_extent_want(s, mm->extent[SYN_FRAME_EXTENT(pg->host)]);
+}
+
 void syn_load_adopt_rest(struct syn_session *session)
 {
 	uint32_t i;
 
 	for (i = 0; i < SYN_LOANS_MAX; i++) {
-		if (!loan_is_out(session, i))
+		if (loan_is_out(session, i))
+			loan_adopt_source(session, i);
+		else if (!loan_adopt_lost(session, i))
 			loan_end(session, i, SYN_LOAN_FREE);
-		else
-			syn_extent_want(
-				session,
-				session->mm->extent[session->cfg.loan[i]
-							    .src_extent]);
 	}
 }
 
@@ -527,10 +563,11 @@ static void loan_untell(struct syn_session *s, uint32_t loan)
 	struct syn_mm *mm = s->mm;
 	uint32_t page = loan_take(s, loan);
 
-	syn_page_slot_free(mm, page);
-	syn_page_publish(mm, page);
+	if (page != SYN_NONE) {
+		syn_page_slot_free(mm, page);
+		loan_leave(mm, page, 0);
+	}
 	loan_end(s, loan, SYN_LOAN_FREE);
-	(void)syn_page_settle(mm, page);
 }
 
 void syn_load_untell(struct syn_session *session, const uint64_t *loans)

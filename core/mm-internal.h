@@ -4,7 +4,7 @@
  *
  * Include order inside core, each only from those before it: record,
  * mm-internal, shape, request, kept, space, domain, extent, pool, index, lists,
- * depart, page, swap, shrink, lease, quarantine, host, move, reclaim, load,
+ * depart, page, swap, shrink, lease, quarantine, lost, host, move, reclaim, load,
  * session, fsck, adopt; then the files without a header.
  *
  * Derived state only: all of it can be computed from the kept records and
@@ -75,6 +75,7 @@ SYN_ABI_ASSERT(sizeof(struct syn_rec_lessee) + sizeof(uint32_t) <= 32,
  * @retiring:	gives out no frame; freed when @nr_told is 0.  NVMe: also until
  *		its segment is cut.
  * @draining:	host: gives out no frame; retires when it is empty.
+ * @lost:	its memory could not be taken over, see core/lost.h.
  * @nr_loose:	host: used frames on the pool's lists of what may go.
  * @seq:	NVMe: sequence of its segment.
  * @link:	of a free frame the next free one; of a used one in HBM its
@@ -95,6 +96,7 @@ struct syn_extent {
 	uint32_t nr_told;
 	bool retiring;
 	bool draining;
+	bool lost;
 	uint32_t nr_loose;
 	uint64_t seq;
 	uint32_t *link;
@@ -126,6 +128,7 @@ struct syn_extent {
  * @nr_frames:		frames of those neither retiring nor draining.
  * @nr_free:		of these free.
  * @guaranteed:		HBM: sum of the open windows' slots.
+ * @lacks:		HBM: it holds less, because an extent of it was lost.
  * @nr_users:		HBM: windows and pages.  Below: HBM pools.
  * @cutting:		NVMe: extents whose segments are being cut.
  * @going:		HBM: slots that come free without anybody's doing.
@@ -159,6 +162,7 @@ struct syn_pool {
 	uint64_t nr_frames;
 	uint64_t nr_free;
 	uint64_t guaranteed;
+	bool lacks;
 	uint64_t nr_users;
 	uint32_t cutting;
 	uint32_t going;
@@ -208,7 +212,7 @@ struct syn_window {
  * @nr_leases:		entries in use.
  * @loans_free:		one bit for each loan that is not out.
  * @nr_loans:		those that are, ...
- * @loan_page:		... each with its page.
+ * @loan_page:		... each with its page; SYN_NONE: its slot was lost.
  * @nr_quarantined:	its entries in the quarantine.
  * @quarantine:		first of them.
  * @gone_first:		oldest GONE lessee.
@@ -217,6 +221,11 @@ struct syn_window {
  * @epoch_last:		drains that were begun.
  * @target:		timelines' values of the SYN_DRAINS_MAX last drains.
  * @draining:		link in mm->draining.
+ * @losing:		link in mm->losing while it may use what is lost ...
+ * @lost_pte:		... which entries before this do no more ...
+ * @lost_drains:	... and then, when its drain @lost_epoch has passed,
+ *			nobody.
+ * @lost_epoch:		see there.
  * @want:		extents it must be told of.
  * @told:		extents it maps; kept.
  * @give_up:		extents it must be told to give up.
@@ -249,6 +258,10 @@ struct syn_session {
 	uint16_t epoch_last;
 	uint64_t *target;
 	struct syn_list draining;
+	struct syn_list losing;
+	uint32_t lost_pte;
+	bool lost_drains;
+	uint16_t lost_epoch;
 	uint64_t want[SYN_EXTENT_WORDS];
 	uint64_t *told;
 	uint64_t give_up[SYN_EXTENT_WORDS];
@@ -372,6 +385,7 @@ struct syn_mm {
 	struct syn_extent **extent;
 	struct syn_pool **pool;
 	struct syn_list draining;
+	struct syn_list losing;
 	struct syn_list pressed;
 	struct syn_list shrinking;
 	struct syn_list asking;

@@ -8,6 +8,7 @@
 #include "core/extent.h"
 #include "core/host.h"
 #include "core/kept.h"
+#include "core/lost.h"
 #include "core/move.h"
 #include "core/pool.h"
 #include "core/reclaim.h"
@@ -148,6 +149,7 @@ static int mm_make(struct syn_mm **ret, const struct syn_mm_config *config)
 	}
 	syn_kept_carve(mm);
 	syn_list_init(&mm->draining);
+	syn_list_init(&mm->losing);
 	syn_list_init(&mm->pressed);
 	syn_list_init(&mm->shrinking);
 	syn_list_init(&mm->asking);
@@ -246,7 +248,8 @@ static uint64_t mm_next(struct syn_mm *mm, bool moved)
 {
 	uint64_t next = UINT64_MAX;
 
-	if (!syn_list_empty(&mm->draining) || mm->nr_draining_moves)
+	if (!syn_list_empty(&mm->draining) || !syn_list_empty(&mm->losing) ||
+	    mm->nr_draining_moves)
 		next = mm->now_ns + mm->drain_poll_ns;
 	drain_pace(mm, moved);
 	if (!syn_list_empty(&mm->pressed) || !syn_list_empty(&mm->shrinking)) {
@@ -272,6 +275,7 @@ bool syn_mm_poll(struct syn_mm *mm, uint64_t now_ns, uint64_t *ret_next_ns)
 	moved |= syn_move_poll(mm);
 	moved |= syn_reclaim_poll(mm);
 	moved |= syn_shrink_poll(mm);
+	moved |= syn_lost_poll(mm);
 	moved |= mm->progress;
 	mm->progress = false;
 	if (moved)

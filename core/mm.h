@@ -136,10 +136,14 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  * -ENODATA: the worker died before syn_mm_new() returned, nothing was kept: zero
  * it and begin.  -EPROTO: it is of another version or revision; what is older is
  * to be copied first (core/base/records.h).  -EINVAL: budgets, granule, swap file or
- * sizes are not those it was made with.  -ENOENT: an extent did not come back;
- * @was is its id.  Of these *@ret_misfit tells more.
- * After any error nothing that was kept is of use, and the keeper may let go of all
- * extents.
+ * sizes are not those it was made with.  -ENODEV: the device is lost.  Of these
+ * *@ret_misfit tells more.  After them nothing that was kept is of use, and the
+ * keeper may let go of all extents.  -ENOMEM, -EMFILE and the like: another worker
+ * may have it.
+ *
+ * An extent that is lost (mem_adopt of core/dev.h) is no error: its pages go on from
+ * their copies below, or are lost; clients are told to unmap it once they do not use
+ * it.
  */
 int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 		 struct syn_misfit *ret_misfit);

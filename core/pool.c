@@ -447,7 +447,14 @@ int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool, uint32_t slots)
 		}
 	}
 	pool->guaranteed = want;
+	pool->lacks = false;
 	return 0;
+}
+
+void syn_pool_adopt_guarantee(struct syn_mm *mm, struct syn_pool *pool)
+{
+	pool->lacks = true;
+	(void)syn_pool_guarantee(mm, pool, 0);
 }
 
 void syn_pool_ungarantee(struct syn_mm *mm, struct syn_pool *pool,

@@ -32,7 +32,7 @@ int syn_pool_get(struct syn_mm *mm, uint32_t domain, uint32_t space,
 /* Frees every pool that has neither users nor extents. */
 void syn_pool_reap(struct syn_mm *mm);
 
-/* HBM: makes room for @slots more guaranteed ones, or -EDQUOT. */
+/* HBM: makes room for @slots more guaranteed ones, or -EDQUOT; 0: what it lacks. */
 int syn_pool_guarantee(struct syn_mm *mm, struct syn_pool *pool,
 		       uint32_t slots);
 /* HBM: takes a guarantee back and retires what is empty and surplus. */
@@ -63,6 +63,8 @@ void syn_pool_quarantined(struct syn_mm *mm, const struct syn_pool *pool,
 /* The pool of an extent that was kept, made if missing. */
 int syn_pool_adopt(struct syn_mm *mm, const struct syn_rec_extent *rec,
 		   struct syn_pool **ret);
+/* HBM: what was lost of the guarantees is made anew, now or when it is needed. */
+void syn_pool_adopt_guarantee(struct syn_mm *mm, struct syn_pool *pool);
 
 /* NVMe: the pool of a frame size, made if missing. */
 int syn_pool_nvme(struct syn_mm *mm, uint64_t frame_bytes,

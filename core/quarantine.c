@@ -328,7 +328,10 @@ void syn_quarantine_adopt_slots(struct syn_mm *mm)
 			continue;
 		}
 		ext = syn_pool_slot(slot_pool(mm, q), rec->slot, &frame);
-		syn_extent_use(mm, ext, frame);
+		if (ext->lost)
+			syn_kept_quarantine_free(mm, q);
+		else
+			syn_extent_use(mm, ext, frame);
 	}
 }
 

@@ -115,13 +115,18 @@ static int room_window(struct syn_window *w, uint32_t nr)
 							   : SYN_E_BACKPRESSURE;
 }
 
-/* The pool holds all guarantees: what is missing is charged to nobody. */
+/*
+ * The pool holds all guarantees, as soon as there is memory again for what was lost
+ * of them: what is missing is charged to nobody.
+ */
 static int room_pool(struct syn_window *w, uint32_t nr)
 {
 	struct syn_mm *mm = w->session->mm;
 	struct syn_pool *pool = w->pool;
 	uint32_t over;
 
+	if (pool->nr_free < nr && pool->lacks)
+		(void)syn_pool_guarantee(mm, pool, 0);
 	if (pool->nr_free >= nr)
 		return 0;
 	over = nr - (uint32_t)pool->nr_free;

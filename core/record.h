@@ -171,6 +171,7 @@ SYN_ABI_SIZE(struct syn_rec_domain, 160);
 #define SYN_EXTENT_LIVE	    1
 #define SYN_EXTENT_RETIRING 2
 #define SYN_EXTENT_CUTTING  3 /* NVMe: a segment that is no good yet */
+#define SYN_EXTENT_LOST	    4 /* as RETIRING, and its memory is gone */
 
 /*
  * @plane: SYN_PLANE_*; @space: SYN_NONE below HBM; @ordinal: HBM: place in its

@@ -54,6 +54,7 @@ static struct syn_session *session_alloc(const struct syn_session_config *cfg)
 	s->gone_last = SYN_NONE;
 	memset(s->window_of, SYN_NO_WINDOW, sizeof(s->window_of));
 	syn_list_init(&s->draining);
+	syn_list_init(&s->losing);
 	return s;
 }
 
@@ -378,6 +379,7 @@ void syn_mm_session_end(struct syn_session *session)
 	if (session->ended)
 		return;
 	work = syn_drain_begin(session, &epoch);
+	syn_list_del(&session->losing);
 	session->ended = true;
 	session->dirty = session->nr_loans || session_pinned(session);
 	syn_commit(&mm->rec_session[session->index].state,
@@ -484,7 +486,7 @@ static uint32_t session_find(const struct syn_mm *mm,
 	return SYN_NONE;
 }
 
-/* Its extents are there: the guarantee was given before it was recorded. */
+/* Its extents are there, or lost: the guarantee was given before it was recorded. */
 static int window_adopt(struct syn_session *s, uint32_t window)
 {
 	const struct syn_rec_window *rec =

@@ -88,6 +88,7 @@ static void arena_close(void)
  * @dev:	what core sees.
  * @mem:	extents by id; bytes is 0: there is none.
  * @taken:	the worker that runs has it.
+ * @lost:	it did not come back after this death.
  * @queue:	copies that were submitted ...
  * @nr:		... so many.
  */
@@ -95,6 +96,7 @@ static struct crash_dev {
 	struct syn_dev dev;
 	struct syn_mem mem[SYN_EXTENTS_MAX];
 	bool taken[SYN_EXTENTS_MAX];
+	bool lost[SYN_EXTENTS_MAX];
 	struct syn_copy queue[DEV_QUEUE];
 	unsigned int nr;
 } crash_dev;
@@ -117,18 +119,6 @@ static int crash_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 	return 0;
 }
 
-static int crash_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
-			   uint64_t bytes, struct syn_mem *ret)
-{
-	const struct syn_mem *mem = &crash_dev.mem[id];
-
-	if (mem->bytes != bytes || mem->tier != tier)
-		return -ENOENT;
-	crash_dev.taken[id] = true;
-	*ret = *mem;
-	return 0;
-}
-
 static void crash_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 {
 	struct syn_mem *own = &crash_dev.mem[mem->id];
@@ -137,6 +127,55 @@ static void crash_mem_free(struct syn_dev *dev, struct syn_mem *mem)
 	(void)close(own->fd);
 	*own = (struct syn_mem){ 0 };
 	crash_dev.taken[mem->id] = false;
+}
+
+void crash_lose_extent(uint32_t id)
+{
+	struct syn_mem mem = { .id = id };
+
+	crash_mem_free(&crash_dev.dev, &mem);
+}
+
+static uint32_t crash_loses; /* one of so many */
+static int crash_error;
+static bool snapshot_tells(uint32_t id);
+
+void crash_lose_some(uint32_t one_in)
+{
+	crash_loses = one_in;
+}
+
+void crash_adopt_error(int error)
+{
+	crash_error = error;
+}
+
+/* Rather one that somebody is being told of. */
+static bool loses(uint32_t id)
+{
+	return crash_loses &&
+	       crash_random(snapshot_tells(id) ? 2 : crash_loses) == 0;
+}
+
+static int crash_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
+			   uint64_t bytes, struct syn_mem *ret)
+{
+	const struct syn_mem *mem = &crash_dev.mem[id];
+	int r = crash_error;
+
+	crash_error = 0;
+	if (mem->bytes && loses(id))
+		crash_lose_extent(id);
+	if (!r && (mem->bytes != bytes || mem->tier != tier))
+		r = -ENOENT;
+	if (r) {
+		crash_dev.lost[id] = syn_mem_is_lost(r);
+		crash_count.lost += crash_dev.lost[id];
+		return r;
+	}
+	crash_dev.taken[id] = true;
+	*ret = *mem;
+	return 0;
 }
 
 static int crash_copy(struct syn_dev *dev, const struct syn_copy *vec,
@@ -227,13 +266,6 @@ static void dev_kill(void)
 	memset(crash_dev.taken, 0, sizeof(crash_dev.taken));
 }
 
-void crash_lose_extent(uint32_t id)
-{
-	struct syn_mem mem = { .id = id };
-
-	crash_mem_free(&crash_dev.dev, &mem);
-}
-
 void crash_drop_extents(void)
 {
 	for (uint32_t i = 0; i < SYN_EXTENTS_MAX; i++)
@@ -300,6 +332,17 @@ static struct snapshot {
 static void snapshot_take(const struct world *w)
 {
 	memcpy(snapshot.kept, w->kept, snapshot.bytes);
+	memset(crash_dev.lost, 0, sizeof(crash_dev.lost));
+}
+
+static bool snapshot_tells(uint32_t id)
+{
+	uint32_t i;
+
+	for (i = 0; i < snapshot.mm.cfg.max_sessions; i++)
+		if (snapshot.mm.rec_session[i].telling == id + 1)
+			return true;
+	return false;
 }
 
 static bool snapshot_there(const struct world *w, uint32_t session)
@@ -307,16 +350,92 @@ static bool snapshot_there(const struct world *w, uint32_t session)
 	return w->mm->session[session];
 }
 
+static bool extent_stands(uint32_t id)
+{
+	return !crash_dev.lost[id] &&
+	       snapshot.mm.rec_extent[id].state != SYN_EXTENT_LOST;
+}
+
+static bool slot_stands(const struct syn_rec_page *pg)
+{
+	uint32_t i;
+
+	for (i = 0; i < SYN_EXTENTS_MAX; i++) {
+		const struct syn_rec_extent *rec = &snapshot.mm.rec_extent[i];
+
+		if (rec->state != SYN_EXTENT_FREE &&
+		    rec->tier == SYN_TIER_HBM && rec->domain == pg->domain &&
+		    rec->space == pg->space &&
+		    rec->plane == syn_slot_plane(pg->slot) &&
+		    rec->ordinal == SYN_SLOT_INDEX(pg->slot) / rec->nr_frames)
+			return extent_stands(i);
+	}
+	fail_msg("slot %u has no extent", pg->slot);
+	return false;
+}
+
+/* What was meant of it is done. */
+static struct syn_rec_page snapshot_page(uint32_t i)
+{
+	const struct syn_rec_redo *redo = snapshot.mm.redo;
+	const struct syn_rec_move *move = &snapshot.mm.move[redo->move];
+	struct syn_rec_page pg = snapshot.mm.page[i];
+
+	if (redo->state == SYN_REDO_ENCODED && move->page == i) {
+		pg.flags |= SYN_PAGE_F_HOST;
+		pg.host = move->host;
+		pg.codec = SYN_CODEC_H4;
+	}
+	return pg;
+}
+
+/* Its bytes are in one place at least from which it can go on. */
+static bool page_stands(const struct syn_rec_page *pg)
+{
+	if (pg->flags & SYN_PAGE_F_NVME)
+		return true;
+	if (pg->flags & SYN_PAGE_F_HOST &&
+	    extent_stands(SYN_FRAME_EXTENT(pg->host)))
+		return true;
+	return pg->flags & SYN_PAGE_F_HBM && pg->codec == SYN_CODEC_RAW16 &&
+	       slot_stands(pg);
+}
+
+/* Of one that is being filled from a frame that is lost nothing is certain. */
+static bool page_is_filled(const struct syn_rec_page *pg)
+{
+	return pg->flags & SYN_PAGE_F_FILLING && pg->flags & SYN_PAGE_F_HOST &&
+	       !extent_stands(SYN_FRAME_EXTENT(pg->host));
+}
+
+/* Nobody reads it any more, and it says why. */
+static void check_page_lost(const struct syn_rec_page *was,
+			    const struct syn_rec_page *is)
+{
+	if (is->state == SYN_PAGE_FREE || is->generation != was->generation)
+		return;
+	assert_int_equal(is->state, SYN_PAGE_LOST);
+	assert_true(is->advice & SYN_PAGE_DEVICE);
+	assert_false(is->flags & (SYN_PAGE_F_HOST | SYN_PAGE_F_NVME));
+}
+
 /* A page with a key has it still, unless it was lost or never became ready. */
 static void check_page(const struct world *w, uint32_t i)
 {
-	const struct syn_rec_page *was = &snapshot.mm.page[i];
+	const struct syn_rec_page snap = snapshot_page(i);
+	const struct syn_rec_page *was = &snap;
 	const struct syn_rec_page *is = &w->mm->page[i];
 
 	if (was->state == SYN_PAGE_FREE || was->state == SYN_PAGE_LOST ||
-	    !(was->flags & SYN_PAGE_F_KEYED) ||
 	    !(was->flags &
-	      (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)))
+	      (SYN_PAGE_F_HBM | SYN_PAGE_F_HOST | SYN_PAGE_F_NVME)) ||
+	    page_is_filled(was))
+		return;
+	if (!page_stands(was)) {
+		check_page_lost(was, is);
+		return;
+	}
+	if (!(was->flags & SYN_PAGE_F_KEYED))
 		return;
 	if (!(was->flags & SYN_PAGE_F_READY) &&
 	    (!snapshot_there(w, was->ready_session) ||
@@ -384,6 +503,19 @@ static void die(void)
 void crash_arm(const struct syn_failpoint *point, uint64_t nth)
 {
 	syn_failpoint_arm(point, nth, die);
+}
+
+static void count_astray(const struct world *w)
+{
+	uint32_t s;
+	uint32_t i;
+
+	for (s = 0; s < w->config.max_sessions; s++)
+		for (i = 0; w->mm->session[s] && i < SYN_LOANS_MAX; i++)
+			crash_count.astray +=
+				!syn_bit_test(w->mm->session[s]->loans_free,
+					      i) &&
+				w->mm->session[s]->loan_page[i] == SYN_NONE;
 }
 
 static void count_death(const struct world *w)
@@ -516,6 +648,7 @@ static void world_recover(struct world *w)
 	worker_next(w);
 	snapshot_check(w);
 	world_audit(w);
+	count_astray(w);
 	if (crash_adopted)
 		crash_adopted(w);
 }

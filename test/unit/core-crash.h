@@ -30,6 +30,8 @@ struct syn_failpoint;
  * @quarantined: slots and leases in quarantine.
  * @redos:	changes that were done again.
  * @gone:	sessions that did not come back.
+ * @lost:	extents that did not ...
+ * @astray:	... and loans into these.
  */
 struct crash_count {
 	uint64_t deaths;
@@ -45,6 +47,8 @@ struct crash_count {
 	uint64_t quarantined;
 	uint64_t redos;
 	uint64_t gone;
+	uint64_t lost;
+	uint64_t astray;
 };
 
 extern struct crash_count crash_count;
@@ -58,8 +62,11 @@ void crash_world_close(struct world *w);
 void crash_die(struct world *w);
 /* The keeper lets go of what the worker that runs did not ask for. */
 void crash_drop_extents(void);
-/* The keeper has lost an extent. */
+/* The keeper has lost an extent; or loses one of @one_in, 0: none any more. */
 void crash_lose_extent(uint32_t id);
+void crash_lose_some(uint32_t one_in);
+/* The device answers so when the next worker asks for its first extent. */
+void crash_adopt_error(int error);
 
 /* The next death: at the @nth pass of @point, NULL: of any. */
 void crash_arm(const struct syn_failpoint *point, uint64_t nth);

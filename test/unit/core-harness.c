@@ -382,9 +382,9 @@ void client_extents(struct client *c)
 
 	world_do(c->world, client_told(c));
 	while (client_retires(c, &id)) {
-		for (i = 0; c->extent[i].msg.extent != id; i++)
-			assert_true(i < c->nr_extents);
-		extent_unmap(c, i);
+		for (i = 0; i < c->nr_extents; i++)
+			if (c->extent[i].msg.extent == id)
+				extent_unmap(c, i);
 		assert_int_equal(client_ask(c, syn_mm_retired(c->session, id)),
 				 0);
 	}
@@ -547,7 +547,8 @@ uint32_t client_state(const struct client *c, uint64_t handle)
 	return SYN_PTE_STATE(c->pte[SYN_HANDLE_INDEX(handle)]);
 }
 
-uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot)
+uint32_t *client_slot_find(const struct client *c, uint32_t window,
+			   uint32_t slot)
 {
 	uint32_t i;
 
@@ -560,35 +561,47 @@ uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot)
 					(slot - m->first_slot) *
 						m->frame_bytes);
 	}
-	fail_msg("slot %u of window %u is not mapped", slot, window);
 	return NULL;
 }
 
-static const void *client_frame(const struct client *c,
-				const struct syn_loan *loan)
+uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot)
 {
-	uint32_t i;
+	uint32_t *at = client_slot_find(c, window, slot);
 
-	for (i = 0; i < c->nr_extents; i++)
-		if (c->extent[i].msg.extent == loan->src_extent)
-			return c->extent[i].base +
-			       loan->src_frame * c->extent[i].msg.frame_bytes;
-	fail_msg("extent %u is not mapped", loan->src_extent);
-	return NULL;
+	if (!at)
+		fail_msg("slot %u of window %u is not mapped", slot, window);
+	return at;
+}
+
+static uint32_t client_window_of(const struct client *c, uint64_t handle)
+{
+	return c->world->mm->lessee[client_lessee(c, handle)].window;
+}
+
+/* Another client may have brought it into an extent that is new. */
+static void client_slot_wait(struct client *c, uint64_t handle)
+{
+	uint64_t pte = syn_load_seq_cst(&c->pte[SYN_HANDLE_INDEX(handle)]);
+
+	if (SYN_PTE_STATE(pte) == SYN_PTE_RESIDENT &&
+	    !client_slot_find(c, client_window_of(c, handle),
+			      SYN_PTE_SLOT(pte)))
+		client_extents(c);
 }
 
 int client_pin(struct client *c, uint64_t handle, uint32_t **ret)
 {
 	uint32_t i = SYN_HANDLE_INDEX(handle);
-	uint32_t window = c->world->mm->lessee[client_lessee(c, handle)].window;
 	uint64_t pte;
 
+	client_slot_wait(c, handle);
 	(void)syn_fetch_add_seq_cst(&c->pin[i], SYN_PIN_ONE);
 	pte = syn_load_seq_cst(&c->pte[i]);
 	assert_int_equal(SYN_PTE_GENERATION(pte),
 			 SYN_HANDLE_GENERATION(handle));
 	if (SYN_PTE_STATE(pte) == SYN_PTE_RESIDENT) {
-		*ret = client_slot(c, window, SYN_PTE_SLOT(pte));
+		*ret = client_slot(c, client_window_of(c, handle),
+				   SYN_PTE_SLOT(pte));
 		return 0;
 	}
 	client_unpin(c, handle);
@@ -603,50 +616,6 @@ void client_unpin(struct client *c, uint64_t handle)
 bool client_is_coded(const struct client *c, uint64_t handle)
 {
 	return c->pte[SYN_HANDLE_INDEX(handle)] & SYN_SLOT_CODED;
-}
-
-static int client_decode(struct client *c, uint32_t loan)
-{
-	const struct syn_loan *l = &c->loan[loan];
-	const struct syn_mm *mm = c->world->mm;
-	uint32_t space = c->session->window[l->window][0].pool->space;
-	const struct syn_layout *layout = &mm->info[space].layout;
-	uint32_t tile;
-
-	assert_int_equal(syn_layout_bytes(layout), l->bytes);
-	if (l->dst_slot & SYN_SLOT_CODED)
-		return syn_page_copy(client_slot(c, l->window, l->dst_slot),
-				     client_frame(c, l), layout,
-				     &c->sums[(size_t)loan * SYN_TILES_MAX],
-				     &tile);
-	return syn_page_decode(client_slot(c, l->window, l->dst_slot),
-			       client_frame(c, l), layout, 0, l->nr_sums,
-			       &c->sums[(size_t)loan * SYN_TILES_MAX], &tile);
-}
-
-int client_execute(struct client *c, uint32_t loan)
-{
-	const struct syn_loan *l = &c->loan[loan];
-	uint32_t sums[SYN_TILES_MAX];
-
-	assert_int_equal(l->state, SYN_LOAN_OUT);
-	if (l->codec == SYN_CODEC_H4)
-		return client_decode(c, loan);
-	assert_int_equal((uint64_t)l->nr_sums * l->tile_bytes, l->bytes);
-	syn_sum_copy(client_slot(c, l->window, l->dst_slot), client_frame(c, l),
-		     l->bytes, l->tile_bytes, sums);
-	return memcmp(sums, &c->sums[(size_t)loan * SYN_TILES_MAX],
-		      l->nr_sums * sizeof(*sums))
-		       ? -EILSEQ
-		       : 0;
-}
-
-int client_loaded(struct client *c, uint32_t loan, int status)
-{
-	struct syn_vec_loaded vec = { .loan = loan, .status = status };
-
-	(void)syn_bit_clear(c->loans, loan);
-	return client_ask(c, syn_mm_loaded(c->session, &vec, 1));
 }
 
 int client_load(struct client *c, uint64_t handle, uint32_t **ret)

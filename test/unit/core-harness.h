@@ -211,6 +211,9 @@ uint32_t client_state(const struct client *c, uint64_t handle);
 /* Its slot holds it as it is stored. */
 bool client_is_coded(const struct client *c, uint64_t handle);
 uint32_t *client_slot(struct client *c, uint32_t window, uint32_t slot);
+/* NULL: it is not mapped. */
+uint32_t *client_slot_find(const struct client *c, uint32_t window,
+			   uint32_t slot);
 uint64_t client_bytes(const struct client *c, uint64_t handle);
 struct syn_rec_page *client_page(const struct client *c, uint64_t handle);
 

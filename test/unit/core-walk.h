@@ -26,7 +26,8 @@ struct syn_fsck;
  * @nr_segments: of the swap file; 0: there is none.
  * @coded:	pages are encoded, and read as they are stored.
  * @mortal:	clients die more often.
- * @lossy:	loads fail for good now and then: pages are lost.
+ * @lossy:	loads fail for good now and then, or extents are lost where workers
+ *		die: and pages with them.
  */
 struct walk_config {
 	uint64_t seed;
@@ -44,6 +45,8 @@ struct held {
 	bool full;
 	bool sealed;
 	bool pinned;
+	bool coded; /* then: what lies at @at */
+	const void *at;
 };
 
 struct walker {

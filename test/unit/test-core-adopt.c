@@ -197,20 +197,6 @@ static void test_older_revision(void **state)
 		assert_int_equal(client_check(&f->a, handle[i], i), 0);
 }
 
-/* Nothing that was kept is of use then: it begins anew. */
-static void test_lost_extent(void **state)
-{
-	struct fixture *f = *state;
-	struct world *w = &f->world;
-
-	crash_lose_extent(0);
-	refused(w, -ENOENT, "extent", 0, 0);
-	memset(w->kept, 0, syn_mm_kept_bytes(&w->config));
-	w->recover(w);
-	assert_null(f->a.session);
-	client_deinit(&f->a);
-}
-
 /* ---- what is found ------------------------------------------------------ */
 
 /* A lease, a seal, a pin, a key: all of it is there. */
@@ -575,7 +561,6 @@ int main(void)
 		TEST(test_another_version),
 		TEST(test_another_geometry),
 		TEST(test_older_revision),
-		TEST(test_lost_extent),
 		TEST(test_pages_stand),
 		TEST(test_sums_stand),
 		TEST(test_sessions_that_are_gone),

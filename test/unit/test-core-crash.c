@@ -19,6 +19,7 @@
 #define CRASH_PATIENT 300u /* turns until another one is waited for */
 #define CRASH_CHOICE  6u /* failpoints of which the one that killed least ... */
 #define CRASH_TRIES   8u /* ... is tried so often */
+#define CRASH_LOSES   12u /* one of so many extents */
 #define CRASH_SEED    0x2545f4914f6cdd1dull
 #define VISITORS      4u
 
@@ -110,6 +111,16 @@ static void arm_next(void)
 		arm_any(CRASH_NTH);
 }
 
+static bool tells(const struct world *w)
+{
+	uint32_t i;
+
+	for (i = 0; i < w->config.max_sessions; i++)
+		if (w->mm->rec_session[i].telling)
+			return true;
+	return false;
+}
+
 /* Some die, too: two deaths meet, so that the places are chosen well. */
 static void adopting(struct world *w)
 {
@@ -117,7 +128,9 @@ static void adopting(struct world *w)
 					    "entry_adopt" };
 	uint32_t how = walk_random(&walk, 8);
 
-	if (how < 2)
+	if (walk.config.lossy && w->mm && tells(w))
+		crash_arm(point_least_of("extent_tell_again"), 1);
+	else if (how < 2)
 		crash_arm(target, 1);
 	else if (how < 5)
 		crash_arm(point_least_of(rare[how - 2]), 1);
@@ -171,7 +184,9 @@ static void walk_crash(const struct walk_config *config, uint64_t crashes)
 	crash_adopted = adopted;
 	crash_arm(point_least_of("core/space.c"), 1);
 	walk_begin(&walk);
+	crash_lose_some(config->lossy ? CRASH_LOSES : 0);
 	walk_turns(crashes);
+	crash_lose_some(0);
 	walk_leave(&walk);
 	walk_visitors();
 	crash_arm(NULL, 0);
@@ -223,6 +238,8 @@ static void print_counts(void)
 	PRINT(quarantined);
 	PRINT(redos);
 	PRINT(gone);
+	PRINT(lost);
+	PRINT(astray);
 #undef PRINT
 }
 
