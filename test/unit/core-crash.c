@@ -88,7 +88,8 @@ static void arena_close(void)
  * @dev:	what core sees.
  * @mem:	extents by id; bytes is 0: there is none.
  * @taken:	the worker that runs has it.
- * @lost:	it did not come back after this death.
+ * @gone:	the keeper has lost it ...
+ * @lost:	... so that it did not come back after this death.
  * @queue:	copies that were submitted ...
  * @nr:		... so many.
  */
@@ -96,6 +97,7 @@ static struct crash_dev {
 	struct syn_dev dev;
 	struct syn_mem mem[SYN_EXTENTS_MAX];
 	bool taken[SYN_EXTENTS_MAX];
+	bool gone[SYN_EXTENTS_MAX];
 	bool lost[SYN_EXTENTS_MAX];
 	struct syn_copy queue[DEV_QUEUE];
 	unsigned int nr;
@@ -115,6 +117,7 @@ static int crash_mem_new(struct syn_dev *dev, uint32_t id, uint32_t tier,
 			 mem->fd, 0);
 	assert_true(mem->addr != MAP_FAILED);
 	crash_dev.taken[id] = true;
+	crash_dev.gone[id] = false;
 	*ret = *mem;
 	return 0;
 }
@@ -134,6 +137,7 @@ void crash_lose_extent(uint32_t id)
 	struct syn_mem mem = { .id = id };
 
 	crash_mem_free(&crash_dev.dev, &mem);
+	crash_dev.gone[id] = true;
 }
 
 static uint32_t crash_loses; /* one of so many */
@@ -166,13 +170,15 @@ static int crash_mem_adopt(struct syn_dev *dev, uint32_t id, uint32_t tier,
 	crash_error = 0;
 	if (mem->bytes && loses(id))
 		crash_lose_extent(id);
-	if (!r && (mem->bytes != bytes || mem->tier != tier))
+	if (!r && crash_dev.gone[id])
 		r = -ENOENT;
 	if (r) {
 		crash_dev.lost[id] = syn_mem_is_lost(r);
 		crash_count.lost += crash_dev.lost[id];
 		return r;
 	}
+	assert_int_equal(mem->bytes, bytes);
+	assert_int_equal(mem->tier, tier);
 	crash_dev.taken[id] = true;
 	*ret = *mem;
 	return 0;
