@@ -406,5 +406,6 @@ int syn_mm_adopted(struct syn_mm *mm)
 	adopt_settle(mm);
 	syn_lost_adopt(mm);
 	adopt_guarantees(mm);
+	mm->adopting = false;
 	return 0;
 }

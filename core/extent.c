@@ -25,7 +25,7 @@ static uint32_t extent_id(struct syn_mm *mm)
 	return SYN_NONE;
 }
 
-static void extent_release(struct syn_extent *ext)
+void syn_extent_release(struct syn_extent *ext)
 {
 	free(ext->link);
 	free(ext->back);
@@ -48,7 +48,7 @@ static struct syn_extent *extent_alloc(const struct syn_pool *pool)
 	if (host)
 		ext->owner = syn_alloc(nr, sizeof(*ext->owner));
 	if (!ext->link || (below && !ext->back) || (host && !ext->owner)) {
-		extent_release(ext);
+		syn_extent_release(ext);
 		return NULL;
 	}
 	ext->nr_frames = nr;
@@ -201,7 +201,7 @@ int syn_extent_new(struct syn_mm *mm, struct syn_pool *pool, uint32_t ordinal,
 	return 0;
 
 release:
-	extent_release(ext);
+	syn_extent_release(ext);
 uncharge:
 	extent_uncharge(mm, pool);
 	return r;
@@ -268,7 +268,7 @@ void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext)
 		mm->segment_used[ext->ordinal] = 0;
 	else if (!ext->lost)
 		mem_free(mm, &ext->mem);
-	extent_release(ext);
+	syn_extent_release(ext);
 	mm->progress = true;
 }
 
@@ -525,7 +525,7 @@ int syn_extent_adopt(struct syn_mm *mm, struct syn_pool *pool, uint32_t id)
 	ext->pool = pool;
 	r = mem_adopt(mm, ext, id);
 	if (r) {
-		extent_release(ext);
+		syn_extent_release(ext);
 		return r;
 	}
 	ext->ordinal = rec->ordinal;

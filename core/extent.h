@@ -67,5 +67,7 @@ void syn_extent_forget(struct syn_session *session);
 
 /* At the end of the manager: whoever maps it. */
 void syn_extent_free(struct syn_mm *mm, struct syn_extent *ext);
+/* Of an adoption that failed: its record and its memory stay for the next one. */
+void syn_extent_release(struct syn_extent *ext);
 
 #endif

@@ -330,6 +330,7 @@ struct syn_move_result {
  * struct syn_mm - the manager.
  * @progress:		something came free since the last poll.
  * @again:		the request at hand was certain when a worker died.
+ * @adopting:		what is kept may be another worker's still.
  * @retry_ns:		no copy before this: the last one failed.
  * @swap_retry_ns:	no write to the swap file before this: the same.
  * @drain_poll_ns:	how long the next look at timelines may wait.
@@ -352,6 +353,7 @@ struct syn_mm {
 	uint64_t drain_poll_ns;
 	bool progress;
 	bool again;
+	bool adopting;
 
 	struct syn_rec_head *head;
 	struct syn_rec_redo *redo;

@@ -197,6 +197,7 @@ int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 		r = mm_make(&mm, config);
 	if (r)
 		return r;
+	mm->adopting = true;
 	syn_domain_redo(mm);
 	syn_move_redo(mm);
 	mm_free_lists(mm);
@@ -221,7 +222,9 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm)
 		if (mm->session[i])
 			syn_session_release(mm->session[i]);
 	for (i = 0; i < SYN_EXTENTS_MAX; i++)
-		if (mm->extent[i])
+		if (mm->extent[i] && mm->adopting)
+			syn_extent_release(mm->extent[i]);
+		else if (mm->extent[i])
 			syn_extent_free(mm, mm->extent[i]);
 	for (i = 0; i < SYN_POOLS_MAX; i++) {
 		if (mm->pool[i])

@@ -99,8 +99,9 @@ void syn_mm_kept_records(const struct syn_mm_config *config,
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
 /*
- * Every session has ended and its process has exited, or adoption failed.  Takes
- * NULL.
+ * Every session has ended and its process has exited.  Or adoption failed: what is
+ * kept stays as it is, for another worker, and the device has what was taken over
+ * of it until this process ends.  Takes NULL.
  */
 struct syn_mm *syn_mm_free(struct syn_mm *mm);
 
@@ -133,13 +134,14 @@ struct syn_mm *syn_mm_free(struct syn_mm *mm);
  * that was being written is free again, a page that was being read is below
  * still).  Counters begin anew, and what syn_mm_why() knows of departures.
  *
+ * After an error what is kept is as good as before, and the process is to end.
+ *
  * -ENODATA: the worker died before syn_mm_new() returned, nothing was kept: zero
  * it and begin.  -EPROTO: it is of another version or revision; what is older is
  * to be copied first (core/base/records.h).  -EINVAL: budgets, granule, swap file or
  * sizes are not those it was made with.  -ENODEV: the device is lost.  Of these
- * *@ret_misfit tells more.  After them nothing that was kept is of use, and the
- * keeper may let go of all extents.  -ENOMEM, -EMFILE and the like: another worker
- * may have it.
+ * *@ret_misfit tells more; what was kept is of use to nobody but the program that
+ * kept it.  -ENOMEM, -EMFILE and the like: not now.
  *
  * An extent that is lost (mem_adopt of core/dev.h) is no error: its pages go on from
  * their copies below, or are lost; clients are told to unmap it once they do not use

@@ -323,6 +323,9 @@ int syn_worker_main(struct syn_keep *keep)
 	(void)prctl(PR_SET_NAME, "synapsed");
 	signals_set(&worker);
 	r = keep->ops->ready(keep);
+	/* It serves nobody: all of it is the next one's. */
+	if (r && keep->heir)
+		_exit(1);
 	if (!r)
 		r = syn_server_run(worker.server);
 	/* So does it when it is handed on. */
