@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linked into synapsed: a worker chooses the place where it will die. */
+/* Linked into synapsed: a worker dies, or has a call fail, where it was told to. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 
+#include "core/base/atomic.h"
 #include "core/base/base.h"
 #include "core/base/failpoint.h"
+#include "ipc/server/server.h"
 #include "test/sys/crash.h"
 
 /* Failpoints passed before one kills, at most. */
@@ -105,6 +108,45 @@ static void crash_arm(void)
 				  1 + crash_random(CRASH_PASSES), crash_die);
 }
 
+/* ---- calls that fail ---------------------------------------------------- */
+
+bool __wrap_syn_fault(void);
+void *__real_syn_alloc(size_t nr, size_t size);
+void *__wrap_syn_alloc(size_t nr, size_t size);
+int __real_syn_server_run(struct syn_server *server);
+int __wrap_syn_server_run(struct syn_server *server);
+
+/* As syn_fault(), with a counter that the test sees. */
+bool __wrap_syn_fault(void)
+{
+	uint64_t left = crash ? syn_load_relaxed(&crash->left) : 0;
+
+	while (left)
+		if (__atomic_compare_exchange_n(&crash->left, &left, left - 1,
+						false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return left == 1;
+	return false;
+}
+
+void *__wrap_syn_alloc(size_t nr, size_t size)
+{
+	if (__wrap_syn_fault()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return __real_syn_alloc(nr, size);
+}
+
+/* What fails from now on is another matter. */
+int __wrap_syn_server_run(struct syn_server *server)
+{
+	if (crash)
+		crash->spared =
+			__atomic_exchange_n(&crash->left, 0, __ATOMIC_RELAXED);
+	return __real_syn_server_run(server);
+}
+
 /* Before main(): the keeper has no such word. */
 __attribute__((constructor)) static void crash_setup(int argc, char **argv)
 {
@@ -124,6 +166,8 @@ __attribute__((constructor)) static void crash_setup(int argc, char **argv)
 	if (map == MAP_FAILED)
 		return;
 	crash = map;
+	crash->left = crash->fails;
+	crash->fails = 0;
 	crash_describe();
 	if (crash->chosen)
 		syn_failpoint_arm(&__start_syn_failpoints[crash->chosen - 1],

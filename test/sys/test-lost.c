@@ -12,7 +12,7 @@
 #include "ipc/conn.h"
 #include "test/sys/engine.h"
 #include "test/sys/harness.h"
-#include "tools/synapsed/keep.h"
+#include "tools/synapsed/keep-process.h"
 
 #define SLOTS 16u /* an extent's */
 #define PAGES (2 * SLOTS)

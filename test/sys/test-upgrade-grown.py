@@ -20,10 +20,10 @@ from ctl_daemon import load_end, load_start
 HEAD = struct.Struct('<QIIII')
 ARRAY = struct.Struct('<QQ')
 # As test/sys/crash.h.
-TABLE = struct.Struct('<8Q')
+TABLE = struct.Struct('<11Q')
 POINT = struct.Struct('<56sQ')
 POINTS_MAX = 1024
-CHOSEN, DEATHS, NR_POINTS = 1, 6, 7
+CHOSEN, DEATHS, NR_POINTS = 1, 8, 10
 
 GROWN = 8
 PATTERN = b'grownup!'

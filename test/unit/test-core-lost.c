@@ -56,8 +56,8 @@ static uint32_t coded_space(struct fixture *f, uint32_t flags)
 	msg.flags = flags;
 	msg.component[0].codec = SYN_CODEC_H4;
 	msg.component[1].codec = SYN_CODEC_H4;
-	assert_int_equal(syn_mm_space_define(f->world.mm, &msg, &reply, &why),
-			 0);
+	assert_int_equal(
+		syn_mm_space_define(f->world.mm, &msg, &reply, &why), 0);
 	return reply.space;
 }
 
@@ -552,16 +552,16 @@ static void test_not_now(void **state)
 	struct fixture *f = *state;
 	struct world *w = &f->world;
 	uint64_t sealed = client_sealed(&f->a, f->window, 1, 11);
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 	uint32_t i;
 
 	for (i = 0; i < syn_array_size(errors); i++) {
 		crash_die(w);
 		crash_adopt_error(errors[i]);
-		assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &why),
+		assert_int_equal(syn_mm_adopt(&w->mm, &w->config, &misfit),
 				 errors[i]);
-		assert_string_equal(why.what, "extent");
-		assert_int_equal(why.was, 0);
+		assert_string_equal(misfit.what, "extent");
+		assert_int_equal(misfit.was, 0);
 	}
 	w->recover(w);
 	assert_false(is_lost(f, sealed, 1));
@@ -570,14 +570,14 @@ static void test_not_now(void **state)
 /* A worker dies at @p while it finds out. */
 static void die_at(struct fixture *f, const struct syn_failpoint *p)
 {
-	struct syn_adopt_why why;
+	struct syn_misfit misfit;
 
 	crash_die(&f->world);
 	crash_adopt_error(-EIO);
 	crash_arm(p, 1);
 	if (!_setjmp(f->world.env)) {
 		f->world.guarded = true;
-		(void)syn_mm_adopt(&f->world.mm, &f->world.config, &why);
+		(void)syn_mm_adopt(&f->world.mm, &f->world.config, &misfit);
 		fail_msg("it was to die");
 	}
 	crash_arm(NULL, 0);
