@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every call of a worker that takes over that can fail, the N-th first, until it
- * serves: either nobody notices, or it says why it cannot, and then the program
- * before it goes on with every session, page and byte.
+ * Every call of a worker that takes over that can fail, until it serves: either
+ * nobody notices, or it says why it cannot; then another worker, in an upgrade that
+ * of the program before, goes on with every session, page and byte.
  *
  *	test-takeover [--step N] SYNAPSED
  *
@@ -11,6 +11,7 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -36,6 +37,7 @@
  * @worker_fds:	of a worker, with all that is there ...
  * @keeper_fds:	... and of the keeper.
  * @said:	bytes of the log that were read.
+ * @epoch:	of the worker that serves.
  */
 static struct takeover {
 	struct crash_table *crash;
@@ -44,6 +46,7 @@ static struct takeover {
 	int worker_fds;
 	int keeper_fds;
 	off_t said;
+	uint64_t epoch;
 } t;
 
 static uint64_t step = 1;
@@ -75,8 +78,8 @@ static void engines_close(void)
 	}
 }
 
-/* Since it was last asked; some line says that a program cannot take over. */
-static bool log_refuses(void)
+/* Whoever could not take over has said so since this was last asked. */
+static void check_log(bool refused)
 {
 	char text[8192];
 	ssize_t n = pread(t.d.log_fd, text, sizeof(text) - 1, t.said);
@@ -84,7 +87,8 @@ static bool log_refuses(void)
 	assert_true(n >= 0);
 	text[n] = '\0';
 	t.said += n;
-	return strstr(text, "cannot take over") != NULL;
+	if (refused)
+		assert_non_null(strstr(text, "error: "));
 }
 
 static bool fds_settle(void)
@@ -94,23 +98,41 @@ static bool fds_settle(void)
 	       proc_fds(t.d.keeper) == t.keeper_fds;
 }
 
-/* One upgrade, of which the @nth call fails.  False: it has fewer. */
-static bool upgrade(uint64_t nth, uint32_t *ret_refused)
+/* Who carries it out does not answer any more. */
+static void worker_upgrade(void)
 {
 	static const uint64_t none[4];
 	struct syn_msg_ctl_reply reply;
+
+	(void)ctl_order(t.d.socket, SYN_CTL_UPGRADE, none, &reply);
+}
+
+static void worker_kill(void)
+{
+	assert_int_equal(kill(t.d.worker, SIGKILL), 0);
+}
+
+/*
+ * Another worker takes over, of which the @nth call fails, and then one more.
+ * False: it has fewer.
+ */
+static bool takeover(void (*how)(void), uint64_t nth, uint32_t *ret_refused)
+{
 	struct syn_ctl_status status;
 	pid_t old = t.d.worker;
 	bool refused;
 
 	syn_store_relaxed(&t.crash->fails, nth);
-	/* Who carries it out does not answer any more. */
-	(void)ctl_order(t.d.socket, SYN_CTL_UPGRADE, none, &reply);
+	how();
 	daemon_wait_worker(&t.d, old);
 	ctl_status(t.d.socket, &status);
+	if (status.nr_sessions != ENGINES)
+		daemon_log_print(&t.d);
 	assert_int_equal(status.nr_sessions, ENGINES);
 	assert_int_equal(status.sum_failures, 0);
-	refused = log_refuses();
+	refused = status.epoch > t.epoch + 1;
+	t.epoch = status.epoch;
+	check_log(refused);
 	*ret_refused += refused;
 	if (t.worker_fds)
 		test_wait(fds_settle(), 20);
@@ -118,47 +140,70 @@ static bool upgrade(uint64_t nth, uint32_t *ret_refused)
 	return !t.crash->spared;
 }
 
-static void test_takeover(void **state)
+/* From the last one down. */
+static void takeovers(void (*how)(void), uint64_t calls)
 {
 	uint32_t refused = 0;
-	uint64_t calls;
-	uint64_t nth;
 	uint32_t tried = 0;
+	uint64_t nth;
 
-	(void)state;
-	test_patience(240);
-	engines_open();
-	/* Without a failure: how many can be, and what descriptors there are then. */
-	assert_false(upgrade(MANY, &refused));
-	assert_int_equal(refused, 0);
-	calls = MANY - t.crash->spared;
-	engines_check();
-	sleep_ms(50);
-	t.worker_fds = proc_fds(t.d.worker);
-	t.keeper_fds = proc_fds(t.d.keeper);
 	for (nth = calls; (int64_t)nth > 0; nth -= step, tried++)
-		assert_true(upgrade(nth, &refused));
+		assert_true(takeover(how, nth, &refused));
 	/* There may be a few more by now. */
-	for (; upgrade(calls + 1, &refused); calls++)
+	for (; takeover(how, calls + 1, &refused); calls++)
 		tried++;
 	engines_check();
-	engines_close();
-	daemon_wait_quiet(&t.d);
 	print_message("%" PRIu64 " calls can fail: %u tried, %u refused\n",
 		      calls, tried, refused);
 	assert_true(refused > tried / 2);
 }
 
+/* @how another one comes to take over. */
+static void takeovers_try(void (*how)(void))
+{
+	uint32_t refused = 0;
+	uint64_t calls;
+
+	test_patience(240);
+	engines_open();
+	engines_check();
+	/* Without a failure: how many can be, and what descriptors there are then. */
+	assert_false(takeover(how, MANY, &refused));
+	calls = MANY - t.crash->spared;
+	engines_check();
+	sleep_ms(50);
+	t.worker_fds = proc_fds(t.d.worker);
+	t.keeper_fds = proc_fds(t.d.keeper);
+	takeovers(how, calls);
+	engines_close();
+	daemon_wait_quiet(&t.d);
+}
+
+static void test_upgrade(void **state)
+{
+	(void)state;
+	takeovers_try(worker_upgrade);
+}
+
+/* Without a swap file: one that gives errors is not there again the next time. */
+static void test_death(void **state)
+{
+	(void)state;
+	takeovers_try(worker_kill);
+}
+
 /* ---- the daemon --------------------------------------------------------- */
 
-static char table[] = "/tmp/synapse-takeover-XXXXXX";
-static char swap[] = "/tmp/synapse-swap-XXXXXX";
+static char table[32];
+static char swap[32];
 
 static struct crash_table *table_new(void)
 {
-	int fd = mkstemp(table);
 	void *map;
+	int fd;
 
+	(void)snprintf(table, sizeof(table), "/tmp/synapse-crash-XXXXXX");
+	fd = mkstemp(table);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, sizeof(struct crash_table)), 0);
 	map = mmap(NULL, sizeof(struct crash_table), PROT_READ | PROT_WRITE,
@@ -173,8 +218,10 @@ static struct crash_table *table_new(void)
 static bool swap_new(void)
 {
 	char why[SYN_SWAPFILE_WHY_BYTES];
-	int fd = mkstemp(swap);
+	int fd;
 
+	(void)snprintf(swap, sizeof(swap), "/tmp/synapse-swap-XXXXXX");
+	fd = mkstemp(swap);
 	assert_true(fd >= 0);
 	(void)close(fd);
 	return !syn_swapfile_init(swap, SWAP_BYTES, true, why);
@@ -182,16 +229,23 @@ static bool swap_new(void)
 
 static int setup(void **state)
 {
-	const char *args[] = {
-		"--hbm", "16M", "--host", "24M", NULL, NULL, NULL
-	};
+	const char *args[] = { "--hbm", "16M", "--host", "24M", NULL };
 
 	(void)state;
-	t.crash = table_new();
-	if (swap_new()) {
-		args[4] = "--nvme-file";
-		args[5] = swap;
-	}
+	t = (struct takeover){ .crash = table_new(), .epoch = 1 };
+	daemon_start(&t.d, args);
+	return 0;
+}
+
+static int setup_swap(void **state)
+{
+	const char *args[] = { "--hbm",	      "16M", "--host", "24M",
+			       "--nvme-file", swap,  NULL };
+
+	(void)state;
+	if (!swap_new())
+		args[4] = NULL;
+	t = (struct takeover){ .crash = table_new(), .epoch = 1 };
 	daemon_start(&t.d, args);
 	return 0;
 }
@@ -218,7 +272,9 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upgrade, setup_swap,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_death, setup, teardown),
 	};
 	int c;
 

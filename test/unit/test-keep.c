@@ -235,7 +235,7 @@ static void test_conversation(void **state)
 	syn_hold_close(fds);
 	keep->ops->drop(keep, SYN_SERVER_KEEP_SESSION, 1);
 	assert_int_equal(keep->ops->upgrade(keep), 0);
-	keep->ops->refuse(keep, "no");
+	keep->ops->refuse(keep, -EINVAL, "no");
 	assert_int_equal(keep->ops->ready(keep), 0);
 	(void)shutdown(pair[1], SHUT_RDWR);
 	assert_int_equal(pthread_join(thread, NULL), 0);

@@ -121,7 +121,8 @@ static int process_take(struct syn_keep *keep, int sock)
 	int r;
 
 	r = start_receive(sock, &start);
-	keep->heir = start.nr_held;
+	/* Who could not read it may be one. */
+	keep->heir = start.nr_held || !start.msg.type;
 	if (r)
 		return r;
 	keep->epoch = start.epoch;
@@ -152,10 +153,12 @@ static int process_ready(struct syn_keep *keep)
 	return process_send(sock_of(keep), SYN_KEEP_READY, 0, 0, NULL, 0);
 }
 
-static void process_refuse(struct syn_keep *keep, const char *reason)
+static void process_refuse(struct syn_keep *keep, int error, const char *reason)
 {
 	struct syn_keep_refused m = {
-		.msg = { .type = SYN_KEEP_REFUSED, .size = sizeof(m) },
+		.msg = { .type = SYN_KEEP_REFUSED,
+			 .size = sizeof(m),
+			 .error = error },
 	};
 
 	(void)snprintf(m.reason, sizeof(m.reason), "%s", reason);

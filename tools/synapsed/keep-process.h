@@ -62,7 +62,7 @@ struct syn_keep_msg {
 
 /**
  * struct syn_keep_refused - this worker cannot go on where another was.
- * @msg:	header.
+ * @msg:	header; its error: why.
  * @reason:	one line, which clients are told.
  */
 struct syn_keep_refused {

@@ -308,9 +308,11 @@ static int systemd_ready(struct syn_keep *keep)
 	return 0;
 }
 
-/* The next worker finds it. */
-static void systemd_refuse(struct syn_keep *keep, const char *reason)
+/* The next worker finds it, unless it is to try once more. */
+static void systemd_refuse(struct syn_keep *keep, int error, const char *reason)
 {
+	if (syn_keep_error_passes(error))
+		return;
 	(void)snprintf(systemd_of(keep)->record->reason, SYN_REASON_BYTES, "%s",
 		       reason);
 }
@@ -326,7 +328,7 @@ static void systemd_end(struct syn_keep *keep)
 	if (!keep->epoch)
 		return;
 	(void)sd_notify(0, "STOPPING=1");
-	systemd_refuse(keep, "the daemon was stopped");
+	systemd_refuse(keep, -ESHUTDOWN, "the daemon was stopped");
 	for (uint32_t i = 0; i < keep->config.nr_tenants; i++)
 		syn_listener_unlink(&keep->config.tenant[i],
 				    &keep->listener[i]);

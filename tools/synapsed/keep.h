@@ -4,7 +4,8 @@
  *
  * What is kept outlives the worker that put it.  The next one begins once the
  * process is gone, takes everything, and goes on where the other was; or it
- * refuses, and then every session is told so and another begins with nothing.
+ * refuses.  Then another one tries again, if descriptors or memory were short; or
+ * every session is told so and another begins with nothing.
  *
  * Of an upgrade the next one is another program.  If it refuses or dies before it is
  * ready, the program before it may go on; but not once it has replaced something:
@@ -13,6 +14,7 @@
 #ifndef SYN_TOOLS_SYNAPSED_KEEP_H
 #define SYN_TOOLS_SYNAPSED_KEEP_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,8 +35,8 @@ struct syn_keep;
  * @begin:	once, before all else: what this worker begins with.  Says itself
  *		what is wrong.
  * @ready:	this worker serves.
- * @refuse:	it cannot go on where the other was; one line, which clients are
- *		told.
+ * @refuse:	it cannot go on where the other was; why, and one line, which
+ *		clients are told.
  * @put:	0 once duplicates of all of @fds have been acknowledged.
  * @replace:	as @put, in the place of what is kept: all of it, or nothing.
  * @drop:	they may be closed.
@@ -44,7 +46,7 @@ struct syn_keep;
 struct syn_keep_ops {
 	int (*begin)(struct syn_keep *keep);
 	int (*ready)(struct syn_keep *keep);
-	void (*refuse)(struct syn_keep *keep, const char *reason);
+	void (*refuse)(struct syn_keep *keep, int error, const char *reason);
 	int (*put)(struct syn_keep *keep, uint32_t kind, uint32_t id,
 		   const int *fds, unsigned int nr_fds);
 	int (*replace)(struct syn_keep *keep, uint32_t kind, uint32_t id,
@@ -76,5 +78,12 @@ struct syn_keep {
 	struct syn_listener listener[SYN_TENANTS_MAX];
 	struct syn_hold hold;
 };
+
+/* Whether descriptors or memory were short: another worker may have more. */
+static inline bool syn_keep_error_passes(int error)
+{
+	return error == -ENOMEM || error == -ENOBUFS || error == -EMFILE ||
+	       error == -ENFILE || error == -EAGAIN;
+}
 
 #endif

@@ -29,6 +29,9 @@
  */
 #define KEEPER_DEATHS	 5
 #define KEEPER_DEATHS_NS 10000000000u
+/* What was short for one that takes over may be there for another, so often. */
+#define KEEPER_AGAIN	5u
+#define KEEPER_AGAIN_MS 100
 /* A worker that was asked to stop has so long. */
 #define KEEPER_PATIENCE_NS 5000000000u
 
@@ -48,7 +51,9 @@
  * @ready:	a worker has served.
  * @serves:	the one that runs does.
  * @took:	it was given what another had put.
- * @refusal:	why it cannot go on where the other was; "": it can.
+ * @refusal:	why it cannot go on where the other was; "": it can ...
+ * @refused:	... and the error.
+ * @nr_again:	workers that tried once more, in a row.
  * @leaving:	it makes place for the program of @next_fd ...
  * @replaced:	... which has laid out anew what is held: no other can go on.
  * @stopping:	asked to end.
@@ -72,6 +77,8 @@ struct keeper {
 	bool serves;
 	bool took;
 	char refusal[SYN_REASON_BYTES];
+	int refused;
+	unsigned int nr_again;
 	bool leaving;
 	bool replaced;
 	bool stopping;
@@ -174,6 +181,7 @@ static int worker_spawn(struct keeper *keeper)
 	keeper->serves = false;
 	keeper->leaving = false;
 	keeper->refusal[0] = '\0';
+	keeper->refused = 0;
 	keeper->took = keeper->hold.nr;
 	r = worker_fork(keeper);
 	if (r)
@@ -244,6 +252,17 @@ static bool was_killed(int status)
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
+/* Whether another worker is to try the same, a little later. */
+static bool takeover_again(struct keeper *keeper)
+{
+	if (!keeper->took || !syn_keep_error_passes(keeper->refused) ||
+	    keeper->nr_again == KEEPER_AGAIN)
+		return false;
+	keeper->nr_again++;
+	(void)poll(NULL, 0, KEEPER_AGAIN_MS);
+	return true;
+}
+
 /* Whether another worker is to begin with nothing. */
 static bool takeover_failed(const struct keeper *keeper, int status)
 {
@@ -296,7 +315,8 @@ static int worker_gone(struct keeper *keeper)
 		syn_hold_end(&keeper->hold, reason);
 		return 1;
 	}
-	if (!upgrade_failed(keeper) && takeover_failed(keeper, status)) {
+	if (!upgrade_failed(keeper) && !takeover_again(keeper) &&
+	    takeover_failed(keeper, status)) {
 		if (*keeper->refusal)
 			memcpy(reason, keeper->refusal, sizeof(reason));
 		sessions_end(keeper, reason);
@@ -362,6 +382,7 @@ static void worker_ready(struct keeper *keeper)
 	keeper->ready = true;
 	keeper->serves = true;
 	keeper->replaced = false;
+	keeper->nr_again = 0;
 	if (keeper->next_fd >= 0) {
 		syn_closep(&keeper->exe_fd);
 		keeper->exe_fd = syn_steal_fd(&keeper->next_fd);
@@ -403,6 +424,15 @@ static void worker_asked(struct keeper *keeper, const struct syn_keep_msg *m,
 		syn_hold_close(fds);
 }
 
+static void worker_refused(struct keeper *keeper,
+			   const struct syn_keep_refused *m)
+{
+	if (!keeper->took)
+		return;
+	memcpy(keeper->refusal, m->reason, sizeof(keeper->refusal));
+	keeper->refused = m->msg.error;
+}
+
 static void worker_said(struct keeper *keeper)
 {
 	union {
@@ -425,8 +455,7 @@ static void worker_said(struct keeper *keeper)
 		worker_asked(keeper, &m.msg, fds);
 	else if (r == (int)sizeof(m.refused) &&
 		 m.refused.msg.type == SYN_KEEP_REFUSED)
-		memcpy(keeper->refusal, m.refused.reason,
-		       sizeof(keeper->refusal));
+		worker_refused(keeper, &m.refused);
 }
 
 static void stop_asked(struct keeper *keeper)

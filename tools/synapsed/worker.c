@@ -289,7 +289,7 @@ static void worker_complain(struct syn_keep *keep, const char *what, int error)
 	if (*what)
 		syn_error("%s", line);
 	if (keep->heir)
-		keep->ops->refuse(keep, line);
+		keep->ops->refuse(keep, error, line);
 }
 
 static void signals_set(struct worker *worker)
@@ -324,8 +324,10 @@ int syn_worker_main(struct syn_keep *keep)
 	signals_set(&worker);
 	r = keep->ops->ready(keep);
 	/* It serves nobody: all of it is the next one's. */
-	if (r && keep->heir)
+	if (r && keep->heir) {
+		worker_complain(keep, "it is not ready", r);
 		_exit(1);
+	}
 	if (!r)
 		r = syn_server_run(worker.server);
 	/* So does it when it is handed on. */
