@@ -11,12 +11,14 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
 #include "core/base/base.h"
 #include "ipc/conn.h"
 #include "test/sys/play-systemd.h"
+#include "tools/synapsed/keep-process.h"
 
 #define ARGS_MAX  32
 #define RAW_PAGES 4096u
@@ -156,6 +158,59 @@ int daemon_run(const char *const *args, char *ret_log, size_t max)
 	log_read(log_fd, ret_log, max);
 	(void)close(log_fd);
 	return status;
+}
+
+/* The end of its socket that the worker has: the last word of its arguments. */
+static int worker_sock(const struct test_daemon *d)
+{
+	char path[64];
+	char text[256];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)d->worker);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	n = read(fd, text, sizeof(text) - 1);
+	assert_true(n > 1);
+	(void)close(fd);
+	text[n] = '\0';
+	while (n > 1 && text[n - 2])
+		n--;
+	return atoi(&text[n - 1]);
+}
+
+static int worker_sock_get(const struct test_daemon *d)
+{
+	int pid_fd = (int)syscall(SYS_pidfd_open, d->worker, 0);
+	int sock;
+
+	assert_true(pid_fd >= 0);
+	sock = (int)syscall(SYS_pidfd_getfd, pid_fd, worker_sock(d), 0);
+	(void)close(pid_fd);
+	return sock;
+}
+
+bool daemon_put_extent(const struct test_daemon *d, uint32_t id, int fd)
+{
+	struct syn_keep_msg m = {
+		.msg = { .type = SYN_KEEP_DROP, .size = sizeof(m) },
+		.kind = SYN_KEEP_EXTENT,
+		.id = id,
+	};
+	int before = proc_fds(d->keeper);
+	int sock = worker_sock_get(d);
+
+	if (sock < 0)
+		return false;
+	assert_int_equal(syn_conn_send(sock, &m.msg, NULL, 0), 0);
+	test_wait(proc_fds(d->keeper) == before - 1, 20);
+	m.msg.type = SYN_KEEP_PUT;
+	if (fd >= 0)
+		assert_int_equal(syn_conn_send(sock, &m.msg, &fd, 1), 0);
+	(void)close(sock);
+	test_wait(proc_fds(d->keeper) == before - (fd < 0), 20);
+	return true;
 }
 
 /* Whether somebody serves, and who. */

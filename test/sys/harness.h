@@ -63,6 +63,11 @@ void daemon_log_print(const struct test_daemon *d);
 /* Waits until the worker that is not @old serves; stores it. */
 void daemon_wait_worker(struct test_daemon *d, pid_t old);
 /*
+ * In the worker's name: the keeper drops the descriptor of an extent and, if @fd is
+ * one, has that instead.  The worker is to be killed then.  False: we may not.
+ */
+bool daemon_put_extent(const struct test_daemon *d, uint32_t id, int fd);
+/*
  * Waits until no session, page or quarantined frame is left, nor any fd; then
  * fsck finds nothing.
  */

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keeper has no descriptor of an extent any more when a worker dies. */
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "core/base/base.h"
-#include "ipc/conn.h"
 #include "test/sys/engine.h"
 #include "test/sys/harness.h"
-#include "tools/synapsed/keep-process.h"
 
 #define SLOTS 16u /* an extent's */
 #define PAGES (2 * SLOTS)
@@ -20,49 +12,6 @@
 
 static const char *const daemon_args[] = { "--hbm", "16M", "--host", "32M",
 					   NULL };
-
-/* The end of its socket that the worker has: the last word of its arguments. */
-static int worker_sock(const struct test_daemon *d)
-{
-	char path[64];
-	char text[256];
-	ssize_t n;
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)d->worker);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	assert_true(n > 1);
-	(void)close(fd);
-	text[n] = '\0';
-	while (n > 1 && text[n - 2])
-		n--;
-	return atoi(&text[n - 1]);
-}
-
-/* What the keeper is told in the worker's name; false: we may not. */
-static bool keeper_drops(const struct test_daemon *d, uint32_t extent)
-{
-	struct syn_keep_msg drop = {
-		.msg = { .type = SYN_KEEP_DROP, .size = sizeof(drop) },
-		.kind = SYN_KEEP_EXTENT,
-		.id = extent,
-	};
-	int before = proc_fds(d->keeper);
-	int pid_fd = (int)syscall(SYS_pidfd_open, d->worker, 0);
-	int sock;
-
-	assert_true(pid_fd >= 0);
-	sock = (int)syscall(SYS_pidfd_getfd, pid_fd, worker_sock(d), 0);
-	(void)close(pid_fd);
-	if (sock < 0)
-		return false;
-	assert_int_equal(syn_conn_send(sock, &drop.msg, NULL, 0), 0);
-	(void)close(sock);
-	test_wait(proc_fds(d->keeper) == before - 1, 20);
-	return true;
-}
 
 static void worker_kill(struct test_daemon *d)
 {
@@ -111,7 +60,7 @@ static void lose(struct test_daemon *d, uint32_t extent)
 	assert_int_equal(
 		syn_load(e.client, &e.page[PAGES - 1], 1, SYN_FOREVER, &pinned),
 		0);
-	if (!keeper_drops(d, extent))
+	if (!daemon_put_extent(d, extent, -1))
 		skip();
 	worker_kill(d);
 	/* It is mapped as long as somebody uses it. */
