@@ -11,6 +11,10 @@ mount -t devtmpfs devtmpfs /dev
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 
+# Then the case is a service of it; units lie beside the programs.
+if [ -x /t/systemd ]; then
+	SYSTEMD_UNIT_PATH=/t exec /t/systemd --unit=case.service
+fi
 sh /case.sh
 echo "synapse-vm: exit $?"
 sync

@@ -8,7 +8,8 @@ QEMU emulates everything, so no /dev/kvm is needed.  The kernel is Debian's
 cloud kernel, downloaded once into BUILD/vm and not installed; the file system
 is busybox, the programs and their libraries, all in memory.  Each program is
 at its path in the build and at /t/NAME.  CASE.sh runs as the only script; its
-exit code is this program's, 77 included.
+exit code is this program's, 77 included.  With systemd among the programs that
+is the first process, and CASE.sh a service of it.
 
 --disk MIB   the NVMe disk has an ext4 file system of that size, /dev/nvme0n1
 --cut WORD   power is cut when the guest has said WORD and 30 lines more; then
