@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "core/base/base.h"
+#include "ipc/conn.h"
 #include "ipc/server/kept.h"
 #include "test/sys/engine.h"
 #include "test/sys/harness.h"
@@ -235,6 +236,50 @@ static void test_hangs_up(void **state)
 	worker_return(&d);
 	assert_true(quarantined(&d));
 	child_kill(pid, SIGKILL);
+	daemon_wait_quiet(&d);
+	daemon_stop(&d);
+}
+
+/* Sockets whose queues hold one another, so that the kernel looks for such. */
+static void sockets_waste(void)
+{
+	struct syn_msg msg = { .size = sizeof(msg) };
+	int pair[2];
+
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair),
+				 0);
+		assert_int_equal(syn_conn_send(pair[0], &msg, &pair[1], 1), 0);
+		assert_int_equal(syn_conn_send(pair[1], &msg, &pair[0], 1), 0);
+		(void)close(pair[0]);
+		(void)close(pair[1]);
+	}
+}
+
+/*
+ * While no worker runs a session's connection is in a queue and nowhere else, and
+ * must not be taken for waste.
+ */
+static void test_no_waste(void **state)
+{
+	struct test_daemon d;
+	struct engine e;
+
+	(void)state;
+	service_start(&d, 1000);
+	assert_int_equal(engine_open(&e, d.socket, SLOTS), 0);
+	assert_int_equal(engine_grow(&e, PAGES, SEED), 0);
+	for (int i = 0; i < 3; i++) {
+		worker_away(&d);
+		sockets_waste();
+		sleep_ms(20);
+		sockets_waste();
+		worker_return(&d);
+		for (uint32_t page = 0; page < e.nr; page++)
+			assert_int_equal(engine_check(&e, page), 0);
+	}
+	assert_int_equal(engine_release(&e), 0);
+	engine_close(&e);
 	daemon_wait_quiet(&d);
 	daemon_stop(&d);
 }
@@ -594,6 +639,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_dies_at_every_message),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_hangs_up),
+		cmocka_unit_test(test_no_waste),
 		cmocka_unit_test(test_clients_wait),
 		cmocka_unit_test(test_again_and_again),
 		cmocka_unit_test(test_refuses),
