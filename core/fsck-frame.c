@@ -116,23 +116,29 @@ bool syn_fsck_free_lists(struct syn_fsck *f)
 	return true;
 }
 
-/* Runs that are free; with those of pages they are all that was ever cut. */
+/* The first free run of that class; of one more, that are not cut. */
+static uint32_t sums_first(const struct syn_mm *mm, uint32_t class)
+{
+	return class < SYN_SUM_CLASSES ? mm->sum_free[class] : mm->sum_chunk;
+}
+
+/* Runs that are free; with those of pages they are all that there are. */
 bool syn_fsck_free_sums(struct syn_fsck *f)
 {
 	const struct syn_mm *mm = f->mm;
+	uint32_t words = syn_min(16u << f->at, SYN_TILES_MAX);
 	uint32_t run;
 
-	if (f->changed || f->at >= SYN_SUM_CLASSES)
+	if (f->changed || f->at > SYN_SUM_CLASSES)
 		return false;
 	if (!f->chained)
-		f->link = mm->sum_free[f->at];
+		f->link = sums_first(mm, f->at);
 	run = f->link;
 	if (run != SYN_NONE) {
 		syn_fsck_look(f, SYN_FSCK_SUMS, run);
 		/* One that is on it twice ends it. */
-		f->link = syn_fsck_own_sums(f, run, 16u << f->at)
-				  ? mm->sums[run]
-				  : SYN_NONE;
+		f->link = syn_fsck_own_sums(f, run, words) ? mm->sums[run]
+							   : SYN_NONE;
 	}
 	f->chained = f->link != SYN_NONE;
 	f->at += !f->chained;
@@ -450,7 +456,7 @@ static void total_records(struct syn_fsck *f)
 			       f->nr_retired);
 }
 
-/* Every word that was cut is a page's or free: the first that is neither. */
+/* Every word up to there is a page's or free: the first that is neither. */
 static void total_sums(struct syn_fsck *f)
 {
 	uint32_t units = f->mm->sum_used / 16;

@@ -325,7 +325,7 @@ uint32_t syn_kept_sums_words(uint32_t nr_tiles)
 /*
  * Chunks of SYN_TILES_MAX words are cut into runs of one class and stay so while
  * a run of theirs is in use, at least; the first word of a free run is the next
- * free one, as that of a chunk that was adopted without a run.
+ * free one.  A chunk that was adopted without a run is one that is not cut yet.
  */
 static void sums_cut(struct syn_mm *mm, uint32_t chunk, unsigned int class,
 		     uint32_t used)
@@ -345,16 +345,16 @@ static void sums_cut(struct syn_mm *mm, uint32_t chunk, unsigned int class,
 
 static uint32_t sums_chunk(struct syn_mm *mm)
 {
-	uint32_t chunk = mm->sum_chunk;
+	uint32_t run = mm->sum_chunk;
 
-	if (chunk != SYN_NONE)
-		mm->sum_chunk = mm->sums[chunk * SYN_TILES_MAX];
+	if (run != SYN_NONE)
+		mm->sum_chunk = mm->sums[run];
 	else if (mm->head->max_sums - mm->sum_used >= SYN_TILES_MAX)
-		chunk = mm->sum_used / SYN_TILES_MAX;
+		run = mm->sum_used;
 	else
 		return SYN_NONE;
-	mm->sum_used = syn_max(mm->sum_used, (chunk + 1) * SYN_TILES_MAX);
-	return chunk;
+	mm->sum_used = syn_max(mm->sum_used, run + SYN_TILES_MAX);
+	return run / SYN_TILES_MAX;
 }
 
 static bool sums_refill(struct syn_mm *mm, unsigned int class)
@@ -429,7 +429,7 @@ int syn_kept_sums_adopt(struct syn_mm *mm)
 			sums_cut(mm, i, use[i].class, use[i].runs);
 		} else {
 			mm->sums[i * SYN_TILES_MAX] = mm->sum_chunk;
-			mm->sum_chunk = i;
+			mm->sum_chunk = i * SYN_TILES_MAX;
 		}
 	}
 	free(use);

@@ -245,6 +245,27 @@ static void test_sums_stand(void **state)
 		assert_int_equal(client_check(&f->a, handle[i], i), 0);
 }
 
+/* Sums of another size behind them stay; where they were is free, and found so. */
+static void test_sums_are_cut_anew(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t window[2];
+	uint64_t handle;
+	uint32_t i;
+
+	for (i = 0; i < 2; i++)
+		window[i] = client_window(
+			&f->a, world_space(&f->world, 128, 8u << i, 64), 4);
+	handle = client_full(&f->a, window[0], 0);
+	(void)client_sealed(&f->a, window[1], 1, 11);
+	assert_int_equal(client_release(&f->a, handle), 0);
+	f->world.recover(&f->world);
+	world_audit(&f->world);
+	for (i = 0; i < 2; i++)
+		(void)client_sealed(&f->a, window[i], i, 21 + i);
+	world_audit(&f->world);
+}
+
 /* What only they had goes, what has a key that counts stays. */
 static void test_sessions_that_are_gone(void **state)
 {
@@ -562,6 +583,7 @@ int main(void)
 		TEST(test_older_revision),
 		TEST(test_pages_stand),
 		TEST(test_sums_stand),
+		TEST(test_sums_are_cut_anew),
 		TEST(test_sessions_that_are_gone),
 		TEST(test_page_that_is_nowhere),
 		TEST(test_quarantine_stands),
