@@ -116,6 +116,24 @@ static int room_window(struct syn_window *w, uint32_t nr)
 }
 
 /*
+ * Slots that come free and are charged to nobody.  One that its own session
+ * waits for is that session's again, and may take as long as its process.
+ */
+static uint32_t pool_going(const struct syn_mm *mm, const struct syn_pool *pool)
+{
+	uint32_t going = pool->going;
+	uint32_t i;
+
+	for (i = 0; i < mm->cfg.max_sessions && going; i++) {
+		struct syn_session *s = mm->session[i];
+
+		if (s && s->window_of[pool->space] != SYN_NO_WINDOW)
+			going -= syn_window_of(s, pool)->going;
+	}
+	return going;
+}
+
+/*
  * The pool holds all guarantees, as soon as there is memory again for what was lost
  * of them: what is missing is charged to nobody.
  */
@@ -123,6 +141,7 @@ static int room_pool(struct syn_window *w, uint32_t nr)
 {
 	struct syn_mm *mm = w->session->mm;
 	struct syn_pool *pool = w->pool;
+	uint32_t going;
 	uint32_t over;
 
 	if (pool->nr_free < nr && pool->lacks)
@@ -130,9 +149,10 @@ static int room_pool(struct syn_window *w, uint32_t nr)
 	if (pool->nr_free >= nr)
 		return 0;
 	over = nr - (uint32_t)pool->nr_free;
-	if (over > pool->going) {
+	going = pool_going(mm, pool);
+	if (over > going) {
 		SYN_PROBE(reclaim_begin, SYN_NONE, over, SYN_TIER_HBM);
-		over = reclaim_list(mm, &pool->cached, over - pool->going,
+		over = reclaim_list(mm, &pool->cached, over - going,
 				    w->session->cfg.id);
 		SYN_PROBE(reclaim_end, SYN_NONE, over, SYN_TIER_HBM);
 	}

@@ -215,6 +215,30 @@ static void test_cached_make_way(void **state)
 	}
 }
 
+/* Nor do slots that another session waits for, however long that takes. */
+static void test_cached_make_way_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t h[SLOTS];
+	struct client c;
+	uint32_t i;
+
+	client_open(&c, &f->world, 1);
+	(void)client_window(&c, f->space, 4);
+	assert_int_equal(client_lease(&f->a, 0, 4, h), 0);
+	f->a.timeline[0].issued = 1;
+	syn_mm_session_end(f->a.session);
+	for (i = 0; f->b.session->window[0][0].pool->nr_free; i++)
+		assert_int_equal(client_release(&f->b, client_sealed(&f->b, 0,
+								     i, i + 1)),
+				 0);
+	assert_int_equal(f->b.session->window[0][0].charged, 0);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(client_lease(&c, 0, 1, &h[i]), 0);
+	world_audit(&f->world);
+	client_close(&c);
+}
+
 /* Nobody's pages do not keep HBM from those who want a window. */
 static void test_pool_shrinks(void **state)
 {
@@ -586,6 +610,7 @@ int main(void)
 		TEST(test_retire_by_exit),
 		TEST(test_host_extent_told),
 		TEST(test_cached_make_way),
+		TEST(test_cached_make_way_meanwhile),
 		TEST(test_pool_shrinks),
 		TEST(test_charge_moves),
 		TEST(test_death_plain),
