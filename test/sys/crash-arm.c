@@ -1,27 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linked into synapsed: a worker dies, or has a call fail, where it was told to. */
-#include <errno.h>
+/*
+ * Linked into synapsed: a worker dies at a failpoint where too few have died.
+ *
+ * Where one can come by only after a death somewhere else, that place is chosen
+ * again and again: a worker remembers where the one before it died.
+ */
+#include "test/sys/crash-arm.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 
-#include "core/base/atomic.h"
 #include "core/base/base.h"
+#include "core/base/bits.h"
 #include "core/base/failpoint.h"
+#include "core/lease.h"
+#include "core/mm-internal.h"
 #include "ipc/server/server.h"
-#include "test/sys/crash.h"
 
-/* Failpoints passed before one kills, at most. */
+/* Places passed before one kills, at most, ... */
 #define CRASH_PASSES 4u
-/* A time is chosen, then any failpoint kills. */
-#define CRASH_US 60000u
-/* One worker of so many comes so far as to serve: the keeper does not give up. */
-#define CRASH_SPARED   4u
-#define CRASH_SPARE_US 800000u
+/* ... where so many have come by. */
+#define CRASH_OFTEN 1000u
+/* A worker that serves does so for so long, at most. */
+#define CRASH_US 30000u
+/* The keeper gives up after five in a row that did not serve. */
+#define CRASH_UNSERVED 3u
 
-static struct crash_table *crash;
+struct crash_table *crash;
+
+static const struct syn_mm *crash_mm;
+static bool armed;
+static bool served;
+static uint64_t passes;
+static size_t target = CRASH_POINTS_MAX;
 
 static size_t points(void)
 {
@@ -30,8 +44,7 @@ static size_t points(void)
 	return syn_min(nr, (size_t)CRASH_POINTS_MAX);
 }
 
-/* splitmix64 over a word that all workers share. */
-static uint64_t crash_random(uint64_t below)
+uint64_t crash_random(uint64_t below)
 {
 	uint64_t z = __atomic_add_fetch(&crash->seed, 0x9e3779b97f4a7c15u,
 					__ATOMIC_RELAXED);
@@ -41,16 +54,218 @@ static uint64_t crash_random(uint64_t below)
 	return (z ^ (z >> 31)) % below;
 }
 
-static void crash_die(void)
+/* ---- what is outstanding ------------------------------------------------ */
+
+static bool lease_pinned(const struct syn_mm *mm, uint32_t lessee)
 {
-	for (size_t i = 0; i < points(); i++)
-		if (__start_syn_failpoints[i].nr)
-			crash->point[i].nr++;
+	const struct syn_rec_lessee *l = &mm->lessee[lessee];
+
+	return l->flags & SYN_LESSEE_USED && !(l->flags & SYN_LESSEE_GONE) &&
+	       mm->session[l->session] &&
+	       SYN_PIN_COUNT(syn_lease_pins(mm, lessee));
+}
+
+static void held_leases(const struct syn_mm *mm, bool *held)
+{
+	for (uint32_t i = 0; i < mm->lessee_used; i++) {
+		held[CRASH_LEASES] |= mm->lessee[i].flags;
+		held[CRASH_PINS] |= lease_pinned(mm, i);
+	}
+	for (uint32_t i = 0; i < mm->cfg.max_sessions; i++)
+		held[CRASH_LOANS] |= mm->session[i] && mm->session[i]->nr_loans;
+}
+
+static void held_count(void)
+{
+	const struct syn_mm *mm = crash_mm;
+	bool held[CRASH_HELD_NR] = { false };
+
+	held_leases(mm, held);
+	for (uint32_t i = 0; i < SYN_MOVES_MAX; i++)
+		held[CRASH_MOVES] |= mm->move[i].state != SYN_MOVE_FREE;
+	for (uint32_t i = 0; i < SYN_SWAPS_MAX; i++)
+		held[CRASH_SWAPS] |= mm->swap[i].state != SYN_SWAP_FREE;
+	for (uint32_t i = 0; i < mm->quarantine_used; i++)
+		held[CRASH_QUARANTINE] |=
+			mm->quarantine[i].state == SYN_QUARANTINE_HELD;
+	for (uint32_t i = 0; i < CRASH_CLIENTS; i++)
+		held[CRASH_SEALS] |= syn_load_relaxed(&crash->sealing[i]);
+	held[CRASH_REQUESTS] = mm->head->request.state != SYN_REQUEST_NONE;
+	held[CRASH_REDO] = mm->redo->state != SYN_REDO_NONE;
+	for (uint32_t i = 0; i < CRASH_HELD_NR; i++)
+		crash->held[i] += held[i];
+}
+
+/* ---- death -------------------------------------------------------------- */
+
+static void crash_die(size_t point)
+{
+	if (crash->armed == CRASH_AT)
+		crash->armed = CRASH_OFF;
+	crash->point[point].nr++;
+	/* What one that served has left is there until another one serves. */
+	if (served)
+		crash->last = point + 1;
+	crash->unserved += !served;
+	if (crash_mm)
+		held_count();
 	crash->nr_deaths++;
-	crash->chosen = 0;
 	(void)kill(getpid(), crash->signo ? (int)crash->signo : SIGKILL);
 	for (;;)
 		(void)pause();
+}
+
+static bool point_kills(size_t i)
+{
+	if (i == target)
+		return true;
+	return crash->armed != CRASH_AT && crash->point[i].nr < crash->every;
+}
+
+void __wrap_syn_failpoint_pass(struct syn_failpoint *point);
+void __wrap_syn_failpoint_pass(struct syn_failpoint *point)
+{
+	size_t i = (size_t)(point - __start_syn_failpoints);
+
+	if (!crash || i >= points())
+		return;
+	crash->point[i].passed++;
+	if (!served && crash->last)
+		crash->point[i].after = crash->last;
+	if (!armed || !point_kills(i))
+		return;
+	if (passes &&
+	    (crash->armed == CRASH_AT || crash->point[i].passed > CRASH_OFTEN))
+		passes--;
+	else
+		crash_die(i);
+}
+
+int __real_syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
+int __wrap_syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
+int __wrap_syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config)
+{
+	int r = __real_syn_mm_new(ret, config);
+
+	crash_mm = r ? NULL : *ret;
+	return r;
+}
+
+int __real_syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
+			struct syn_misfit *ret_misfit);
+int __wrap_syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
+			struct syn_misfit *ret_misfit);
+int __wrap_syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
+			struct syn_misfit *ret_misfit)
+{
+	int r = __real_syn_mm_adopt(ret, config, ret_misfit);
+
+	crash_mm = r ? NULL : *ret;
+	return r;
+}
+
+struct syn_mm *__real_syn_mm_free(struct syn_mm *mm);
+struct syn_mm *__wrap_syn_mm_free(struct syn_mm *mm);
+struct syn_mm *__wrap_syn_mm_free(struct syn_mm *mm)
+{
+	crash_mm = NULL;
+	return __real_syn_mm_free(mm);
+}
+
+/* ---- when and where ----------------------------------------------------- */
+
+static void on_time(int signo)
+{
+	(void)signo;
+	armed = true;
+}
+
+static void crash_arm_after(uint64_t us)
+{
+	const struct itimerval timer = {
+		.it_value = { .tv_usec = (suseconds_t)us + 1 },
+	};
+
+	(void)signal(SIGALRM, on_time);
+	(void)setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* One that somebody has come by, where fewest died. */
+static size_t point_rarest(void)
+{
+	size_t first = crash_random(points());
+	size_t best = CRASH_POINTS_MAX;
+
+	for (size_t i = 0; i < points(); i++) {
+		size_t at = (first + i) % points();
+
+		if (crash->point[at].passed &&
+		    (best == CRASH_POINTS_MAX ||
+		     crash->point[at].nr < crash->point[best].nr))
+			best = at;
+	}
+	return best;
+}
+
+/* Besides all where too few died: any, or what leads to the rarest. */
+static void target_choose(void)
+{
+	size_t rarest = point_rarest();
+
+	if (crash_random(3) == 0)
+		target = crash_random(points());
+	else if (rarest < points() && crash->point[rarest].after)
+		target = crash->point[rarest].after - 1;
+}
+
+static void crash_arm(void)
+{
+	armed = true;
+	if (crash->armed == CRASH_AT) {
+		target = crash->at;
+		passes = crash->nth - 1;
+	} else if (crash->armed == CRASH_RUN) {
+		target_choose();
+		passes = crash_random(CRASH_PASSES);
+		armed = crash->unserved < CRASH_UNSERVED;
+	}
+}
+
+int __real_syn_server_new(struct syn_server **ret,
+			  const struct syn_server_config *config);
+int __wrap_syn_server_new(struct syn_server **ret,
+			  const struct syn_server_config *config);
+int __wrap_syn_server_new(struct syn_server **ret,
+			  const struct syn_server_config *config)
+{
+	int r = __real_syn_server_new(ret, config);
+
+	if (crash && crash->armed == CRASH_START) {
+		crash->started = 1;
+		(void)kill(getpid(), SIGKILL);
+	}
+	return r;
+}
+
+static void crash_serves(void)
+{
+	crash->unserved = 0;
+	/* What fails from now on is another matter. */
+	crash->spared = __atomic_exchange_n(&crash->left, 0, __ATOMIC_RELAXED);
+	if (crash->armed == CRASH_RUN) {
+		armed = false;
+		crash_arm_after(crash_random(CRASH_US));
+	}
+}
+
+int __real_syn_server_run(struct syn_server *server);
+int __wrap_syn_server_run(struct syn_server *server);
+int __wrap_syn_server_run(struct syn_server *server)
+{
+	served = true;
+	if (crash)
+		crash_serves();
+	return __real_syn_server_run(server);
 }
 
 static void crash_describe(void)
@@ -64,87 +279,6 @@ static void crash_describe(void)
 			       at->func);
 	}
 	crash->nr_points = points();
-}
-
-/* One of those where fewest died. */
-static const struct syn_failpoint *point_rarest(void)
-{
-	size_t first = crash_random(points());
-	size_t best = first;
-
-	for (size_t i = 0; i < points(); i++) {
-		size_t at = (first + i) % points();
-
-		if (crash->point[at].nr < crash->point[best].nr)
-			best = at;
-	}
-	return &__start_syn_failpoints[best];
-}
-
-static void on_time(int signo)
-{
-	(void)signo;
-	syn_failpoint_arm(NULL, 1 + crash_random(CRASH_PASSES), crash_die);
-}
-
-static void crash_arm_after(uint64_t us)
-{
-	const struct itimerval timer = {
-		.it_value = { .tv_usec = (suseconds_t)us + 1 },
-	};
-
-	(void)signal(SIGALRM, on_time);
-	(void)setitimer(ITIMER_REAL, &timer, NULL);
-}
-
-static void crash_arm(void)
-{
-	if (++crash->nr_workers % CRASH_SPARED == 0)
-		crash_arm_after(CRASH_SPARE_US + crash_random(CRASH_US));
-	else if (crash_random(2))
-		crash_arm_after(crash_random(CRASH_US));
-	else
-		syn_failpoint_arm(point_rarest(),
-				  1 + crash_random(CRASH_PASSES), crash_die);
-}
-
-/* ---- calls that fail ---------------------------------------------------- */
-
-bool __wrap_syn_fault(void);
-void *__real_syn_alloc(size_t nr, size_t size);
-void *__wrap_syn_alloc(size_t nr, size_t size);
-int __real_syn_server_run(struct syn_server *server);
-int __wrap_syn_server_run(struct syn_server *server);
-
-/* As syn_fault(), with a counter that the test sees. */
-bool __wrap_syn_fault(void)
-{
-	uint64_t left = crash ? syn_load_relaxed(&crash->left) : 0;
-
-	while (left)
-		if (__atomic_compare_exchange_n(&crash->left, &left, left - 1,
-						false, __ATOMIC_RELAXED,
-						__ATOMIC_RELAXED))
-			return left == 1;
-	return false;
-}
-
-void *__wrap_syn_alloc(size_t nr, size_t size)
-{
-	if (__wrap_syn_fault()) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	return __real_syn_alloc(nr, size);
-}
-
-/* What fails from now on is another matter. */
-int __wrap_syn_server_run(struct syn_server *server)
-{
-	if (crash)
-		crash->spared =
-			__atomic_exchange_n(&crash->left, 0, __ATOMIC_RELAXED);
-	return __real_syn_server_run(server);
 }
 
 /* Before main(): the keeper has no such word. */
@@ -169,9 +303,6 @@ __attribute__((constructor)) static void crash_setup(int argc, char **argv)
 	crash->left = crash->fails;
 	crash->fails = 0;
 	crash_describe();
-	if (crash->chosen)
-		syn_failpoint_arm(&__start_syn_failpoints[crash->chosen - 1],
-				  crash->nth, crash_die);
-	else if (crash->armed)
+	if (crash->armed != CRASH_OFF)
 		crash_arm();
 }

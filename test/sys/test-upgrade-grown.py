@@ -19,11 +19,12 @@ from ctl_daemon import load_end, load_start
 # As core/base/records.h has them.
 HEAD = struct.Struct('<QIIII')
 ARRAY = struct.Struct('<QQ')
-# As test/sys/crash.h.
-TABLE = struct.Struct('<11Q')
-POINT = struct.Struct('<56sQ')
+# As test/sys/crash.h: where @armed, @nr_deaths and @nr_points are in the table.
+TABLE = struct.Struct('<14Q8x9Q8Q')
+POINT = struct.Struct('<56s3Q')
 POINTS_MAX = 1024
-CHOSEN, DEATHS, NR_POINTS = 1, 8, 10
+ARMED, DEATHS, NR_POINTS = 0, 12, 13
+CRASH_OFF, CRASH_AT = 0, 3
 
 GROWN = 8
 PATTERN = b'grownup!'
@@ -96,8 +97,10 @@ class Crash:
 
     def choose(self, point, signo=signal.SIGKILL):
         """The next worker dies there when it comes by; None: it lives."""
-        chosen = 0 if point is None else point + 1
-        struct.pack_into('<3Q', self.map, 8 * CHOSEN, chosen, 1, signo)
+        # @armed, @every, @at, @nth, @signo
+        struct.pack_into('<5Q', self.map, 8 * ARMED,
+                         CRASH_OFF if point is None else CRASH_AT, 0,
+                         point or 0, 1, signo)
 
 
 def log_of(daemon):

@@ -56,8 +56,8 @@ static uint32_t coded_space(struct fixture *f, uint32_t flags)
 	msg.flags = flags;
 	msg.component[0].codec = SYN_CODEC_H4;
 	msg.component[1].codec = SYN_CODEC_H4;
-	assert_int_equal(
-		syn_mm_space_define(f->world.mm, &msg, &reply, &why), 0);
+	assert_int_equal(syn_mm_space_define(f->world.mm, &msg, &reply, &why),
+			 0);
 	return reply.space;
 }
 
