@@ -5,10 +5,12 @@
 
 #include <dirent.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -31,6 +33,16 @@ static inline void test_patience(unsigned int seconds)
 {
 	if (!getenv("SYN_TEST_WATCHDOG_S"))
 		(void)alarm(seconds);
+}
+
+/* A child that ends with the test, which may have hung and be ended. */
+static inline pid_t fork_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
 }
 
 /* Without "." and "..". */

@@ -7,6 +7,7 @@
 
 #include "core/base/base.h"
 #include "core/base/log.h"
+#include "test/test.h"
 
 /* Every thread writes every so manieth word, for ever. */
 static const char scribble_ptx[] =
@@ -108,7 +109,7 @@ static int nothing(void *arg)
 
 pid_t gpu_fork(int (*what)(void *arg), void *arg)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 	int r;
 
 	if (pid)

@@ -109,7 +109,7 @@ static void test_more_than_it_has(void **state)
 /* In a child: this process forks daemons, so it must not call CUDA. */
 static bool gpu_is_there(void)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 	struct syn_gpu *gpu;
 	int status = 0;
 

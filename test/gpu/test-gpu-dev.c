@@ -22,6 +22,7 @@
 #include "kernels/cuda/copy.h"
 #include "kernels/cuda/gpu-internal.h"
 #include "test/gpu/driver.h"
+#include "test/test.h"
 #include "test/unit/dev-bench.h"
 
 #define GPU_BYTES (8u << 20) /* of an extent in the tests here */
@@ -114,7 +115,7 @@ const struct dev_maker maker = {
 /* Runs @body in a child that may call CUDA; its exit code, or -signal. */
 static int in_child(int (*body)(void *ctx), void *ctx)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 	int status;
 
 	if (pid == 0)

@@ -122,7 +122,7 @@ static void client_fork(struct campaign *c, uint32_t i)
 
 	/* Whoever was here may have died in it. */
 	c->crash->sealing[i] = false;
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	c->client[i] = (struct child){ .pid = pid };
 	if (pid)
@@ -446,7 +446,7 @@ static bool disk_leave(struct campaign *c, uint64_t name)
 {
 	struct crash_client client = client_of(c, 0);
 	uint64_t refused = c->world->refused;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 	int status;
 
 	assert_true(pid >= 0);

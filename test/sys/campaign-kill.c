@@ -274,7 +274,7 @@ static pid_t victim_start(struct campaign *c, unsigned int i)
 	int r;
 
 	memset(s, 0, sizeof(*s));
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (pid)
 		return pid;
@@ -319,7 +319,7 @@ static pid_t neighbour_start(const char *path, int *ret_pipe_fd)
 	pid_t pid;
 
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		(void)close(pipe_fds[1]);

@@ -327,7 +327,7 @@ struct campaign {
 static void members_start(struct campaign *c)
 {
 	for (unsigned int i = 0; i < c->nr; i++) {
-		c->pid[i] = fork();
+		c->pid[i] = fork_child();
 		assert_true(c->pid[i] >= 0);
 		if (c->pid[i])
 			continue;

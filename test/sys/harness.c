@@ -30,7 +30,7 @@ pid_t child_of(int (*fn)(const char *path), const char *path)
 	pid_t pid;
 
 	assert_int_equal(pipe(pipe_fds), 0);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		(void)close(pipe_fds[0]);
@@ -93,8 +93,6 @@ static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 	struct rlimit limit = { .rlim_cur = nofile, .rlim_max = nofile };
 	int nr = 1;
 
-	/* A test that fails leaves no daemon. */
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (socket) {
 		argv[nr++] = "--socket";
 		argv[nr++] = socket;
@@ -115,7 +113,7 @@ static void daemon_exec(const char *const *args, const char *socket, int log_fd,
 static pid_t daemon_fork(const char *const *args, const char *socket,
 			 int log_fd, unsigned int nofile)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
 	assert_true(pid >= 0);
 	if (pid == 0)

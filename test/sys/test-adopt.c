@@ -457,7 +457,7 @@ static void test_many_clients(void **state)
 	assert_ptr_not_equal(stop, MAP_FAILED);
 	daemon_start(&d, daemon_args);
 	for (uint32_t i = 0; i < CHILDREN; i++) {
-		pid[i] = fork();
+		pid[i] = fork_child();
 		assert_true(pid[i] >= 0);
 		if (pid[i] == 0)
 			client_main(d.socket, i + 1, stop);

@@ -209,7 +209,7 @@ static void test_cgroup(void **state)
 	(void)state;
 	if (!cgroup_make(dir, sizeof(dir)))
 		skip();
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
 		if (!file_put(dir, "cgroup.procs", "0"))
 			_exit(TEST_SKIP);

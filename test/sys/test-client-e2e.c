@@ -204,7 +204,7 @@ static void test_found_by_another_process(void **state)
 	char c;
 
 	assert_int_equal(pipe(go), 0);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid) {
 		(void)close(go[1]);
@@ -331,7 +331,7 @@ static void test_child_is_refused(void **state)
 	void *addr;
 
 	page_make(5, &page);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid) {
 		if (syn_pin(client, &page, 1, &addr) != -ECHILD ||
@@ -414,7 +414,7 @@ static void test_example(void **state)
 	/* An interpreter does not load what a sanitizer has gone through. */
 	if (!TEST_EXAMPLE_RUNS)
 		skip();
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid) {
 		(void)setenv("SYNAPSE_SOCKET", daemon_.socket, 1);

@@ -430,7 +430,7 @@ static void test_unreadable(void **state)
 		skip();
 	file_write("[hbm]\nbudget = 8M\n");
 	assert_int_equal(chmod(path, 0600), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
 		char log[1024];
 
@@ -493,7 +493,7 @@ static void test_stale_socket(void **state)
 	assert_int_equal(waitpid(d.keeper, NULL, 0), d.keeper);
 	assert_int_equal(access(other, F_OK), 0);
 	stale[1] = other;
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0)
 		_exit(daemon_run(stale, log, sizeof(log)) == 0 ? 0 : 1);
 	{

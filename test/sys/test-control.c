@@ -256,7 +256,7 @@ static void test_other_user(void **state)
 	if (getuid() != 0)
 		skip();
 	assert_int_equal(chmod(daemon_of_test.dir, 0755), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0)
 		_exit(other_user(daemon_of_test.socket));
 	assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -39,12 +38,10 @@ static void test_self(void **state)
 static void test_without_peer_pidfd(void **state)
 {
 	int pid_fd = -1;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
 	(void)state;
 	if (pid == 0) {
-		/* Not even if the test fails does it stay. */
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			(void)pause();
 	}
@@ -91,9 +88,8 @@ static void test_cgroup(void **state)
 			 -ENAMETOOLONG);
 	(void)close(pid_fd);
 	/* A dead process's number may be another one's; a zombie has none. */
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			(void)pause();
 	}

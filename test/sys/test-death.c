@@ -175,7 +175,7 @@ static int pass_on(const char *path)
 		r = engine_grow(&e, SLOTS, 5);
 	if (r)
 		return r;
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0)
 		for (;;)
 			(void)pause();

@@ -84,7 +84,7 @@ static int session_main(const char *path)
 static int session(const char *path)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
 	assert_true(pid >= 0);
 	if (pid == 0) {

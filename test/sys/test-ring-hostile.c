@@ -43,7 +43,7 @@ static void other_user_be(void)
 static void other_user_run(int (*fn)(void))
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
@@ -89,7 +89,7 @@ static pid_t neighbour_start(int *ret_pipe_fd)
 	pid_t pid;
 
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
 		(void)close(pipe_fds[1]);
 		_exit(neighbour_main(pipe_fds[0]));

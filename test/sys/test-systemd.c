@@ -307,7 +307,7 @@ static void test_clients_wait(void **state)
 	service_start(&d, 1000);
 	worker_away(&d);
 	assert_int_equal(waitpid(d.worker, NULL, WNOHANG), -1);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (pid == 0)
 		_exit(attach_late(d.socket) ? 1 : 0);

@@ -217,7 +217,7 @@ static int stranger_run(const struct stranger *s)
 static int stranger(const struct stranger *s)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
 	assert_true(pid >= 0);
 	if (pid == 0)

@@ -356,7 +356,7 @@ static void test_fork(void **state)
 	peer_start(&peer, peer_script_serve);
 	peer.answer = answer_ok;
 	assert_int_equal(peer_attach(&peer, &c, NULL), 0);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid)
 		_exit(child_calls(c));

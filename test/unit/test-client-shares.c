@@ -478,7 +478,7 @@ static void test_fork(void **state)
 
 	open_shares(0);
 	batch_write(1, 1, 0.25f);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid)
 		_exit(child_calls());

@@ -264,7 +264,7 @@ static void test_fork(void **state)
 
 	assert_int_equal(syn_trace_begin(client, path), 0);
 	open_window();
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (!pid)
 		_exit(syn_trace_begin(client, path) != -ECHILD ||

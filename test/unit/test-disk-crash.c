@@ -160,7 +160,7 @@ static void reader_kill(void)
 	char c;
 
 	assert_int_equal(pipe(told), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0)
 		read_for_ever(told[1]);
 	(void)close(told[1]);

@@ -372,7 +372,7 @@ static void take(struct manager *m, const char *expected)
 	pid_t pid;
 
 	assert_int_equal(pipe(out), 0);
-	pid = fork();
+	pid = fork_child();
 	assert_true(pid >= 0);
 	if (pid == 0)
 		take_main(m, fcntl(out[1], F_DUPFD, 100));

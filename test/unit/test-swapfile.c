@@ -336,7 +336,7 @@ static void test_locked(void **state)
 
 	(void)state;
 	assert_int_equal(syn_swapfile_open(path, &disk, why), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
 		struct syn_disk *other;
 
@@ -362,7 +362,7 @@ static void test_no_permission(void **state)
 	if (getuid() != 0)
 		skip();
 	assert_int_equal(chmod(dir, 0755), 0);
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0) {
 		struct syn_disk *disk;
 
@@ -439,7 +439,7 @@ static void test_full_filesystem(void **state)
 	pid_t pid;
 
 	(void)state;
-	pid = fork();
+	pid = fork_child();
 	if (pid == 0)
 		_exit(full_filesystem());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
