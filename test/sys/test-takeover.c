@@ -6,14 +6,16 @@
  *
  *	test-takeover [--step N] SYNAPSED
  *
- * SYNAPSED asks before each such call, see test/sys/crash-arm.c.  With --step every
+ * SYNAPSED asks before each such call, see test/sys/crash-fail.c.  With --step every
  * Nth of them fails, the last one among these.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 
 #include "core/base/base.h"
@@ -28,6 +30,7 @@
 #define SEED	   100u
 #define MANY	   100000u /* more calls than there are to fail */
 #define SWAP_BYTES (16ull << 20)
+#define LOCKED_MS  3500u /* a worker waits for 3 s */
 
 /**
  * struct takeover - all of it.
@@ -38,6 +41,7 @@
  * @keeper_fds:	... and of the keeper.
  * @said:	bytes of the log that were read.
  * @epoch:	of the worker that serves.
+ * @swap:	it has a swap file.
  */
 static struct takeover {
 	struct crash_table *crash;
@@ -47,6 +51,7 @@ static struct takeover {
 	int keeper_fds;
 	off_t said;
 	uint64_t epoch;
+	bool swap;
 } t;
 
 static uint64_t step = 1;
@@ -243,9 +248,13 @@ static int setup_swap(void **state)
 			       "--nvme-file", swap,  NULL };
 
 	(void)state;
-	if (!swap_new())
+	t = (struct takeover){
+		.crash = table_new(),
+		.epoch = 1,
+		.swap = swap_new(),
+	};
+	if (!t.swap)
 		args[4] = NULL;
-	t = (struct takeover){ .crash = table_new(), .epoch = 1 };
 	daemon_start(&t.d, args);
 	return 0;
 }
@@ -257,6 +266,36 @@ static int teardown(void **state)
 	(void)unlink(table);
 	(void)unlink(swap);
 	return 0;
+}
+
+/* ---- its disk ------------------------------------------------------------ */
+
+/* A disk may be busy with a dead worker's requests for longer than one waits. */
+static void test_busy_disk(void **state)
+{
+	struct syn_ctl_status status;
+	int fd;
+
+	(void)state;
+	if (!t.swap)
+		skip();
+	test_patience(120);
+	engines_open();
+	assert_int_equal(kill(t.d.keeper, SIGSTOP), 0);
+	worker_kill();
+	fd = open(swap, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	test_wait(flock(fd, LOCK_EX | LOCK_NB) == 0, 20);
+	assert_int_equal(kill(t.d.keeper, SIGCONT), 0);
+	sleep_ms(LOCKED_MS);
+	(void)close(fd);
+	daemon_wait_worker(&t.d, t.d.worker);
+	ctl_status(t.d.socket, &status);
+	assert_int_equal(status.nr_sessions, ENGINES);
+	assert_int_equal(status.epoch, 3);
+	engines_check();
+	engines_close();
+	daemon_wait_quiet(&t.d);
 }
 
 static void usage(void)
@@ -275,6 +314,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_upgrade, setup_swap,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_death, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_busy_disk, setup_swap,
+						teardown),
 	};
 	int c;
 

@@ -4,8 +4,8 @@
  *
  * What is kept outlives the worker that put it.  The next one begins once the
  * process is gone, takes everything, and goes on where the other was; or it
- * refuses.  Then another one tries again, if descriptors or memory were short; or
- * every session is told so and another begins with nothing.
+ * refuses.  Then another one tries again, if that may pass; or every session is told
+ * so and another begins with nothing.
  *
  * Of an upgrade the next one is another program.  If it refuses or dies before it is
  * ready, the program before it may go on; but not once it has replaced something:
@@ -79,11 +79,14 @@ struct syn_keep {
 	struct syn_hold hold;
 };
 
-/* Whether descriptors or memory were short: another worker may have more. */
+/*
+ * Whether another worker may come further: descriptors or memory were short, or the
+ * disk was still busy with what the dead one had asked of it.
+ */
 static inline bool syn_keep_error_passes(int error)
 {
 	return error == -ENOMEM || error == -ENOBUFS || error == -EMFILE ||
-	       error == -ENFILE || error == -EAGAIN;
+	       error == -ENFILE || error == -EAGAIN || error == -EBUSY;
 }
 
 #endif
