@@ -204,6 +204,8 @@ bool daemon_put_extent(const struct test_daemon *d, uint32_t id, int fd)
 	assert_int_equal(syn_conn_send(sock, &m.msg, NULL, 0), 0);
 	test_wait(proc_fds(d->keeper) == before - 1, 20);
 	m.msg.type = SYN_KEEP_PUT;
+	/* What it did not ask for would be the keeper's end to it. */
+	assert_int_equal(kill(d->worker, SIGSTOP), 0);
 	if (fd >= 0)
 		assert_int_equal(syn_conn_send(sock, &m.msg, &fd, 1), 0);
 	(void)close(sock);
