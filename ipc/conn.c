@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -254,6 +255,18 @@ int syn_conn_recv(int sock, void *buf, size_t max, int *fds)
 int syn_conn_peek(int sock, void *buf, size_t max, int *fds)
 {
 	return conn_recv(sock, buf, max, fds, MSG_PEEK | MSG_DONTWAIT);
+}
+
+int syn_conn_poll(int fd, short events)
+{
+	struct pollfd it = { .fd = fd, .events = events };
+	int r;
+
+	/* It is interrupted even where it does not wait. */
+	do {
+		r = poll(&it, 1, 0);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : it.revents;
 }
 
 int syn_conn_segment_new(const char *name, uint64_t bytes, int *ret_fd)

@@ -33,6 +33,9 @@ int syn_conn_recv(int sock, void *buf, size_t max, int *fds);
 /* The same, of a message that stays where it is; does not wait for one. */
 int syn_conn_peek(int sock, void *buf, size_t max, int *fds);
 
+/* Which of @events have come to @fd, and errors; 0: none yet.  Does not wait. */
+int syn_conn_poll(int fd, short events);
+
 /* A sealed memfd of @bytes, mode 0600, of zeroes. */
 int syn_conn_segment_new(const char *name, uint64_t bytes, int *ret_fd);
 

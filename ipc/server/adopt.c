@@ -10,7 +10,6 @@
  */
 #include "ipc/server/server.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -18,6 +17,7 @@
 #include "core/base/failpoint.h"
 #include "core/base/log.h"
 #include "core/mm.h"
+#include "ipc/conn.h"
 #include "ipc/server/kept.h"
 #include "ipc/server/peer.h"
 #include "ipc/server/request.h"
@@ -68,11 +68,10 @@ static int peer_take(struct syn_peer *peer)
  */
 static bool peer_was_told(const struct syn_peer *peer)
 {
-	struct pollfd wake = { .fd = peer->wake_fd };
-
 	if (peer->rec->state != SYN_REC_PEER_NEW)
 		return true;
-	return !(peer->features & SYN_FEATURE_CUDA) && poll(&wake, 1, 0) == 0;
+	return !(peer->features & SYN_FEATURE_CUDA) &&
+	       !syn_conn_poll(peer->wake_fd, 0);
 }
 
 static int peer_join(struct syn_peer *peer)

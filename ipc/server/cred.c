@@ -10,6 +10,7 @@
 
 #include "core/base/base.h"
 #include "core/base/fault.h"
+#include "ipc/conn.h"
 
 /* Newer than the C library's headers; the same number on every port we run. */
 #ifndef SO_PEERPIDFD
@@ -148,16 +149,15 @@ static void cgroup_keep_path(char *text)
 
 int syn_cred_cgroup(pid_t pid, int pid_fd, char *ret, size_t max)
 {
-	struct pollfd exited = { .fd = pid_fd, .events = POLLIN };
 	int r;
 
 	r = cgroup_read(pid, ret, max);
 	if (r)
 		return r;
 	/* It lives still, so the number was its own when it was looked up. */
-	r = poll(&exited, 1, 0);
+	r = syn_conn_poll(pid_fd, POLLIN);
 	if (r)
-		return r < 0 ? -errno : -ESRCH;
+		return r < 0 ? r : -ESRCH;
 	cgroup_keep_path(ret);
 	return 0;
 }

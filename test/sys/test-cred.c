@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "core/base/base.h"
@@ -104,12 +105,40 @@ static void test_cgroup(void **state)
 	(void)close(pid_fd);
 }
 
+static void on_alarm(int signo)
+{
+	(void)signo;
+}
+
+/* A daemon has signals; whoever attaches meanwhile does not hear of them. */
+static void test_signals(void **state)
+{
+	const struct itimerval often = { { 0, 50 }, { 0, 50 } };
+	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
+	char got[16384];
+	int pid_fd;
+	int r = 0;
+
+	(void)state;
+	assert_int_equal(syn_cred_pidfd(getpid(), &pid_fd), 0);
+	(void)signal(SIGALRM, on_alarm);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	for (int i = 0; i < 4000 && !r; i++)
+		r = syn_cred_cgroup(getpid(), pid_fd, got, sizeof(got));
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	(void)signal(SIGALRM, SIG_DFL);
+	test_watchdog();
+	assert_int_equal(r, 0);
+	(void)close(pid_fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_self),
 		cmocka_unit_test(test_without_peer_pidfd),
 		cmocka_unit_test(test_cgroup),
+		cmocka_unit_test(test_signals),
 	};
 
 	return test_main(tests);
