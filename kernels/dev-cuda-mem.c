@@ -250,6 +250,9 @@ static int gpu_adopt(struct dev_cuda *cuda, struct cuda_mem *mem, int fd)
 	int r;
 
 	r = syn_gpu_mem_import(cuda->gpu, mem->tier, fd, mem->bytes, &mem->gpu);
+	/* Something is wrong with it; with the GPU, others will tell. */
+	if (r == -EIO)
+		return -ENOENT;
 	if (r)
 		return r;
 	r = syn_gpu_mem_map(cuda->gpu, &mem->gpu, 0);
