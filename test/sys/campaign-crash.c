@@ -315,8 +315,10 @@ static void life_begin(struct campaign *c)
 	if (!getenv(DAEMON_MANAGER_ENV))
 		life_begin_badly(c);
 	life_start(c);
-	*c->world =
-		(struct crash_world){ .lossy = c->disk && c->life % 3 == 2 };
+	*c->world = (struct crash_world){
+		.lossy = c->disk && c->life % 3 == 2,
+		.aged = c->disk && c->life % 3,
+	};
 }
 
 /* What was said to be on disk is found by whoever comes after a restart. */

@@ -371,6 +371,7 @@ static int user_find(struct user *u, uint64_t name)
 {
 	const uint64_t key[1][2] = { { name, ~name } };
 	bool there = must_be_found(u, name);
+	struct crash_world *world = u->c->world;
 	uint64_t page;
 	int r;
 
@@ -378,14 +379,16 @@ static int user_find(struct user *u, uint64_t name)
 	if (r < 0)
 		return r;
 	if (!r) {
-		count(&u->c->world->missed);
+		count(&world->missed);
 		/* The witness may have come to its end meanwhile. */
 		return there && must_be_found(u, name) ? NOT_THERE : 0;
 	}
 	r = page_check(u, &page, name);
-	if (!r)
-		count(&u->c->world->found);
-	if (r && !(r == SYN_E_LOST && u->c->world->lossy))
+	if (r == SYN_E_LOST && !there && (world->lossy || world->aged))
+		count(&world->missed);
+	else if (!r)
+		count(&world->found);
+	else
 		return r;
 	return syn_release(u->client, &page, 1);
 }
