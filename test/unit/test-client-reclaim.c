@@ -6,6 +6,7 @@
 #include "test/unit/client-peer.h"
 
 #define NR_LOADS 5000
+#define NR_TURNS 300000 /* meanwhile */
 
 static struct peer peer;
 static struct syn_client *client;
@@ -49,14 +50,20 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Marks the page as leaving, sees that it is pinned, and lets it stay. */
-static void *reclaimer(void *arg)
-{
-	const bool *stop = arg;
+struct reclaimer {
+	bool stop;
+	uint64_t turns;
+};
 
-	while (!syn_load_relaxed(stop)) {
+/* Marks the page as leaving, sees that it is pinned, and lets it stay. */
+static void *reclaimer_main(void *arg)
+{
+	struct reclaimer *r = arg;
+
+	while (!syn_load_relaxed(&r->stop)) {
 		pte_set(SYN_PTE_LEAVING);
 		pte_set(SYN_PTE_RESIDENT);
+		syn_store_relaxed(&r->turns, r->turns + 1);
 		for (int i = 0; i < 8; i++)
 			syn_cpu_relax();
 	}
@@ -80,18 +87,20 @@ static bool loads_say(uint64_t page, const void *at)
 
 static void test_load(void **state)
 {
+	struct reclaimer reclaimer = { 0 };
 	unsigned int nr_wrong = 0;
-	bool stop = false;
 	pthread_t thread;
 	uint64_t page;
 	void *at;
 
 	assert_int_equal(syn_lease(window, 1, 0, &page), 0);
 	assert_int_equal(syn_pin(client, &page, 1, &at), 0);
-	assert_int_equal(pthread_create(&thread, NULL, reclaimer, &stop), 0);
-	for (int i = 0; i < NR_LOADS; i++)
+	assert_int_equal(
+		pthread_create(&thread, NULL, reclaimer_main, &reclaimer), 0);
+	for (int i = 0;
+	     i < NR_LOADS || syn_load_relaxed(&reclaimer.turns) < NR_TURNS; i++)
 		nr_wrong += !loads_say(page, at);
-	syn_store_relaxed(&stop, true);
+	syn_store_relaxed(&reclaimer.stop, true);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(nr_wrong, 0);
 	assert_int_equal(SYN_PIN_COUNT(peer.pin[0]), 1);
