@@ -3,7 +3,6 @@
 #include "tools/synapsed/fdstore.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
@@ -176,7 +175,6 @@ static int set_pack(const struct syn_stored *set, const int *fds,
  */
 static int set_send(const char *name, int *ends)
 {
-	struct pollfd other = { .fd = ends[0] };
 	int r = store_send(name, ends[1]);
 
 	syn_closep(&ends[1]);
@@ -184,7 +182,7 @@ static int set_send(const char *name, int *ends)
 	if (!r)
 		r = store_barrier();
 	syn_failpoint();
-	if (!r && poll(&other, 1, 0) != 0)
+	if (!r && syn_conn_poll(ends[0], 0))
 		r = -ENOSPC;
 	syn_closep(&ends[0]);
 	return r;

@@ -193,10 +193,10 @@ static int process_upgrade(struct syn_keep *keep)
 /* The keeper removes the sockets' files; when it was killed, nobody else can. */
 static void process_end(struct syn_keep *keep)
 {
-	struct pollfd keeper = { .fd = sock_of(keep) };
+	int r = syn_conn_poll(sock_of(keep), 0);
 	uint32_t i;
 
-	if (poll(&keeper, 1, 0) != 1 || !(keeper.revents & POLLHUP))
+	if (r < 0 || !(r & POLLHUP))
 		return;
 	for (i = 0; i < keep->config.nr_tenants; i++)
 		syn_listener_unlink(&keep->config.tenant[i],
