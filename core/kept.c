@@ -54,31 +54,32 @@ uint64_t syn_kept_bytes(const struct syn_mm_config *config)
 	return syn_records_bytes(&records);
 }
 
-static void *kept_array(const struct syn_mm *mm, uint32_t which)
+static void *kept_array(const struct syn_mm *mm,
+			const struct syn_records *records, uint32_t which)
 {
-	struct syn_records records;
-
-	syn_kept_records(&mm->cfg, &records);
-	return (char *)mm->cfg.kept + syn_records_at(&records, which);
+	return (char *)mm->cfg.kept + syn_records_at(records, which);
 }
 
 void syn_kept_carve(struct syn_mm *mm)
 {
-	mm->head = kept_array(mm, SYN_KEPT_HEAD);
-	mm->redo = kept_array(mm, SYN_KEPT_REDO);
-	mm->rec_domain = kept_array(mm, SYN_KEPT_DOMAIN);
-	mm->rec_extent = kept_array(mm, SYN_KEPT_EXTENT);
-	mm->space = kept_array(mm, SYN_KEPT_SPACE);
-	mm->rec_session = kept_array(mm, SYN_KEPT_SESSION);
-	mm->move = kept_array(mm, SYN_KEPT_MOVE);
-	mm->swap = kept_array(mm, SYN_KEPT_SWAP);
-	mm->quarantine = kept_array(mm, SYN_KEPT_QUARANTINE);
-	mm->lessee = kept_array(mm, SYN_KEPT_LESSEE);
-	mm->page = kept_array(mm, SYN_KEPT_PAGE);
-	mm->sums = kept_array(mm, SYN_KEPT_SUMS);
-	mm->crc = kept_array(mm, SYN_KEPT_CRC);
-	mm->errors = kept_array(mm, SYN_KEPT_ERRORS);
-	mm->errors_inline = kept_array(mm, SYN_KEPT_ERRORS_INLINE);
+	struct syn_records at;
+
+	syn_kept_records(&mm->cfg, &at);
+	mm->head = kept_array(mm, &at, SYN_KEPT_HEAD);
+	mm->redo = kept_array(mm, &at, SYN_KEPT_REDO);
+	mm->rec_domain = kept_array(mm, &at, SYN_KEPT_DOMAIN);
+	mm->rec_extent = kept_array(mm, &at, SYN_KEPT_EXTENT);
+	mm->space = kept_array(mm, &at, SYN_KEPT_SPACE);
+	mm->rec_session = kept_array(mm, &at, SYN_KEPT_SESSION);
+	mm->move = kept_array(mm, &at, SYN_KEPT_MOVE);
+	mm->swap = kept_array(mm, &at, SYN_KEPT_SWAP);
+	mm->quarantine = kept_array(mm, &at, SYN_KEPT_QUARANTINE);
+	mm->lessee = kept_array(mm, &at, SYN_KEPT_LESSEE);
+	mm->page = kept_array(mm, &at, SYN_KEPT_PAGE);
+	mm->sums = kept_array(mm, &at, SYN_KEPT_SUMS);
+	mm->crc = kept_array(mm, &at, SYN_KEPT_CRC);
+	mm->errors = kept_array(mm, &at, SYN_KEPT_ERRORS);
+	mm->errors_inline = kept_array(mm, &at, SYN_KEPT_ERRORS_INLINE);
 }
 
 static void kept_head(const struct syn_mm_config *c, struct syn_rec_head *ret)

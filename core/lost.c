@@ -9,8 +9,8 @@
 #include "core/page.h"
 #include "core/quarantine.h"
 
-#define LOST_LOOK                                                              \
-	1024u /* entries that are looked at in one poll, of a session */
+/* Entries that are looked at in one poll, of a session. */
+#define LOST_LOOK 1024u
 
 /* Who writes a page need not pin it, and has perhaps not seen that it is lost. */
 static bool entry_is_written(const struct syn_session *s, uint32_t pte)

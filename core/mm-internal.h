@@ -412,8 +412,7 @@ struct syn_mm {
 	uint32_t swap_next[SYN_SWAPS_MAX];
 	uint32_t nr_swaps;
 	uint32_t sum_free[SYN_SUM_CLASSES];
-	uint32_t
-		sum_chunk; /* first run of 512 words that is not cut any more */
+	uint32_t sum_chunk; /* first chunk that is not cut any more: its run */
 	uint32_t sum_used;
 
 	uint32_t nr_spaces;

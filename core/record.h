@@ -2,9 +2,10 @@
 /*
  * Kept records: what a worker writes down so that another can go on.
  *
- * They live in kept memory in the order of SYN_KEPT_*.  Records refer to each other by index, never by pointer, and nothing here can
- * be computed from the rest: free lists, hash chains, LRU order and charges per
- * window are derived and live on the heap.
+ * They live in kept memory in the order of SYN_KEPT_*.  Records refer to each
+ * other by index, never by pointer, and nothing here can be computed from the
+ * rest: free lists, hash chains, LRU order and charges per window are derived
+ * and live on the heap.
  *
  * Order of every change: record, then act, then complete.  A page's flag is
  * set before its page-table entries show it; a move or a loan is complete
