@@ -237,6 +237,26 @@ void daemon_wait_worker(struct test_daemon *d, pid_t old)
 	assert_int_equal(status.keeper_pid, d->keeper);
 }
 
+void daemon_worker_away(struct test_daemon *d)
+{
+	assert_int_equal(kill(d->keeper, SIGSTOP), 0);
+	assert_int_equal(kill(d->worker, SIGKILL), 0);
+}
+
+void daemon_worker_return(struct test_daemon *d)
+{
+	assert_int_equal(kill(d->keeper, SIGCONT), 0);
+	daemon_wait_worker(d, d->worker);
+	(void)ctl_fsck(d->socket);
+}
+
+void daemon_kill_worker(struct test_daemon *d)
+{
+	assert_int_equal(kill(d->worker, SIGKILL), 0);
+	daemon_wait_worker(d, d->worker);
+	(void)ctl_fsck(d->socket);
+}
+
 void daemon_start_limited(struct test_daemon *d, const char *const *args,
 			  unsigned int nofile)
 {

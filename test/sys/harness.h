@@ -62,6 +62,11 @@ void daemon_log_print(const struct test_daemon *d);
 
 /* Waits until the worker that is not @old serves; stores it. */
 void daemon_wait_worker(struct test_daemon *d, pid_t old);
+/* SIGKILL; another one serves when it returns, and fsck has found nothing. */
+void daemon_kill_worker(struct test_daemon *d);
+/* The same in two steps: no worker is there in between. */
+void daemon_worker_away(struct test_daemon *d);
+void daemon_worker_return(struct test_daemon *d);
 /*
  * In the worker's name: the keeper drops the descriptor of an extent and, if @fd is
  * one, has that instead.  The worker is to be killed then.  False: we may not.

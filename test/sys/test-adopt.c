@@ -27,31 +27,6 @@
 static const char *const daemon_args[] = { "--hbm", "16M", "--host", "32M",
 					   NULL };
 
-static void worker_kill(struct test_daemon *d)
-{
-	pid_t old = d->worker;
-
-	assert_int_equal(kill(old, SIGKILL), 0);
-	daemon_wait_worker(d, old);
-	(void)ctl_fsck(d->socket);
-}
-
-/* No worker is there until worker_return(). */
-static void worker_away(struct test_daemon *d)
-{
-	assert_int_equal(kill(d->keeper, SIGSTOP), 0);
-	assert_int_equal(kill(d->worker, SIGKILL), 0);
-}
-
-static void worker_return(struct test_daemon *d)
-{
-	pid_t old = d->worker;
-
-	assert_int_equal(kill(d->keeper, SIGCONT), 0);
-	daemon_wait_worker(d, old);
-	(void)ctl_fsck(d->socket);
-}
-
 static bool epoch_told(struct syn_client *c)
 {
 	uint32_t events[8];
@@ -88,14 +63,14 @@ static void test_session_goes_on(void **state)
 		assert_int_equal(syn_load(e.client, &e.page[last], 1,
 					  SYN_FOREVER, &addr),
 				 0);
-		worker_away(&d);
+		daemon_worker_away(&d);
 		assert_true(
 			page_matches(addr, e.space.page_bytes, e.seed[last]));
 		syn_unpin(e.client, e.timeline, &e.page[last], 1);
 		/* A pin of what is resident needs nobody. */
 		assert_int_equal(syn_pin(e.client, &e.page[last], 1, &addr), 0);
 		syn_unpin(e.client, e.timeline, &e.page[last], 1);
-		worker_return(&d);
+		daemon_worker_return(&d);
 		ctl_status(d.socket, &status);
 		assert_int_equal(status.epoch, epoch);
 		assert_int_equal(status.nr_sessions, 1);
@@ -134,7 +109,7 @@ static void test_orders_stand(void **state)
 	assert_int_equal(ctl_order(d.socket, SYN_CTL_QUOTA, quota, &reply), 0);
 	assert_int_equal(
 		ctl_ask(d.socket, SYN_CTL_DRAIN, 1, NULL, 0, 0, &reply), 0);
-	worker_kill(&d);
+	daemon_kill_worker(&d);
 	ctl_status(d.socket, &status);
 	assert_int_equal(status.draining, 1);
 	assert_int_equal(raw_attach(&other, d.socket), -ESHUTDOWN);
@@ -172,12 +147,12 @@ static void test_nobody_listens(void **state)
 	assert_int_equal(status.nr_sessions, 2);
 	/* Its ring sleeps, so that the bell is rung. */
 	test_wait(syn_load_seq_cst(c.sq.sleeps), 10);
-	worker_away(&d);
+	daemon_worker_away(&d);
 	lease.object = c.window.window;
 	raw_submit(&c, &lease, NULL, 0);
 	raw_submit(&c, &nop, NULL, 0);
 	assert_false(raw_reap(&c, &cqe, NULL, 0, 50));
-	worker_return(&d);
+	daemon_worker_return(&d);
 	assert_true(raw_reap(&c, &cqe, &page, sizeof(page), 20000));
 	assert_int_equal(cqe.cookie, 5);
 	assert_int_equal(cqe.res, 0);
@@ -260,7 +235,7 @@ static void test_requests_in_flight(void **state)
 		until_ns += syn_now_ns();
 		while (syn_now_ns() < until_ns)
 			;
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 		burst_reap(&c, cookie, &b);
 		ctl_status(d.socket, &status);
 		assert_int_equal(status.nr_pages, b.nr_pages);
@@ -359,7 +334,7 @@ static void test_answer_waits_for_the_socket(void **state)
 	raw_submit(&c, &fault, pages, 4 * sizeof(pages[0]));
 	assert_false(raw_reap(&c, &cqe, out, sizeof(out), 300));
 	for (int i = 0; i < 3; i++) {
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 		assert_false(raw_reap(&c, &cqe, out, sizeof(out), 100));
 	}
 	for (int i = 0; i < 400 && !answered; i++) {
@@ -464,7 +439,7 @@ static void test_many_clients(void **state)
 	}
 	for (int i = 0; i < KILLS; i++) {
 		sleep_ms((unsigned int)(engine_random(&seed) % 40));
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 	}
 	syn_store_relaxed(stop, true);
 	children_join(pid);
@@ -518,9 +493,9 @@ static void test_client_dies_meanwhile(void **state)
 	(void)state;
 	daemon_start(&d, daemon_args);
 	pid = child_of(hold_pages, d.socket);
-	worker_away(&d);
+	daemon_worker_away(&d);
 	child_kill(pid, SIGKILL);
-	worker_return(&d);
+	daemon_worker_return(&d);
 	daemon_wait_quiet(&d);
 	ctl_status(d.socket, &status);
 	assert_int_equal(status.reaped, 1);
@@ -551,7 +526,7 @@ static void test_quarantine_goes_on(void **state)
 	pid = child_of(hold_and_hang_up, d.socket);
 	test_wait(quarantined(d.socket, &before), 20);
 	for (int i = 0; i < DEATHS; i++) {
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 		ctl_status(d.socket, &status);
 		assert_int_equal(status.nr_sessions, 1);
 		assert_true(status.nr_quarantined > 0);
@@ -631,11 +606,11 @@ static void refused(void (*damage)(void *kept, size_t bytes))
 	assert_int_equal(raw_attach(&c, d.socket), 0);
 	assert_int_equal(engine_open(&e, d.socket, SLOTS), 0);
 	assert_int_equal(engine_grow(&e, PAGES, SEED), 0);
-	worker_away(&d);
+	daemon_worker_away(&d);
 	kept = kept_map(&d, &bytes);
 	damage(kept, bytes);
 	assert_int_equal(munmap(kept, bytes), 0);
-	worker_return(&d);
+	daemon_worker_return(&d);
 	assert_int_equal(raw_wait_bye(&c), -ESHUTDOWN);
 	assert_non_null(strstr(c.bye.reason, "version"));
 	assert_int_equal(engine_grow(&e, 1, SEED), -ESHUTDOWN);

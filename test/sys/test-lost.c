@@ -13,15 +13,6 @@
 static const char *const daemon_args[] = { "--hbm", "16M", "--host", "32M",
 					   NULL };
 
-static void worker_kill(struct test_daemon *d)
-{
-	pid_t old = d->worker;
-
-	assert_int_equal(kill(old, SIGKILL), 0);
-	daemon_wait_worker(d, old);
-	(void)ctl_fsck(d->socket);
-}
-
 static uint64_t hbm_bytes(const struct test_daemon *d)
 {
 	struct syn_ctl_tier tier[SYN_QUOTA_TIERS];
@@ -62,7 +53,7 @@ static void lose(struct test_daemon *d, uint32_t extent)
 		0);
 	if (!daemon_put_extent(d, extent, -1))
 		skip();
-	worker_kill(d);
+	daemon_kill_worker(d);
 	/* It is mapped as long as somebody uses it. */
 	(void)syn_poll(e.client, NULL, 0);
 	assert_true(
@@ -73,7 +64,7 @@ static void lose(struct test_daemon *d, uint32_t extent)
 	assert_int_equal(engine_grow(&other, PAGES, SEED), 0);
 	assert_int_equal(count_lost(&other), 0);
 	engine_close(&other);
-	worker_kill(d);
+	daemon_kill_worker(d);
 	assert_int_equal(engine_release(&e), 0);
 	e.nr = 0;
 	assert_int_equal(engine_grow(&e, PAGES, SEED), 0);

@@ -48,27 +48,6 @@ static void service_start(struct test_daemon *d, uint64_t store_max)
 	daemon_start(d, daemon_args);
 }
 
-static void worker_kill(struct test_daemon *d)
-{
-	pid_t old = d->worker;
-
-	assert_int_equal(kill(old, SIGKILL), 0);
-	daemon_wait_worker(d, old);
-	(void)ctl_fsck(d->socket);
-}
-
-static void worker_away(struct test_daemon *d)
-{
-	assert_int_equal(kill(d->keeper, SIGSTOP), 0);
-	assert_int_equal(kill(d->worker, SIGKILL), 0);
-}
-
-static void worker_return(struct test_daemon *d)
-{
-	assert_int_equal(kill(d->keeper, SIGCONT), 0);
-	daemon_wait_worker(d, d->worker);
-}
-
 /* Nobody waits for what is dropped. */
 static void stored_wait(uint64_t nr)
 {
@@ -183,7 +162,7 @@ static void test_full(void **state)
 	assert_true(play->nr_full > 0);
 	log_expect(&d, "FileDescriptorStoreMax");
 	for (uint32_t i = 0; i < 3; i++) {
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 		ctl_status(d.socket, &status);
 		assert_int_equal(status.nr_sessions, 2);
 		stored_wait(max);
@@ -230,10 +209,10 @@ static void test_hangs_up(void **state)
 	service_start(&d, 1000);
 	pid = child_of(hold_and_hang_up, d.socket);
 	test_wait(quarantined(&d), 20);
-	worker_kill(&d);
+	daemon_kill_worker(&d);
 	assert_true(quarantined(&d));
-	worker_away(&d);
-	worker_return(&d);
+	daemon_worker_away(&d);
+	daemon_worker_return(&d);
 	assert_true(quarantined(&d));
 	child_kill(pid, SIGKILL);
 	daemon_wait_quiet(&d);
@@ -270,11 +249,11 @@ static void test_no_waste(void **state)
 	assert_int_equal(engine_open(&e, d.socket, SLOTS), 0);
 	assert_int_equal(engine_grow(&e, PAGES, SEED), 0);
 	for (int i = 0; i < 3; i++) {
-		worker_away(&d);
+		daemon_worker_away(&d);
 		sockets_waste();
 		sleep_ms(20);
 		sockets_waste();
-		worker_return(&d);
+		daemon_worker_return(&d);
 		for (uint32_t page = 0; page < e.nr; page++)
 			assert_int_equal(engine_check(&e, page), 0);
 	}
@@ -305,7 +284,7 @@ static void test_clients_wait(void **state)
 
 	(void)state;
 	service_start(&d, 1000);
-	worker_away(&d);
+	daemon_worker_away(&d);
 	assert_int_equal(waitpid(d.worker, NULL, WNOHANG), -1);
 	pid = fork_child();
 	assert_true(pid >= 0);
@@ -313,7 +292,7 @@ static void test_clients_wait(void **state)
 		_exit(attach_late(d.socket) ? 1 : 0);
 	sleep_ms(50);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-	worker_return(&d);
+	daemon_worker_return(&d);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	daemon_wait_quiet(&d);
@@ -333,7 +312,7 @@ static void test_again_and_again(void **state)
 
 		attach(&c, &d);
 		play->nr_doomed = deaths;
-		worker_kill(&d);
+		daemon_kill_worker(&d);
 		assert_int_equal(play->nr_doomed, 0);
 		assert_int_equal(epoch_of(&d), epoch + deaths + 1);
 		if (deaths < DEATHS)
@@ -384,7 +363,7 @@ static void test_refuses(void **state)
 	service_start(&d, 1000);
 	attach(&c, &d);
 	kept_damage(d.worker);
-	worker_kill(&d);
+	daemon_kill_worker(&d);
 	assert_int_equal(raw_wait_bye(&c), -ESHUTDOWN);
 	assert_non_null(strstr(c.bye.reason, "version (was"));
 	raw_close(&c);
@@ -405,7 +384,7 @@ static void test_cannot_begin(void **state)
 	service_start(&d, 1000);
 	attach(&c, &d);
 	(void)snprintf(away, sizeof(away), "%s.gone", d.dir);
-	worker_away(&d);
+	daemon_worker_away(&d);
 	play->restart_ms = 300;
 	assert_int_equal(rename(d.dir, away), 0);
 	assert_int_equal(kill(d.keeper, SIGCONT), 0);
@@ -450,10 +429,10 @@ static void test_other_configuration(void **state)
 	daemon_start(&d, args);
 	attach(&c, &d);
 	conf_write(conf, "/unused", "debug", 16);
-	worker_kill(&d);
+	daemon_kill_worker(&d);
 	assert_int_equal(raw_window(&c, 2), 0);
 	conf_write(conf, "/unused", "debug", 24);
-	worker_kill(&d);
+	daemon_kill_worker(&d);
 	assert_int_equal(raw_wait_bye(&c), -ESHUTDOWN);
 	assert_non_null(strstr(c.bye.reason, "configuration"));
 	raw_close(&c);
