@@ -596,21 +596,6 @@ static void *shared_new(size_t bytes)
 	return map;
 }
 
-static struct crash_table *crash_new(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	void *map;
-
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, sizeof(struct crash_table)), 0);
-	map = mmap(NULL, sizeof(struct crash_table), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(map, MAP_FAILED);
-	(void)close(fd);
-	assert_int_equal(setenv(CRASH_ENV, path, 1), 0);
-	return map;
-}
-
 static struct campaign campaign;
 
 static void path_make(char *to, const char *dir, const char *name)
@@ -655,7 +640,7 @@ static int setup(void **state)
 	swap_make(c);
 	conf_write(c);
 	c->world = shared_new(sizeof(*c->world));
-	c->crash = crash_new(path);
+	c->crash = crash_table_new(path);
 	c->crash->seed = c->seed;
 	c->crash->every = c->every;
 	return 0;

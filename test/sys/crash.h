@@ -113,4 +113,7 @@ struct crash_table {
 	struct crash_point point[CRASH_POINTS_MAX];
 };
 
+/* A file of zeroes at @path, of which the daemons to come are told. */
+struct crash_table *crash_table_new(const char *path);
+
 #endif

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 
 #include "core/base/base.h"
 #include "core/io/swapfile.h"
@@ -204,19 +203,13 @@ static char swap[32];
 
 static struct crash_table *table_new(void)
 {
-	void *map;
 	int fd;
 
 	(void)snprintf(table, sizeof(table), "/tmp/synapse-crash-XXXXXX");
 	fd = mkstemp(table);
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, sizeof(struct crash_table)), 0);
-	map = mmap(NULL, sizeof(struct crash_table), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(map, MAP_FAILED);
 	(void)close(fd);
-	assert_int_equal(setenv(CRASH_ENV, table, 1), 0);
-	return map;
+	return crash_table_new(table);
 }
 
 /* False: there can be none here. */
