@@ -2,7 +2,8 @@
 /*
  * Every call of a worker that takes over that can fail, until it serves: either
  * nobody notices, or it says why it cannot; then another worker, in an upgrade that
- * of the program before, goes on with every session, page and byte.
+ * of the program before, goes on with every session, page and byte.  And every
+ * failpoint of a handshake.
  *
  *	test-takeover [--step N] SYNAPSED
  *
@@ -196,6 +197,72 @@ static void test_death(void **state)
 	takeovers_try(worker_kill);
 }
 
+/* ---- handshakes --------------------------------------------------------- */
+
+static bool point_greets(const struct crash_point *point)
+{
+	return strstr(point->name, " syn_peer_attach_engine") ||
+	       strstr(point->name, " syn_peers_publish") ||
+	       strstr(point->name, " syn_peers_live");
+}
+
+/* Another worker, which dies at this failpoint; nobody comes by it until then. */
+static void worker_arm(uint64_t point)
+{
+	pid_t old = t.d.worker;
+
+	t.crash->at = point;
+	t.crash->nth = 1;
+	t.crash->armed = CRASH_AT;
+	worker_kill();
+	daemon_wait_worker(&t.d, old);
+}
+
+/* Who was told of its session has it, and nobody else; whether @c was told. */
+static bool handshake_try(struct raw_client *c, uint64_t point)
+{
+	const struct syn_sqe nop = { .op = SYN_OP_NOP };
+	struct syn_ctl_status status;
+	pid_t old;
+	int r;
+
+	worker_arm(point);
+	old = t.d.worker;
+	r = raw_attach(c, t.d.socket);
+	daemon_wait_worker(&t.d, old);
+	assert_int_equal(t.crash->armed, CRASH_OFF);
+	ctl_status(t.d.socket, &status);
+	assert_int_equal(status.nr_sessions, !r);
+	if (!r)
+		assert_int_equal(raw_ask(c, &nop, NULL, 0, NULL, 0).res, 0);
+	return !r;
+}
+
+/* A worker dies at each failpoint of a handshake. */
+static void test_handshake(void **state)
+{
+	struct raw_client c;
+	uint32_t tried = 0;
+	uint32_t told = 0;
+
+	(void)state;
+	test_patience(120);
+	for (uint64_t i = 0; i < t.crash->nr_points; i++) {
+		if (!point_greets(&t.crash->point[i]))
+			continue;
+		tried++;
+		if (handshake_try(&c, i)) {
+			told++;
+			raw_close(&c);
+		}
+		daemon_wait_quiet(&t.d);
+	}
+	print_message(
+		"%u deaths in a handshake, %u of clients that were told\n",
+		tried, told);
+	assert_true(told >= 3 && tried - told >= 3);
+}
+
 /* ---- the daemon --------------------------------------------------------- */
 
 static char table[32];
@@ -307,6 +374,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_upgrade, setup_swap,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_death, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_handshake, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_busy_disk, setup_swap,
 						teardown),
 	};
