@@ -26,6 +26,11 @@
  */
 int syn_swap_start(struct syn_mm *mm);
 
+/* An extent on segment @segment of the file, none of whose slots can be had yet. */
+int syn_swap_segment_new(struct syn_mm *mm, struct syn_pool *pool,
+			 uint32_t segment, uint64_t seq,
+			 struct syn_extent **ret);
+
 /*
  * 0: the write has begun.  The page has a host copy and no request out.
  * @session: id, for whom room is made, or SYN_NONE.
