@@ -16,6 +16,7 @@
 #include "core/quarantine.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "core/swap.h"
 
 /* What was under way, and what is derived. */
 #define ADOPT_PASSING                                                          \
@@ -398,6 +399,7 @@ int syn_mm_adopted(struct syn_mm *mm)
 		r = syn_kept_sums_adopt(mm);
 	if (r)
 		return r;
+	syn_swap_adopt(mm);
 	syn_extent_adopt_open(mm);
 	adopt_leases(mm);
 	adopt_places(mm);

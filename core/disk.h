@@ -98,6 +98,7 @@ SYN_ABI_SIZE(struct syn_disk_head, SYN_DISK_BLOCK);
 #define SYN_DISK_READ	1
 #define SYN_DISK_WRITE	2
 #define SYN_DISK_FORMAT 3 /* cuts a segment */
+#define SYN_DISK_WIPE	4 /* a slot has no head any more */
 
 /**
  * struct syn_disk_io - one thing to do.
@@ -109,7 +110,7 @@ SYN_ABI_SIZE(struct syn_disk_head, SYN_DISK_BLOCK);
  * @crc:	READ: what the data must have.
  * @frame_bytes: bytes of a slot of this segment, a multiple of the block.
  * @segment_seq: sequence of the segment.
- * @bytes:	stored bytes, at most @frame_bytes.
+ * @bytes:	READ, WRITE: stored bytes, at most @frame_bytes.
  * @mem:	host extent ...
  * @mem_off:	... and first byte in it, a multiple of the block; up to
  *		@frame_bytes from there belong to the caller.

@@ -88,15 +88,24 @@ bool syn_fsck_moves(struct syn_fsck *f)
 	return true;
 }
 
+/* The segment of a slot; NULL: there is none. */
+static const struct syn_extent *swap_segment(struct syn_fsck *f, uint32_t slot)
+{
+	const struct syn_extent *ext = syn_extent_of(f->mm, slot);
+
+	if (ext && ext->pool->tier == SYN_TIER_NVME)
+		return ext;
+	(void)syn_fsck_same(f, SYN_FSCK_PLACE, ~slot, slot);
+	return NULL;
+}
+
 /* A segment that is cut: none of its slots can be had yet. */
 static void format_check(struct syn_fsck *f, const struct syn_rec_swap *swap)
 {
-	const struct syn_extent *ext = syn_extent_of(f->mm, swap->slot);
+	const struct syn_extent *ext = swap_segment(f, swap->slot);
 
-	if (!ext || ext->pool->tier != SYN_TIER_NVME) {
-		(void)syn_fsck_same(f, SYN_FSCK_PLACE, ~swap->slot, swap->slot);
+	if (!ext)
 		return;
-	}
 	(void)syn_fsck_same(f, SYN_FSCK_BACK, true, ext->retiring);
 	f->pool[ext->pool->index].cutting++;
 }
@@ -124,6 +133,16 @@ static void swap_check(struct syn_fsck *f, const struct syn_rec_swap *swap)
 		f->nvme_used[pg->domain] += ext->pool->frame_bytes;
 }
 
+/* A slot that is nobody's, and on nobody's account. */
+static void wipe_check(struct syn_fsck *f, const struct syn_rec_swap *swap)
+{
+	const struct syn_extent *ext = swap_segment(f, swap->slot);
+
+	(void)syn_fsck_same(f, SYN_FSCK_REQUEST, SYN_NONE, swap->page);
+	if (ext)
+		request_frame(f, swap->slot, ext->pool);
+}
+
 bool syn_fsck_swaps(struct syn_fsck *f)
 {
 	const struct syn_rec_swap *swap = &f->mm->swap[f->at];
@@ -138,6 +157,8 @@ bool syn_fsck_swaps(struct syn_fsck *f)
 		format_check(f, swap);
 	else if (swap->state < SYN_SWAP_FORMAT)
 		swap_check(f, swap);
+	else if (swap->state == SYN_SWAP_WIPE)
+		wipe_check(f, swap);
 	else
 		(void)syn_fsck_same(f, SYN_FSCK_STATE, SYN_SWAP_FREE,
 				    swap->state);

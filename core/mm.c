@@ -101,9 +101,6 @@ static void mm_free_lists(struct syn_mm *mm)
 	for (i = SYN_MOVES_MAX; i--;)
 		syn_kept_move_free(mm, i);
 	mm->swap_free = SYN_NONE;
-	for (i = SYN_SWAPS_MAX; i--;)
-		syn_kept_swap_free(mm, i);
-	mm->nr_swaps = 0;
 }
 
 static void mm_tiers(struct syn_mm *mm)

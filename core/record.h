@@ -264,10 +264,12 @@ SYN_ABI_SIZE(struct syn_rec_move, 20);
 #define SYN_SWAP_READ	1
 #define SYN_SWAP_WRITE	2
 #define SYN_SWAP_FORMAT 3
+#define SYN_SWAP_WIPE	4
 
 /*
  * One request to the swap file, written down before it is submitted: it may
- * outlive the worker.  FORMAT: @slot is the extent's first, @page SYN_NONE.
+ * outlive the worker.  FORMAT: @slot is the extent's first, @page SYN_NONE.  WIPE:
+ * a write into @slot was cut off, so that its head may name what is not there.
  */
 struct syn_rec_swap {
 	uint32_t state;

@@ -181,6 +181,8 @@ int syn_swap_start(struct syn_mm *mm)
 	struct scan scan = { .mm = mm };
 	int r;
 
+	/* There is no request, so that all records are free. */
+	syn_swap_adopt(mm);
 	if (!mm->disk)
 		return 0;
 	r = mm->disk->ops->scan(mm->disk, found_segment, found_head, &scan);

@@ -47,6 +47,8 @@ static void swap_place(const struct syn_mm *mm, const struct syn_rec_swap *swap,
 		return;
 	}
 	ret->frame = SYN_FRAME_INDEX(swap->slot);
+	if (swap->state == SYN_SWAP_WIPE)
+		return;
 	host = mm->extent[SYN_FRAME_EXTENT(swap->host)];
 	ret->mem = &host->mem;
 	ret->mem_off = SYN_FRAME_INDEX(swap->host) * host->pool->frame_bytes;
@@ -75,6 +77,9 @@ static int swap_submit(struct syn_mm *mm, uint32_t i)
 		io.op = SYN_DISK_WRITE;
 		io.bytes = stored_bytes(mm, &mm->page[swap->page]);
 		io.head = &mm->swap_head[i];
+		break;
+	case SYN_SWAP_WIPE:
+		io.op = SYN_DISK_WIPE;
 		break;
 	default:
 		io.op = SYN_DISK_FORMAT;
@@ -279,14 +284,19 @@ static int slot_take(struct syn_mm *mm, struct syn_pool *pool, uint32_t domain,
 	return SYN_SWAP_E_FULL;
 }
 
-/* The medium failed there: it stays in use, by nobody. */
+/* The medium failed there: it stays in use, by nobody, on nobody's account. */
+static void slot_spoilt(struct syn_mm *mm, uint32_t slot, int status)
+{
+	SYN_PROBE(slot_retire, slot_name(mm, slot), status);
+	mm->count.swap_retired++;
+}
+
 static void slot_retire(struct syn_mm *mm, uint32_t domain, uint32_t slot,
 			int status)
 {
-	SYN_PROBE(slot_retire, slot_name(mm, slot), status);
+	slot_spoilt(mm, slot, status);
 	syn_domain_uncharge(mm, domain, SYN_TIER_NVME,
 			    slot_extent(mm, slot)->pool->frame_bytes);
-	mm->count.swap_retired++;
 }
 
 /* ---- out ---------------------------------------------------------------- */
@@ -482,6 +492,55 @@ static void swap_in_done(struct syn_mm *mm, const struct syn_rec_swap *swap,
 	syn_page_change(mm, swap->page, 0, SYN_PAGE_F_IO | SYN_PAGE_F_WANTED);
 }
 
+/* ---- what was cut off --------------------------------------------------- */
+
+/*
+ * Whether the write that @swap was did not come to its end: nobody has its slot,
+ * of which the head is still that of a page whose data may be overwritten.
+ */
+static bool swap_was_cut(const struct syn_mm *mm,
+			 const struct syn_rec_swap *swap)
+{
+	const struct syn_extent *ext = syn_extent_of(mm, swap->slot);
+
+	return (swap->state == SYN_SWAP_WRITE ||
+		swap->state == SYN_SWAP_WIPE) &&
+	       ext && !syn_extent_is_used(ext, SYN_FRAME_INDEX(swap->slot));
+}
+
+/* It is in use until then, on nobody's account; a disk that is busy is let off. */
+static bool swap_wipe(struct syn_mm *mm, uint32_t i)
+{
+	struct syn_rec_swap *swap = &mm->swap[i];
+
+	swap->page = SYN_NONE;
+	swap->durable = 0;
+	syn_commit(&swap->state, SYN_SWAP_WIPE);
+	if (swap_submit(mm, i))
+		return false;
+	syn_extent_use(mm, slot_extent(mm, swap->slot),
+		       SYN_FRAME_INDEX(swap->slot));
+	return true;
+}
+
+void syn_swap_adopt(struct syn_mm *mm)
+{
+	uint32_t i;
+
+	mm->nr_swaps = SYN_SWAPS_MAX;
+	for (i = SYN_SWAPS_MAX; i--;)
+		if (!swap_was_cut(mm, &mm->swap[i]) || !swap_wipe(mm, i))
+			syn_kept_swap_free(mm, i);
+}
+
+static void swap_wiped(struct syn_mm *mm, uint32_t slot, int status)
+{
+	if (status == -EIO)
+		slot_spoilt(mm, slot, status);
+	else
+		syn_pool_frame_give(mm, slot);
+}
+
 /* ---- in the background -------------------------------------------------- */
 
 static void swap_done(struct syn_mm *mm, const struct syn_disk_done *done)
@@ -493,6 +552,11 @@ static void swap_done(struct syn_mm *mm, const struct syn_disk_done *done)
 	if (swap.state == SYN_SWAP_FORMAT) {
 		syn_kept_swap_free(mm, i);
 		segment_cut_done(mm, swap.slot, done->status);
+		return;
+	}
+	if (swap.state == SYN_SWAP_WIPE) {
+		syn_kept_swap_free(mm, i);
+		swap_wiped(mm, swap.slot, done->status);
 		return;
 	}
 	if (swap.state == SYN_SWAP_WRITE)

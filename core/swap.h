@@ -26,6 +26,8 @@
  */
 int syn_swap_start(struct syn_mm *mm);
 
+/* At adoption, when it is known who has which slot, and before any can be had. */
+void syn_swap_adopt(struct syn_mm *mm);
 /* An extent on segment @segment of the file, none of whose slots can be had yet. */
 int syn_swap_segment_new(struct syn_mm *mm, struct syn_pool *pool,
 			 uint32_t segment, uint64_t seq,

@@ -151,6 +151,10 @@ int syn_swap_io_check(const struct syn_disk *disk, const struct syn_disk_io *io)
 	case SYN_DISK_FORMAT:
 		sane = sane && cut_is_sane(disk, io->frame_bytes, io->frame);
 		break;
+	case SYN_DISK_WIPE:
+		sane = sane &&
+		       io->frame < syn_disk_frames(disk, io->frame_bytes);
+		break;
 	case SYN_DISK_READ:
 	case SYN_DISK_WRITE:
 		sane = sane && slot_is_sane(disk, io);

@@ -115,6 +115,21 @@ static int sim_format(struct syn_simdisk *sim, const struct syn_disk_io *io)
 			   &block, sizeof(block), true);
 }
 
+static int sim_head(struct syn_simdisk *sim, const struct syn_disk_io *io,
+		    const struct syn_disk_head *head)
+{
+	return sim_operate(sim,
+			   syn_disk_head_at(&sim->disk, io->segment, io->frame),
+			   head, sizeof(*head), io->durable);
+}
+
+static int sim_data(struct syn_simdisk *sim, const struct syn_disk_io *io)
+{
+	return sim_operate(sim, syn_swap_data_at(&sim->disk, io),
+			   syn_swap_data(io), syn_swap_data_bytes(io),
+			   io->durable);
+}
+
 static int sim_write(struct syn_simdisk *sim, const struct syn_disk_io *io,
 		     uint32_t *ret_crc)
 {
@@ -123,14 +138,15 @@ static int sim_write(struct syn_simdisk *sim, const struct syn_disk_io *io,
 
 	*ret_crc = syn_swap_crc(0, syn_swap_data(io), io->bytes);
 	syn_swap_head_make(&head, sim->file, io, *ret_crc);
-	r = sim_operate(sim, syn_swap_data_at(&sim->disk, io),
-			syn_swap_data(io), syn_swap_data_bytes(io),
-			io->durable);
-	if (r)
-		return r;
-	return sim_operate(sim,
-			   syn_disk_head_at(&sim->disk, io->segment, io->frame),
-			   &head, sizeof(head), io->durable);
+	r = sim_data(sim, io);
+	return r ? r : sim_head(sim, io, &head);
+}
+
+static int sim_wipe(struct syn_simdisk *sim, const struct syn_disk_io *io)
+{
+	static const struct syn_disk_head none;
+
+	return sim_head(sim, io, &none);
 }
 
 static int sim_read(struct syn_simdisk *sim, const struct syn_disk_io *io)
@@ -159,6 +175,9 @@ static struct syn_disk_done sim_do(struct syn_simdisk *sim,
 		break;
 	case SYN_DISK_WRITE:
 		done.status = sim_write(sim, io, &done.crc);
+		break;
+	case SYN_DISK_WIPE:
+		done.status = sim_wipe(sim, io);
 		break;
 	default:
 		done.status = sim_read(sim, io);
@@ -384,11 +403,21 @@ void syn_simdisk_flip(struct syn_simdisk *sim, uint64_t bit)
 	sim->medium[bit / 8] ^= mask;
 }
 
+/* Not done, done, or of a write its data alone: the head is linked behind it. */
+static void kill_io(struct syn_simdisk *sim, const struct syn_disk_io *io)
+{
+	unsigned int stage = (unsigned int)(sim_random(sim) % 3);
+
+	if (stage == 1 && io->op == SYN_DISK_WRITE)
+		(void)sim_data(sim, io);
+	else if (stage)
+		(void)sim_do(sim, io);
+}
+
 void syn_simdisk_kill(struct syn_simdisk *sim)
 {
 	for (unsigned int i = 0; i < sim->nr; i++)
-		if (sim_random(sim) & 1)
-			(void)sim_do(sim, &sim->queue[i]);
+		kill_io(sim, &sim->queue[i]);
 	sim->nr = 0;
 	sim->is_dead = true;
 	sim_close(&sim->disk);
@@ -406,25 +435,32 @@ static void cut_write(struct syn_simdisk *sim, uint64_t at, const void *data,
 				   (const char *)data + i * SIM_SECTOR, false);
 }
 
-/* It had not begun, was in its data, or was in its head. */
-static void cut_io(struct syn_simdisk *sim, const struct syn_disk_io *io)
+static void cut_format(struct syn_simdisk *sim, const struct syn_disk_io *io)
 {
-	unsigned int stage = (unsigned int)(sim_random(sim) % 3);
 	struct syn_swap_segment segment;
+
+	syn_swap_segment_make(&segment, sim->file, io);
+	cut_write(sim, syn_disk_segment_at(&sim->disk, io->segment), &segment,
+		  sizeof(segment));
+}
+
+static void cut_head(struct syn_simdisk *sim, const struct syn_disk_io *io,
+		     const struct syn_disk_head *head)
+{
+	cut_write(sim, syn_disk_head_at(&sim->disk, io->segment, io->frame),
+		  head, sizeof(*head));
+}
+
+/* It was in its data, or in its head. */
+static void cut_slot(struct syn_simdisk *sim, const struct syn_disk_io *io,
+		     bool in_data)
+{
 	struct syn_disk_head head;
 	uint32_t crc;
 
-	if (!stage || io->op == SYN_DISK_READ)
-		return;
-	if (io->op == SYN_DISK_FORMAT) {
-		syn_swap_segment_make(&segment, sim->file, io);
-		cut_write(sim, syn_disk_segment_at(&sim->disk, io->segment),
-			  &segment, sizeof(segment));
-		return;
-	}
 	crc = syn_swap_crc(0, syn_swap_data(io), io->bytes);
 	syn_swap_head_make(&head, sim->file, io, crc);
-	if (stage == 1) {
+	if (in_data) {
 		cut_write(sim, syn_swap_data_at(&sim->disk, io),
 			  syn_swap_data(io), syn_swap_data_bytes(io));
 		return;
@@ -435,8 +471,30 @@ static void cut_io(struct syn_simdisk *sim, const struct syn_disk_io *io)
 			   (syn_swap_data_at(&sim->disk, io) + off) /
 				   SIM_SECTOR,
 			   syn_swap_data(io) + off, io->durable);
-	cut_write(sim, syn_disk_head_at(&sim->disk, io->segment, io->frame),
-		  &head, sizeof(head));
+	cut_head(sim, io, &head);
+}
+
+/* It had not begun, or was somewhere. */
+static void cut_io(struct syn_simdisk *sim, const struct syn_disk_io *io)
+{
+	static const struct syn_disk_head none;
+	unsigned int stage = (unsigned int)(sim_random(sim) % 3);
+
+	if (!stage)
+		return;
+	switch (io->op) {
+	case SYN_DISK_FORMAT:
+		cut_format(sim, io);
+		break;
+	case SYN_DISK_WRITE:
+		cut_slot(sim, io, stage == 1);
+		break;
+	case SYN_DISK_WIPE:
+		cut_head(sim, io, &none);
+		break;
+	default: /* a read */
+		break;
+	}
 }
 
 void syn_simdisk_cut(struct syn_simdisk *sim)

@@ -43,8 +43,8 @@ void syn_simdisk_flip(struct syn_simdisk *sim, uint64_t bit);
 
 /*
  * The process that had the disk open is killed.  What was submitted is done or
- * not, in whole; nobody hears of it, and the disk is closed.  The memory of what
- * was submitted is still there.
+ * not, in whole, or of a write only its data is there; nobody hears of it, and the
+ * disk is closed.  The memory of what was submitted is still there.
  */
 void syn_simdisk_kill(struct syn_simdisk *sim);
 

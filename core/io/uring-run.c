@@ -110,7 +110,7 @@ static void job_init(struct uring *u, struct uring_job *job,
 	uint64_t part = URING_PIECE_BYTES;
 
 	*job = (struct uring_job){ .io = *io, .active = true };
-	if (io->op == SYN_DISK_FORMAT)
+	if (io->op == SYN_DISK_FORMAT || io->op == SYN_DISK_WIPE)
 		return;
 	job->at = syn_swap_data_at(&u->disk, io);
 	job->bytes = syn_swap_data_bytes(io);
@@ -271,14 +271,18 @@ static void write_issue(struct uring *u, uint32_t index)
 	struct uring_job *job = &u->job[index];
 	const struct syn_disk_io *io = &job->io;
 	void *block = block_of(u, index);
+	uint64_t head = syn_disk_head_at(&u->disk, io->segment, io->frame);
 
 	job->written = true;
 	if (io->op == SYN_DISK_WRITE) {
 		syn_swap_head_make(block, u->file, io, job->crc);
 		data_issue(u, index);
-		block_issue(u, index,
-			    syn_disk_head_at(&u->disk, io->segment, io->frame),
-			    io->durable);
+		block_issue(u, index, head, io->durable);
+		return;
+	}
+	if (io->op == SYN_DISK_WIPE) {
+		memset(block, 0, SYN_DISK_BLOCK);
+		block_issue(u, index, head, io->durable);
 		return;
 	}
 	/* Else a durable slot could outlive the cut it belongs to. */

@@ -317,7 +317,6 @@ static void life_begin(struct campaign *c)
 	life_start(c);
 	*c->world = (struct crash_world){
 		.lossy = c->disk && c->life % 3 == 2,
-		.aged = c->disk && c->life % 3,
 	};
 }
 

@@ -384,7 +384,7 @@ static int user_find(struct user *u, uint64_t name)
 		return there && must_be_found(u, name) ? NOT_THERE : 0;
 	}
 	r = page_check(u, &page, name);
-	if (r == SYN_E_LOST && !there && (world->lossy || world->aged))
+	if (r == SYN_E_LOST && !there && world->lossy)
 		count(&world->missed);
 	else if (!r)
 		count(&world->found);

@@ -15,8 +15,6 @@
  * struct crash_world - shared by a campaign and all its clients.
  * @stop:	clients are to end.
  * @lossy:	the disk fails, so that pages may be lost.
- * @aged:	another daemon had the swap file: a head may have been left whose
- *		data is not the one it names.
  * @witness:	key of the first page that is never given back; 0: none.
  * @spaces:	geometries that were made up.
  * @rounds:	sessions that came to their end.
@@ -28,7 +26,6 @@
 struct crash_world {
 	bool stop;
 	bool lossy;
-	bool aged;
 	uint64_t witness;
 	uint64_t spaces;
 	uint64_t rounds;

@@ -183,6 +183,16 @@ static struct syn_disk_io slot_io(uint32_t op, uint32_t segment, uint32_t frame,
 	};
 }
 
+struct syn_disk_io wipe_io(uint32_t segment, uint32_t frame)
+{
+	return (struct syn_disk_io){
+		.op = SYN_DISK_WIPE,
+		.segment = segment,
+		.frame = frame,
+		.frame_bytes = FRAME_BYTES,
+	};
+}
+
 struct syn_disk_io write_io(uint64_t cookie, uint32_t segment, uint32_t frame,
 			    uint64_t bytes, uint64_t mem_off)
 {

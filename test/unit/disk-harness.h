@@ -69,6 +69,7 @@ struct syn_disk_done run(const struct syn_disk_io *io);
 struct syn_disk_io format_io(uint32_t segment, uint32_t frame_bytes,
 			     uint64_t sequence);
 void format(uint32_t segment, uint32_t frame_bytes, uint64_t sequence);
+struct syn_disk_io wipe_io(uint32_t segment, uint32_t frame);
 struct syn_disk_io write_io(uint64_t cookie, uint32_t segment, uint32_t frame,
 			    uint64_t bytes, uint64_t mem_off);
 struct syn_disk_io read_io(uint32_t segment, uint32_t frame, uint64_t bytes,

@@ -573,6 +573,58 @@ static void test_fail_nth(void **state)
 	assert_true(nth > 10);
 }
 
+/* ---- what was being written ----------------------------------------------- */
+
+#define CUT_TURNS 60u
+
+/* The worker ends, and another one begins with what is in the swap file. */
+static void fixture_restart(struct fixture *f)
+{
+	client_close(&f->a);
+	world_close(&f->world);
+	crash_world_close(&f->world);
+	fixture_world(f);
+	client_open(&f->a, &f->world, 1);
+	f->window = client_window(&f->a, f->space, 16);
+}
+
+/*
+ * Of a page whose slot came free, and in which somebody wrote who died, nothing is
+ * found after a restart: its head is wiped, by the next worker or by the one after.
+ */
+static void test_write_cut_off(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t handle;
+	uint64_t miss;
+
+	for (uint32_t key = 1; key < 2 * CUT_TURNS; key += 2) {
+		/* In an empty segment both are written at its beginning. */
+		(void)world_evict(&f->world, UINT64_MAX);
+		handle = client_sealed(&f->a, f->window, key, key);
+		assert_int_equal(client_persist(&f->a, handle), 0);
+		assert_int_equal(client_release(&f->a, handle), 0);
+		(void)world_evict(&f->world, UINT64_MAX);
+		handle = client_sealed(&f->a, f->window, 0, key + 1);
+		/* It is copied to host memory first. */
+		while (!f->world.mm->nr_swaps) {
+			(void)world_poll(&f->world);
+			assert_int_not_equal(client_persist_step(&f->a, handle),
+					     0);
+		}
+		for (uint32_t deaths = key % 4; deaths; deaths--)
+			f->world.recover(&f->world);
+		assert_int_equal(f->world.mm->nr_swaps, 1);
+		assert_int_equal(client_check(&f->a, handle, 0), 0);
+		world_settle(&f->world);
+		world_audit(&f->world);
+		fixture_restart(f);
+		assert_int_equal(
+			client_lookup(&f->a, f->window, key, &handle, &miss),
+			0);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -594,6 +646,7 @@ int main(void)
 		TEST(test_extent_told_again),
 		TEST(test_retiring_stands),
 		TEST(test_adopt_once),
+		TEST(test_write_cut_off),
 		cmocka_unit_test(test_fail_nth),
 	};
 

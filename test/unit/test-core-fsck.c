@@ -424,6 +424,7 @@ static void test_request(void **state)
 		WRONG(move->codec, SYN_CODEC_H4, MOVE, m, PLACE),
 		WRONG(swap->state, 9, SWAP, i, STATE),
 		WRONG(swap->state, SYN_SWAP_READ, SWAP, i, PLACE),
+		WRONG(swap->state, SYN_SWAP_WIPE, SWAP, i, REQUEST),
 		WRONG(swap->page, 5000, SWAP, i, REFERENCE),
 		WRONG(swap->generation, 99, SWAP, i, GENERATION),
 		WRONG(swap->host, page_of(f, HOST)->host, SWAP, i, PLACE),

@@ -101,7 +101,7 @@ static void test_refuses_nonsense(void **state)
 	for (unsigned int i = 0; i < syn_array_size(bad); i++)
 		bad[i] = good;
 	bad[nr++].op = 0;
-	bad[nr++].op = 4;
+	bad[nr++].op = 5;
 	bad[nr++].segment = SEGMENTS;
 	bad[nr++].frame = FRAMES + 1;
 	bad[nr++].frame_bytes = FRAME_BYTES + 512;
@@ -118,6 +118,9 @@ static void test_refuses_nonsense(void **state)
 		assert_int_equal(bench.disk->ops->submit(bench.disk, vec, 2),
 				 -EINVAL);
 	}
+	good = wipe_io(0, syn_disk_frames(bench.disk, FRAME_BYTES));
+	assert_int_equal(bench.disk->ops->submit(bench.disk, &good, 1),
+			 -EINVAL);
 	good = format_io(0, FRAME_BYTES, 1);
 	good.frame--;
 	assert_int_equal(bench.disk->ops->submit(bench.disk, &good, 1),
@@ -174,6 +177,27 @@ static void test_scan_finds_what_was_written(void **state)
 	assert_int_equal(found_at(1, 0)->key[0], 1);
 	assert_int_equal(found_at(1, FRAMES - 1)->bytes, 200);
 	assert_int_equal(found_at(SEGMENTS - 1, 11)->bytes, FRAME_BYTES);
+}
+
+/* That slot and no other. */
+static void test_wiped(void **state)
+{
+	struct syn_disk_io io = wipe_io(1, 4);
+
+	(void)state;
+	format(1, FRAME_BYTES, 1);
+	for (uint32_t i = 3; i < 6; i++)
+		(void)write_slot(1, i, FRAME_BYTES, i);
+	assert_int_equal(run(&io).status, 0);
+	disk_reopen();
+	scan();
+	assert_int_equal(found.nr, 2);
+	assert_int_equal(found_at(1, 3)->bytes, FRAME_BYTES);
+	assert_int_equal(found_at(1, 5)->bytes, FRAME_BYTES);
+	(void)write_slot(1, 4, 100, 1);
+	disk_reopen();
+	scan();
+	assert_int_equal(found_at(1, 4)->bytes, 100);
 }
 
 /* Whatever an older cut has left is free, also where the slots lie anew. */
@@ -456,6 +480,7 @@ int main(void)
 		on_both(test_refuses_nonsense),
 		on_both(test_close_waits),
 		on_both(test_scan_finds_what_was_written),
+		on_both(test_wiped),
 		on_both(test_stale_heads),
 		on_both(test_scan_can_be_ended),
 		on_both(test_eio_at_every_operation),
