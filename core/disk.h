@@ -180,11 +180,18 @@ struct syn_disk_ops {
 	int (*event_fd)(struct syn_disk *disk);
 };
 
-/* A backend embeds this as its first member. */
+/**
+ * struct syn_disk - a backend embeds this as its first member.
+ * @ops:	see there.
+ * @nr_segments: segments ...
+ * @segment_bytes: ... and their size.
+ * @file:	identity of the file.
+ */
 struct syn_disk {
 	const struct syn_disk_ops *ops;
 	uint32_t nr_segments;
 	uint64_t segment_bytes;
+	uint64_t file[2];
 };
 
 /* Slots of @frame_bytes that a segment holds. */

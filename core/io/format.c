@@ -84,13 +84,12 @@ static bool cut_is_sane(const struct syn_disk *disk, uint32_t frame_bytes,
 }
 
 bool syn_swap_segment_check(const struct syn_swap_segment *block,
-			    const struct syn_disk *disk, const uint64_t file[2],
-			    uint32_t segment)
+			    const struct syn_disk *disk, uint32_t segment)
 {
 	return block->magic == SYN_SWAP_SEGMENT_MAGIC &&
 	       block->version == SYN_SWAP_VERSION &&
-	       syn_swap_is_sealed(block) && block->file[0] == file[0] &&
-	       block->file[1] == file[1] && block->segment == segment &&
+	       syn_swap_is_sealed(block) && block->file[0] == disk->file[0] &&
+	       block->file[1] == disk->file[1] && block->segment == segment &&
 	       cut_is_sane(disk, block->frame_bytes, block->nr_frames);
 }
 

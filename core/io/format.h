@@ -89,8 +89,7 @@ void syn_swap_segment_make(struct syn_swap_segment *ret, const uint64_t file[2],
 			   const struct syn_disk_io *io);
 /* Whether @block is the head of @segment, of this file and of good geometry. */
 bool syn_swap_segment_check(const struct syn_swap_segment *block,
-			    const struct syn_disk *disk, const uint64_t file[2],
-			    uint32_t segment);
+			    const struct syn_disk *disk, uint32_t segment);
 
 /* The block that is written for @io, whose data has @data_crc. */
 void syn_swap_head_make(struct syn_disk_head *ret, const uint64_t file[2],

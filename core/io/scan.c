@@ -192,8 +192,7 @@ static int segment_got(void *ctx, uint64_t at, const void *data, uint32_t bytes)
 	uint32_t segment = segment_of(walker, at);
 
 	(void)bytes;
-	if (!block ||
-	    !syn_swap_segment_check(block, walk->disk, walk->file, segment))
+	if (!block || !syn_swap_segment_check(block, walk->disk, segment))
 		return 0;
 	walker->segment[segment] = (struct walker_segment){
 		.sequence = block->sequence,
@@ -232,7 +231,7 @@ static int table_got(void *ctx, uint64_t at, const void *data, uint32_t bytes)
 	uint32_t index = segment_of(walker, at);
 	const struct walker_segment *cut = &walker->segment[index];
 	const struct syn_swap_segment segment = {
-		.file = { walk->file[0], walk->file[1] },
+		.file = { walk->disk->file[0], walk->disk->file[1] },
 		.sequence = cut->sequence,
 		.segment = index,
 		.nr_frames = cut->nr_frames,

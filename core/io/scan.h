@@ -31,8 +31,7 @@ int syn_swap_read(int fd, const struct syn_swap_reads *reads);
 
 /**
  * struct syn_swap_walk - a walk over all heads.
- * @disk:	of this geometry ...
- * @file:	... and identity.
+ * @disk:	of this geometry and identity.
  * @read:	does reads; first argument @from.
  * @from:	see there.
  * @segment:	a segment that is cut; all of them before any head.
@@ -41,7 +40,6 @@ int syn_swap_read(int fd, const struct syn_swap_reads *reads);
  */
 struct syn_swap_walk {
 	const struct syn_disk *disk;
-	uint64_t file[2];
 	int (*read)(void *from, const struct syn_swap_reads *reads);
 	void *from;
 	int (*segment)(void *ctx, const struct syn_swap_segment *segment);

@@ -21,7 +21,6 @@
  * @is_open:	@disk is in use.
  * @is_dead:	the power is gone.
  * @event:	eventfd, readable exactly while something is queued.
- * @file:	identity of the file.
  * @bytes:	of both images.
  * @medium:	what a power cut cannot touch.
  * @cache:	what is read.
@@ -39,7 +38,6 @@ struct syn_simdisk {
 	bool is_open;
 	bool is_dead;
 	int event;
-	uint64_t file[2];
 	uint64_t bytes;
 	unsigned char *medium;
 	unsigned char *cache;
@@ -110,7 +108,7 @@ static int sim_format(struct syn_simdisk *sim, const struct syn_disk_io *io)
 {
 	struct syn_swap_segment block;
 
-	syn_swap_segment_make(&block, sim->file, io);
+	syn_swap_segment_make(&block, sim->disk.file, io);
 	return sim_operate(sim, syn_disk_segment_at(&sim->disk, io->segment),
 			   &block, sizeof(block), true);
 }
@@ -137,7 +135,7 @@ static int sim_write(struct syn_simdisk *sim, const struct syn_disk_io *io,
 	int r;
 
 	*ret_crc = syn_swap_crc(0, syn_swap_data(io), io->bytes);
-	syn_swap_head_make(&head, sim->file, io, *ret_crc);
+	syn_swap_head_make(&head, sim->disk.file, io, *ret_crc);
 	r = sim_data(sim, io);
 	return r ? r : sim_head(sim, io, &head);
 }
@@ -284,7 +282,6 @@ static int sim_scan(struct syn_disk *disk, syn_disk_segment_fn segment,
 	struct syn_simdisk *sim = sim_of(disk);
 	struct syn_swap_walk walk = {
 		.disk = disk,
-		.file = { sim->file[0], sim->file[1] },
 		.read = sim_reads,
 		.from = sim,
 	};
@@ -349,8 +346,8 @@ int syn_simdisk_new(struct syn_simdisk **ret, uint64_t segment_bytes,
 	sim->disk.segment_bytes = segment_bytes;
 	sim->event = -1;
 	sim->seed = seed;
-	sim->file[0] = sim_random(sim);
-	sim->file[1] = sim_random(sim);
+	sim->disk.file[0] = sim_random(sim);
+	sim->disk.file[1] = sim_random(sim);
 	sim->bytes = syn_disk_segment_at(&sim->disk, nr_segments);
 	sim->medium = syn_alloc(1, sim->bytes);
 	sim->cache = syn_alloc(1, sim->bytes);
@@ -439,7 +436,7 @@ static void cut_format(struct syn_simdisk *sim, const struct syn_disk_io *io)
 {
 	struct syn_swap_segment segment;
 
-	syn_swap_segment_make(&segment, sim->file, io);
+	syn_swap_segment_make(&segment, sim->disk.file, io);
 	cut_write(sim, syn_disk_segment_at(&sim->disk, io->segment), &segment,
 		  sizeof(segment));
 }
@@ -459,7 +456,7 @@ static void cut_slot(struct syn_simdisk *sim, const struct syn_disk_io *io,
 	uint32_t crc;
 
 	crc = syn_swap_crc(0, syn_swap_data(io), io->bytes);
-	syn_swap_head_make(&head, sim->file, io, crc);
+	syn_swap_head_make(&head, sim->disk.file, io, crc);
 	if (in_data) {
 		cut_write(sim, syn_swap_data_at(&sim->disk, io),
 			  syn_swap_data(io), syn_swap_data_bytes(io));

@@ -76,7 +76,6 @@ enum uring_order {
 /**
  * struct uring - the disk.
  * @disk:	what core sees.
- * @file:	identity of the file.
  * @fd:		the file.
  * @event:	eventfd, readable exactly while completions wait.
  * @wake:	eventfd that the thread reads through its ring.
@@ -111,7 +110,6 @@ enum uring_order {
  */
 struct uring {
 	struct syn_disk disk;
-	uint64_t file[2];
 	int fd;
 	int event;
 	int wake;

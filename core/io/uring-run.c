@@ -275,7 +275,7 @@ static void write_issue(struct uring *u, uint32_t index)
 
 	job->written = true;
 	if (io->op == SYN_DISK_WRITE) {
-		syn_swap_head_make(block, u->file, io, job->crc);
+		syn_swap_head_make(block, u->disk.file, io, job->crc);
 		data_issue(u, index);
 		block_issue(u, index, head, io->durable);
 		return;
@@ -286,7 +286,7 @@ static void write_issue(struct uring *u, uint32_t index)
 		return;
 	}
 	/* Else a durable slot could outlive the cut it belongs to. */
-	syn_swap_segment_make(block, u->file, io);
+	syn_swap_segment_make(block, u->disk.file, io);
 	block_issue(u, index, syn_disk_segment_at(&u->disk, io->segment), true);
 }
 

@@ -60,8 +60,6 @@ static int uring_read(void *from, const struct syn_swap_reads *reads)
 static void walk_aim(struct uring *u, struct syn_swap_walk *walk)
 {
 	walk->disk = &u->disk;
-	walk->file[0] = u->file[0];
-	walk->file[1] = u->file[1];
 	walk->read = uring_read;
 	walk->from = u;
 }
@@ -213,8 +211,8 @@ int syn_uring_open(struct syn_disk **ret, int fd,
 	u->disk.ops = &uring_ops;
 	u->disk.nr_segments = super->nr_segments;
 	u->disk.segment_bytes = super->segment_bytes;
-	u->file[0] = super->file[0];
-	u->file[1] = super->file[1];
+	u->disk.file[0] = super->file[0];
+	u->disk.file[1] = super->file[1];
 	u->fd = fd;
 	u->event = -1;
 	u->wake = -1;
