@@ -107,6 +107,26 @@ void syn_kept_begin(struct syn_mm *mm)
 {
 	kept_head(&mm->cfg, mm->head);
 	mm->head->records.magic = 0;
+	syn_kept_file(mm);
+}
+
+void syn_kept_file(struct syn_mm *mm)
+{
+	if (mm->disk)
+		memcpy(mm->head->file, mm->disk->file, sizeof(mm->head->file));
+}
+
+bool syn_mm_kept_disk(const void *kept, struct syn_disk *ret)
+{
+	const struct syn_rec_head *head = kept;
+
+	*ret = (struct syn_disk){
+		.nr_segments = head->nr_segments,
+		.segment_bytes = head->segment_bytes,
+		.file = { head->file[0], head->file[1] },
+	};
+	return head->records.magic == SYN_KEPT_MAGIC && ret->nr_segments &&
+	       (ret->file[0] || ret->file[1]);
 }
 
 void syn_kept_valid(struct syn_mm *mm)

@@ -15,6 +15,8 @@ void syn_kept_carve(struct syn_mm *mm);
 /* Writes the head; valid is what is kept with the second. */
 void syn_kept_begin(struct syn_mm *mm);
 void syn_kept_valid(struct syn_mm *mm);
+/* The swap file that @mm has is this one. */
+void syn_kept_file(struct syn_mm *mm);
 /* What is at config->kept is what @config would make; as syn_mm_adopt(). */
 int syn_kept_check(const struct syn_mm_config *config,
 		   struct syn_misfit *ret_misfit);

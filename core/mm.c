@@ -195,6 +195,7 @@ int syn_mm_adopt(struct syn_mm **ret, const struct syn_mm_config *config,
 	if (r)
 		return r;
 	mm->adopting = true;
+	syn_kept_file(mm);
 	syn_domain_redo(mm);
 	syn_move_redo(mm);
 	mm_free_lists(mm);

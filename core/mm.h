@@ -97,6 +97,11 @@ struct syn_domain_config {
 void syn_mm_kept_records(const struct syn_mm_config *config,
 			 struct syn_records *ret);
 uint64_t syn_mm_kept_bytes(const struct syn_mm_config *config);
+/*
+ * The swap file of the worker that wrote @kept, laid out as this program has it,
+ * without @ops.  False: it had none, or did not say.
+ */
+bool syn_mm_kept_disk(const void *kept, struct syn_disk *ret);
 int syn_mm_new(struct syn_mm **ret, const struct syn_mm_config *config);
 /*
  * Every session has ended and its process has exited.  Or adoption failed: what is

@@ -31,7 +31,7 @@
 
 #define SYN_KEPT_MAGIC	  0x7470656b50414e53ull /* "SNAPkept" in memory order */
 #define SYN_KEPT_VERSION  7u
-#define SYN_KEPT_REVISION 1u
+#define SYN_KEPT_REVISION 2u
 
 /* The arrays; a new one comes last. */
 enum {
@@ -105,6 +105,7 @@ SYN_ABI_SIZE(struct syn_rec_request, 344);
  * @extent_cursor: where the search for the next extent's id begins.
  * @pad0:	zero.
  * @request:	see there.
+ * @file:	of the swap file, its identity; since revision 2, 0: not known.
  */
 struct syn_rec_head {
 	struct syn_records records;
@@ -122,8 +123,9 @@ struct syn_rec_head {
 	uint32_t extent_cursor;
 	uint32_t pad0;
 	struct syn_rec_request request;
+	uint64_t file[2];
 };
-SYN_ABI_SIZE(struct syn_rec_head, 824);
+SYN_ABI_SIZE(struct syn_rec_head, 840);
 
 #define SYN_REDO_NONE	 0
 #define SYN_REDO_ENCODED 1

@@ -238,7 +238,7 @@ int syn_swapfile_check(const char *path, struct syn_swapfile_stats *ret,
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = syn_swapfile_open(path, &check.disk, ret_why);
+	r = syn_swapfile_open(path, NULL, &check.disk, ret_why);
 	if (r)
 		return r;
 	ret->nr_segments = check.disk->nr_segments;

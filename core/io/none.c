@@ -21,7 +21,8 @@ int syn_swapfile_init(const char *path, uint64_t bytes, bool force,
 	return refuse(path, ret_why);
 }
 
-int syn_swapfile_open(const char *path, struct syn_disk **ret, char *ret_why)
+int syn_swapfile_open(const char *path, const struct syn_disk *was,
+		      struct syn_disk **ret, char *ret_why)
 {
 	return refuse(path, ret_why);
 }

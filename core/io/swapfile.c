@@ -381,10 +381,22 @@ static int super_read(int fd, struct syn_swap_super *super, char *ret_why,
 	errno = EIO;
 	if (!syn_fault())
 		n = pread(fd, super, sizeof(*super), 0);
+	/* A device says in many words that it cannot. */
 	if (n < 0)
-		return refuse_errno(ret_why, -errno, path);
+		return refuse(ret_why, -EIO, "%.200s: its first block: %s",
+			      path, strerror(errno));
 	/* What is too short to tell has no magic. */
 	return super_check(super, (uint64_t)st.st_size, ret_why, path);
+}
+
+/* Everything that its users need, and no more. */
+static void super_recall(const struct syn_disk *was, struct syn_swap_super *ret)
+{
+	*ret = (struct syn_swap_super){
+		.file = { was->file[0], was->file[1] },
+		.segment_bytes = was->segment_bytes,
+		.nr_segments = was->nr_segments,
+	};
 }
 
 static int disk_open(int fd, const struct syn_swap_super *super,
@@ -401,12 +413,14 @@ static int disk_open(int fd, const struct syn_swap_super *super,
 	return r ? refuse_errno(ret_why, r, path) : 0;
 }
 
-int syn_swapfile_open(const char *path, struct syn_disk **ret, char *ret_why)
+int syn_swapfile_open(const char *path, const struct syn_disk *was,
+		      struct syn_disk **ret, char *ret_why)
 {
 	void *block = NULL;
 	int fd;
 	int r;
 
+	ret_why[0] = '\0';
 	fd = file_open(path, 0);
 	if (fd < 0)
 		return refuse_open(ret_why, fd, path);
@@ -417,6 +431,10 @@ int syn_swapfile_open(const char *path, struct syn_disk **ret, char *ret_why)
 		r = file_lock(fd, ret_why, path);
 	if (!r)
 		r = super_read(fd, block, ret_why, path);
+	if (r == -EIO && was) {
+		super_recall(was, block);
+		r = 0;
+	}
 	if (!r)
 		r = disk_open(fd, block, ret, ret_why, path);
 	free(block);

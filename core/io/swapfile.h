@@ -34,16 +34,20 @@ int syn_swapfile_init(const char *path, uint64_t bytes, bool force,
 		      char *ret_why);
 
 /*
+ * @was: as another process has had it open, or NULL.  Then a superblock that the
+ * device does not give is as it was, and @ret_why says so; with 0 it is empty else.
+ *
  * Waits a few seconds for the lock: what a killed process has submitted holds
  * it until the last of its requests has ended, so whoever has the lock knows
  * that nobody writes into host memory any more.
  *
  * -EBUSY: in use.  -EMEDIUMTYPE: no swap file.  -EPROTONOSUPPORT: of another
- * version.  -EBADMSG: its superblock is damaged.  -ERANGE: it is not as large
+ * version.  -EIO: its superblock cannot be read.  -EBADMSG: that is damaged.  -ERANGE: it is not as large
  * as it says.  -EXDEV: made on another machine.  -EOPNOTSUPP: no direct I/O
  * there.  And what open(2) says.
  */
-int syn_swapfile_open(const char *path, struct syn_disk **ret, char *ret_why);
+int syn_swapfile_open(const char *path, const struct syn_disk *was,
+		      struct syn_disk **ret, char *ret_why);
 
 /**
  * struct syn_swapfile_stats - what is in a swap file.

@@ -3,8 +3,10 @@
  * Linked into synapsed: operations of its disk that go wrong.
  *
  * What the thread of the disk gives to the kernel is looked at just before, and
- * one operation is made another one, which fails or does something else.
+ * one operation is made another one, which fails or does something else.  And the
+ * superblock, which is read before that.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 
@@ -30,6 +32,17 @@ int __wrap_syn_uring_open(struct syn_disk **ret, int fd,
 {
 	disk_fd = fd;
 	return __real_syn_uring_open(ret, fd, super);
+}
+
+/* As pread() is called where a file may be large. */
+ssize_t __real_pread64(int fd, void *to, size_t bytes, off_t at);
+ssize_t __wrap_pread64(int fd, void *to, size_t bytes, off_t at);
+ssize_t __wrap_pread64(int fd, void *to, size_t bytes, off_t at)
+{
+	if (!crash || !crash->disk.blind || at)
+		return __real_pread64(fd, to, bytes, at);
+	errno = EREMOTEIO;
+	return -1;
 }
 
 static bool sqe_writes(const struct io_uring_sqe *sqe)

@@ -62,12 +62,14 @@ enum {
  * @nth:	operation from now on that fails; 0: none will.
  * @kind:	CRASH_DISK_*.
  * @again:	at most so many operations later the next one fails; 0: none.
+ * @blind:	its first block cannot be read.
  * @nr:		operations that failed, by kind.
  */
 struct crash_disk {
 	uint64_t nth;
 	uint64_t kind;
 	uint64_t again;
+	uint64_t blind;
 	uint64_t nr[CRASH_DISK_NR];
 };
 

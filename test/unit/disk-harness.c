@@ -41,7 +41,7 @@ void disk_open(void)
 	if (bench.sim)
 		r = syn_simdisk_open(bench.sim, &bench.disk);
 	else
-		r = syn_swapfile_open(path, &bench.disk, why);
+		r = syn_swapfile_open(path, NULL, &bench.disk, why);
 	assert_int_equal(r, 0);
 	assert_int_equal(bench.disk->ops->mem_add(bench.disk, &bench.mem), 0);
 }

@@ -573,6 +573,31 @@ static void test_fail_nth(void **state)
 	assert_true(nth > 10);
 }
 
+/* ---- the swap file -------------------------------------------------------- */
+
+/* Whoever adopts can tell before he has opened it. */
+static void test_file_is_known(void **state)
+{
+	struct fixture *f = *state;
+	struct world *w = &f->world;
+	struct syn_disk was;
+
+	w->recover(w);
+	assert_true(syn_mm_kept_disk(w->kept, &was));
+	assert_null(was.ops);
+	assert_int_equal(was.nr_segments, SEGMENTS);
+	assert_int_equal(was.segment_bytes, w->disk->segment_bytes);
+	assert_memory_equal(was.file, w->disk->file, sizeof(was.file));
+	/* As a program kept it that did not say so, until this one adopts. */
+	memset(w->mm->head->file, 0, sizeof(was.file));
+	assert_false(syn_mm_kept_disk(w->kept, &was));
+	w->recover(w);
+	assert_true(syn_mm_kept_disk(w->kept, &was));
+	w->mm->head->records.magic = 0;
+	assert_false(syn_mm_kept_disk(w->kept, &was));
+	w->mm->head->records.magic = SYN_KEPT_MAGIC;
+}
+
 /* ---- what was being written ----------------------------------------------- */
 
 #define CUT_TURNS 60u
@@ -646,6 +671,7 @@ int main(void)
 		TEST(test_extent_told_again),
 		TEST(test_retiring_stands),
 		TEST(test_adopt_once),
+		TEST(test_file_is_known),
 		TEST(test_write_cut_off),
 		cmocka_unit_test(test_fail_nth),
 	};

@@ -137,7 +137,7 @@ static void read_for_ever(int told)
 	struct syn_disk_done done;
 	struct syn_disk *disk;
 
-	if (syn_swapfile_open(path, &disk, why) ||
+	if (syn_swapfile_open(path, NULL, &disk, why) ||
 	    disk->ops->mem_add(disk, &bench.mem))
 		_exit(1);
 	bench.disk = disk;

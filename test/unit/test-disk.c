@@ -452,7 +452,7 @@ static void test_fail_nth(void **state)
 		fill(mem_at(0), 33333, nth);
 		syn_fault_arm(++nth);
 		r = bench.sim ? syn_simdisk_open(bench.sim, &bench.disk)
-			      : syn_swapfile_open(path, &bench.disk, why);
+			      : syn_swapfile_open(path, NULL, &bench.disk, why);
 		assert_true(bench.sim || !r == !why[0]);
 		if (!r) {
 			r = use_once();

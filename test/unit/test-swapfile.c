@@ -88,7 +88,7 @@ static void expect_refused(int error, const char *what)
 	int before = test_count_fds();
 
 	memset(why, 0, sizeof(why));
-	assert_int_equal(syn_swapfile_open(path, &disk, why), error);
+	assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), error);
 	assert_null(disk);
 	if (!strstr(why, what))
 		print_message("got: %s\n", why);
@@ -101,7 +101,7 @@ static void expect_refused(int error, const char *what)
 static void expect_open(void)
 {
 	struct syn_disk *disk;
-	int r = syn_swapfile_open(path, &disk, why);
+	int r = syn_swapfile_open(path, NULL, &disk, why);
 
 	if (r)
 		print_message("got: %s\n", why);
@@ -140,7 +140,7 @@ static void test_geometry(void **state)
 		/* Written, not only promised; and nobody else's business. */
 		assert_true((uint64_t)st.st_blocks * 512 >= super.bytes);
 		assert_int_equal(st.st_mode & 0777, 0600);
-		assert_int_equal(syn_swapfile_open(path, &disk, why), 0);
+		assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), 0);
 		assert_int_equal(disk->nr_segments, sizes[i].nr_segments);
 		assert_int_equal(disk->segment_bytes, sizes[i].segment_bytes);
 		disk->ops->close(disk);
@@ -199,7 +199,7 @@ static void test_init_overwrites_nothing(void **state)
 	{
 		struct syn_disk *disk;
 
-		assert_int_equal(syn_swapfile_open(path, &disk, why), 0);
+		assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), 0);
 		assert_int_equal(syn_swapfile_init(path, 4 * MIB, true, why),
 				 -EBUSY);
 		disk->ops->close(disk);
@@ -321,11 +321,46 @@ static void test_damaged(void **state)
 		((unsigned char *)&bad)[bit / 8] ^=
 			(unsigned char)(1u << bit % 8);
 		super_put(&bad);
-		r = syn_swapfile_open(path, &disk, why);
+		r = syn_swapfile_open(path, NULL, &disk, why);
 		assert_true(r == -EBADMSG || (bit < 96 && r < 0));
 	}
 	super_put(&good);
 	expect_open();
+}
+
+/* What another process has known is enough where the device does not say it. */
+static void test_unreadable(void **state)
+{
+	struct syn_disk *disk;
+	struct syn_disk was;
+	unsigned int recalled = 0;
+	unsigned int nth = 0;
+	bool hit;
+	int r;
+
+	(void)state;
+	assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), 0);
+	was = (struct syn_disk){
+		.nr_segments = disk->nr_segments,
+		.segment_bytes = disk->segment_bytes,
+		.file = { disk->file[0], disk->file[1] },
+	};
+	disk->ops->close(disk);
+	do {
+		syn_fault_arm(++nth);
+		r = syn_swapfile_open(path, &was, &disk, why);
+		hit = syn_fault_disarm();
+		assert_true(!r || (hit && why[0]));
+		if (r)
+			continue;
+		recalled += !!strstr(why, "its first block");
+		assert_true(hit || !why[0]);
+		assert_int_equal(disk->nr_segments, was.nr_segments);
+		assert_int_equal(disk->segment_bytes, was.segment_bytes);
+		assert_memory_equal(disk->file, was.file, sizeof(was.file));
+		disk->ops->close(disk);
+	} while (hit);
+	assert_int_equal(recalled, 1);
 }
 
 static void test_locked(void **state)
@@ -335,12 +370,12 @@ static void test_locked(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(syn_swapfile_open(path, &disk, why), 0);
+	assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), 0);
 	pid = fork_child();
 	if (pid == 0) {
 		struct syn_disk *other;
 
-		_exit(syn_swapfile_open(path, &other, why) == -EBUSY &&
+		_exit(syn_swapfile_open(path, NULL, &other, why) == -EBUSY &&
 				      strstr(why, "in use")
 			      ? 0
 			      : 1);
@@ -368,7 +403,7 @@ static void test_no_permission(void **state)
 
 		if (setgid(OTHER_UID) < 0 || setuid(OTHER_UID) < 0)
 			_exit(3);
-		_exit(syn_swapfile_open(path, &disk, why) == -EACCES &&
+		_exit(syn_swapfile_open(path, NULL, &disk, why) == -EACCES &&
 				      strstr(why, "Permission denied")
 			      ? 0
 			      : 1);
@@ -427,7 +462,7 @@ static int full_filesystem(void)
 		return 2;
 	if (syn_swapfile_init(path, 4 * MIB, false, why))
 		return 3;
-	if (syn_swapfile_open(path, &disk, why))
+	if (syn_swapfile_open(path, NULL, &disk, why))
 		return 4;
 	disk->ops->close(disk);
 	return 0;
@@ -505,7 +540,7 @@ static void slots_write(void)
 	assert_int_equal(posix_memalign(&addr, 4096, SLOT_BYTES), 0);
 	memset(addr, 7, SLOT_BYTES);
 	mem.addr = addr;
-	assert_int_equal(syn_swapfile_open(path, &disk, why), 0);
+	assert_int_equal(syn_swapfile_open(path, NULL, &disk, why), 0);
 	io = (struct syn_disk_io){
 		.op = SYN_DISK_FORMAT,
 		.frame_bytes = SLOT_BYTES,
@@ -617,6 +652,7 @@ int main(void)
 		swap_test(test_other_size),
 		swap_test(test_other_geometry),
 		swap_test(test_damaged),
+		swap_test(test_unreadable),
 		swap_test(test_locked),
 		swap_test(test_no_permission),
 		swap_test(test_file_size_limit),

@@ -239,7 +239,7 @@ static void yard_close(struct yard *yard)
 static int yard_open(struct yard *yard)
 {
 	char why[SYN_SWAPFILE_WHY_BYTES];
-	int r = syn_swapfile_open(yard->path, &yard->disk, why);
+	int r = syn_swapfile_open(yard->path, NULL, &yard->disk, why);
 
 	if (r) {
 		(void)fprintf(stderr, "synapse-bench: %s\n", why);

@@ -118,13 +118,22 @@ static int disk_open(struct worker *worker)
 {
 	const struct syn_config *config = &worker->keep->config;
 	char why[SYN_SWAPFILE_WHY_BYTES];
+	struct syn_disk was;
+	bool known;
 	int r;
 
 	if (!config->nvme_file[0])
 		return 0;
-	r = syn_swapfile_open(config->nvme_file, &worker->disk, why);
+	known = worker->keep->heir &&
+		syn_mm_kept_disk(
+			syn_memory_part(&worker->memory, SYN_MEMORY_CORE),
+			&was);
+	r = syn_swapfile_open(config->nvme_file, known ? &was : NULL,
+			      &worker->disk, why);
 	if (r)
 		syn_error("%s", why);
+	else if (*why)
+		syn_warning("%s; it is used as before", why);
 	return r;
 }
 
