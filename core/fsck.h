@@ -8,7 +8,7 @@
  * moment and is compared in each step.  What is counted over all records
  * (charges, frames that have an owner, lists of free records) is compared only
  * if nothing has changed since the walk began; small managers are walked in
- * one step.  Nothing that is found is put right, and nothing that is read is
+ * one step, and larger ones if they are told to (SYN_FSCK_ALL).  Nothing that is found is put right, and nothing that is read is
  * trusted: an index is looked at before it is followed.
  *
  * The bytes of pages are not read: sums are compared whenever bytes move.
@@ -31,6 +31,7 @@ struct syn_fsck *syn_fsck_free(struct syn_fsck *fsck);
  */
 bool syn_fsck_step(struct syn_fsck *fsck, int64_t work);
 #define SYN_FSCK_STEP 1048576 /* a millisecond or two */
+#define SYN_FSCK_ALL  INT64_MAX
 
 /* How many things were found so far, with SYN_FSCK_MOVED. */
 uint64_t syn_fsck_found(const struct syn_fsck *fsck);

@@ -109,7 +109,7 @@ static int order_check(const struct syn_peer *peer,
 		[SYN_CTL_CLIENTS] = 0, [SYN_CTL_PAGES] = 0,
 		[SYN_CTL_EVICT] = 1,   [SYN_CTL_DRAIN] = 1,
 		[SYN_CTL_WHY] = 3,     [SYN_CTL_DOMAINS] = 0,
-		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_FSCK] = 0,
+		[SYN_CTL_QUOTA] = 4,   [SYN_CTL_FSCK] = 1,
 		[SYN_CTL_UPGRADE] = 0,
 	};
 
@@ -122,7 +122,8 @@ static int order_check(const struct syn_peer *peer,
 			return -EINVAL;
 	if (!op_paged(ctl->op) && ctl->cursor)
 		return -EINVAL;
-	if (ctl->op == SYN_CTL_DRAIN && ctl->arg[0] > 1)
+	if ((ctl->op == SYN_CTL_DRAIN || ctl->op == SYN_CTL_FSCK) &&
+	    ctl->arg[0] > 1)
 		return -EINVAL;
 	if (ctl->op != SYN_CTL_STATUS && !syn_server_admin(peer->server, peer))
 		return -EACCES;
@@ -182,18 +183,19 @@ static int fsck_find(struct syn_server *server, uint64_t cursor)
 	return syn_fsck_new(server->config.mm, &server->fsck);
 }
 
-/* One step; what was found comes with the last. */
-static void control_fsck(struct syn_server *server, uint64_t cursor,
-			 struct answer *a)
+/* One step, or all of them; what was found comes with the last. */
+static void control_fsck(struct syn_server *server,
+			 const struct syn_msg_ctl *ctl, struct answer *a)
 {
+	int64_t work = ctl->arg[0] ? SYN_FSCK_ALL : SYN_FSCK_STEP;
 	const struct syn_ctl_fsck *at;
 	uint32_t nr;
 	bool more;
 
-	a->reply.msg.error = fsck_find(server, cursor);
+	a->reply.msg.error = fsck_find(server, ctl->cursor);
 	if (a->reply.msg.error)
 		return;
-	more = syn_fsck_step(server->fsck, SYN_FSCK_STEP);
+	more = syn_fsck_step(server->fsck, work);
 	a->reply.val = syn_fsck_found(server->fsck);
 	if (more) {
 		a->reply.next = ++server->fsck_steps;
@@ -257,7 +259,7 @@ static void control_execute(struct syn_server *server,
 		control_quota(server, ctl, a);
 		break;
 	case SYN_CTL_FSCK:
-		control_fsck(server, ctl->cursor, a);
+		control_fsck(server, ctl, a);
 		break;
 	case SYN_CTL_UPGRADE:
 		control_upgrade(server, a);

@@ -25,14 +25,14 @@ static void order(const char *socket, uint32_t op, uint64_t a, uint64_t b,
 	(void)ctl_order(socket, op, arg, &reply);
 }
 
-/* All of it, if the worker lives so long. */
-static void fsck(const char *socket)
+/* All of it, in steps or at once, if the worker lives so long. */
+static void fsck(const char *socket, uint64_t at_once)
 {
 	static struct syn_ctl_fsck at[SYN_FSCK_MAX];
 	struct syn_msg_ctl_reply reply = { 0 };
 
 	do {
-		if (ctl_ask_at(socket, SYN_CTL_FSCK, reply.next, 0, at,
+		if (ctl_ask_at(socket, SYN_CTL_FSCK, reply.next, at_once, at,
 			       SYN_FSCK_MAX, sizeof(at[0]), &reply))
 			return;
 	} while (reply.next);
@@ -81,7 +81,7 @@ void crash_operator_act(const char *socket, uint64_t *seed)
 	else if (what < 5)
 		order(socket, SYN_CTL_EVICT, 1 + pick(seed, 40), 0, 0);
 	else if (what < 8)
-		fsck(socket);
+		fsck(socket, pick(seed, 2));
 	else if (what < 14)
 		quota(socket, seed);
 	else

@@ -123,10 +123,16 @@ static void test_drain(void **state)
 	raw_close(&c);
 }
 
+static int fsck_how(uint64_t cursor, uint64_t how,
+		    struct syn_msg_ctl_reply *ret)
+{
+	return ctl_ask_at(daemon_of_test.socket, SYN_CTL_FSCK, cursor, how,
+			  NULL, 0, sizeof(struct syn_ctl_fsck), ret);
+}
+
 static int fsck_at(uint64_t cursor, struct syn_msg_ctl_reply *ret)
 {
-	return ctl_ask_at(daemon_of_test.socket, SYN_CTL_FSCK, cursor, 0, NULL,
-			  0, sizeof(struct syn_ctl_fsck), ret);
+	return fsck_how(cursor, 0, ret);
 }
 
 /* In several steps, as there may be many pages; nothing changes meanwhile. */
@@ -158,6 +164,21 @@ static void test_fsck_begun_anew(void **state)
 	assert_int_equal(fsck_at(reply.next, &reply), -ESTALE);
 	assert_int_equal(fsck_at(0, &reply), 0);
 	assert_int_equal(fsck_at(2, &reply), -ESTALE);
+}
+
+/* What takes several steps else, and is told to somebody else than who began. */
+static void test_fsck_at_once(void **state)
+{
+	struct syn_msg_ctl_reply reply;
+
+	(void)state;
+	assert_int_equal(fsck_at(0, &reply), 0);
+	assert_int_equal(reply.next, 1);
+	assert_int_equal(fsck_how(0, 1, &reply), 0);
+	assert_int_equal(reply.next, 0);
+	assert_true(reply.val == 0);
+	assert_int_equal(fsck_at(1, &reply), -ESTALE);
+	assert_int_equal(fsck_how(0, 2, &reply), -EINVAL);
 }
 
 /* A session that comes while it walks: what was counted is not compared. */
@@ -276,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_fsck),
 		cmocka_unit_test(test_fsck_begun_anew),
+		cmocka_unit_test(test_fsck_at_once),
 		cmocka_unit_test(test_fsck_sees_change),
 		cmocka_unit_test(test_bad_orders),
 		cmocka_unit_test(test_bad_messages_end_it),

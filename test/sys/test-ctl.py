@@ -40,7 +40,8 @@ def test_usage(synapsectl):
                  ['quota', '0', 'hbm', '0', '1X', 'none'],
                  ['quota', '0', 'hbm', '0', '1', '99999999T'],
                  ['quota', '0', 'hbm', '0', '1', '2', '3'],
-                 ['fsck', 'x'], ['--watch', 'fsck'], ['fsck', '--limit', '1'],
+                 ['fsck', 'x'], ['evict', '--at-once'],
+                 ['--watch', 'fsck'], ['fsck', '--limit', '1'],
                  ['domains', 'x'], ['--watch', 'quota', '0', 'hbm', '0', '0',
                                     '0']):
         run = subprocess.run([synapsectl, '--socket', '/nonexistent/s', *args],
@@ -183,6 +184,8 @@ def test_fsck(daemon):
     """Nothing is found while an engine holds pages, nor with none."""
     check('fsck', daemon.ask('fsck'), {'fsck': [], 'found': 0,
                                        'moved': False})
+    check('fsck --at-once', daemon.ask('fsck', '--at-once'),
+          {'fsck': [], 'found': 0, 'moved': False})
     run = daemon.ctl('fsck')
     check('fsck for people', (run.returncode, run.stdout),
           (0, '0 things found\n'))

@@ -464,13 +464,15 @@ static int why_run(struct syn_query *query, const struct syn_options *opts,
 }
 
 /* The last answer has all there is. */
-static int fsck_walk(struct syn_query *query, struct syn_answer *ret)
+static int fsck_walk(struct syn_query *query, bool at_once,
+		     struct syn_answer *ret)
 {
+	const uint64_t args[4] = { at_once };
 	uint64_t cursor = 0;
 	int r;
 
 	do {
-		r = syn_query_ask(query, SYN_CTL_FSCK, cursor, NULL,
+		r = syn_query_ask(query, SYN_CTL_FSCK, cursor, args,
 				  sizeof(struct syn_ctl_fsck), ret);
 		if (r < 0)
 			return r;
@@ -505,7 +507,7 @@ static int fsck_run(struct syn_query *query, const struct syn_options *opts,
 	int r = 0;
 
 	for (int i = 0; i < FSCK_TRIES && answer.val == SYN_FSCK_MOVED; i++) {
-		r = fsck_walk(query, &answer);
+		r = fsck_walk(query, opts->at_once, &answer);
 		*ret_why = r == -ESTALE ? "another one has been begun" : "";
 		if (r < 0)
 			return r;

@@ -64,12 +64,16 @@ static const char help[] =
 	"  -p, --space N          for lookups in this space\n"
 	"  -d, --domain N         for lookups in this domain\n"
 	"\n"
+	"Of fsck:\n"
+	"  -a, --at-once          in one step, which makes everybody wait, so that\n"
+	"                         what is counted adds up\n"
+	"\n"
 	"Of swap init:\n"
 	"  -f, --force            overwrite a file that exists\n"
 	"\n"
 	"Exit status: 0 done, 1 refused, not reachable or something found, 2 usage.\n";
 
-static const char short_options[] = "+s:jw::n:k:i:rep:d:fhV";
+static const char short_options[] = "+s:jw::n:k:i:rep:d:afhV";
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "json", no_argument, NULL, 'j' },
@@ -78,6 +82,7 @@ static const struct option long_options[] = {
 	{ "key", required_argument, NULL, 'k' },
 	{ "session", required_argument, NULL, 'i' },
 	{ "resident", no_argument, NULL, 'r' },
+	{ "at-once", no_argument, NULL, 'a' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "error", no_argument, NULL, 'e' },
 	{ "space", required_argument, NULL, 'p' },
@@ -214,6 +219,9 @@ static int option_parse(int option, struct syn_options *opts, int argc,
 		return session_parse(opts);
 	case 'r':
 		opts->resident = true;
+		return SYN_OPTIONS_RUN;
+	case 'a':
+		opts->at_once = true;
 		return SYN_OPTIONS_RUN;
 	case 'f':
 		opts->force = true;
@@ -375,6 +383,8 @@ static int options_check(const struct syn_options *opts)
 		return usage("%s takes no --limit, --key, --session, "
 			     "--resident or --error",
 			     name);
+	if (opts->at_once && opts->command != SYN_COMMAND_FSCK)
+		return usage("%s takes no --at-once", name);
 	if (opts->force && opts->command != SYN_COMMAND_SWAP_INIT)
 		return usage("%s takes no --force", name);
 	if (at && (opts->command != SYN_COMMAND_WHY || by_page))

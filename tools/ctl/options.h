@@ -43,6 +43,7 @@ enum syn_ctl_command {
  * @by_session:	pages: only those of @session.
  * @session:	see there.
  * @resident:	pages: only those in HBM.
+ * @at_once:	fsck: in one step.
  * @file:	swap: the file.
  * @bytes:	swap init: its size.
  * @force:	swap init: overwrite what is there.
@@ -69,6 +70,7 @@ struct syn_options {
 	bool by_session;
 	uint32_t session;
 	bool resident;
+	bool at_once;
 	const char *file;
 	uint64_t bytes;
 	bool force;

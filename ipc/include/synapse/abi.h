@@ -817,7 +817,7 @@ SYN_ABI_SIZE(struct syn_inflight, 128);
 #define SYN_CTL_WHY	7 /* arg[0..1]: key, [2]: SYN_WHY_AT(); see syn_ctl_why */
 #define SYN_CTL_DOMAINS 8 /* reply: struct syn_ctl_domain each, from @cursor */
 #define SYN_CTL_QUOTA	9 /* arg[0]: SYN_QUOTA_AT(); arg[1..3]: min, high, max */
-#define SYN_CTL_FSCK	10   /* a step of a walk, see struct syn_ctl_fsck */
+#define SYN_CTL_FSCK	10   /* a step of a walk; arg[0]: 1 all of it at once */
 #define SYN_CTL_UPGRADE 11   /* make place for the program on disk */
 #define SYN_CTL_BATCH	128u /* records in one reply, at most */
 
