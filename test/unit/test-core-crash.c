@@ -89,7 +89,7 @@ static void target_choose(void)
 {
 	if (target && target->nr == target_nr && target_tries++ < CRASH_TRIES)
 		return;
-	target = point_rare();
+	target = walk_random(&walk, 2) ? point_rare() : point_least_of("");
 	target_nr = target->nr;
 	target_tries = 0;
 }
@@ -125,16 +125,16 @@ static bool tells(const struct world *w)
 static void adopting(struct world *w)
 {
 	static const char *const rare[] = { "core/adopt.c", "syn_move_redo",
-					    "entry_adopt" };
-	uint32_t how = walk_random(&walk, 8);
+					    "entry_adopt", "swap_wipe" };
+	uint32_t how = walk_random(&walk, 9);
 
 	if (walk.config.lossy && w->mm && tells(w))
 		crash_arm(point_least_of("extent_tell_again"), 1);
 	else if (how < 2)
 		crash_arm(target, 1);
-	else if (how < 5)
+	else if (how < 6)
 		crash_arm(point_least_of(rare[how - 2]), 1);
-	else if (how == 5)
+	else if (how == 6)
 		arm_any(CRASH_ADOPT);
 }
 
