@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A synapsed in a temporary directory, for the tests that ask it things."""
 
+import faulthandler
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,8 +26,9 @@ budget = 16M
 
 
 def watchdog(seconds=60):
-    """Ends a test that hangs."""
-    signal.alarm(int(os.environ.get('SYN_TEST_WATCHDOG_S', seconds)))
+    """Ends a test that hangs, and says where."""
+    faulthandler.dump_traceback_later(
+        int(os.environ.get('SYN_TEST_WATCHDOG_S', seconds)), exit=True)
 
 
 def wait_for(what, condition):

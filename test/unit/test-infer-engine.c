@@ -765,5 +765,6 @@ int main(void)
 	};
 
 	test_watchdog();
+	test_patience(200); /* 33 s with ASan on an idle machine */
 	return cmocka_run_group_tests(tests, setup, teardown) ? 1 : 0;
 }
