@@ -8,8 +8,8 @@
  * moment and is compared in each step.  What is counted over all records
  * (charges, frames that have an owner, lists of free records) is compared only
  * if nothing has changed since the walk began; small managers are walked in
- * one step, and larger ones if they are told to (SYN_FSCK_ALL).  Nothing that is found is put right, and nothing that is read is
- * trusted: an index is looked at before it is followed.
+ * one step, and any with SYN_FSCK_ALL.  Nothing that is found is put right, and
+ * nothing that is read is trusted: an index is looked at before it is followed.
  *
  * The bytes of pages are not read: sums are compared whenever bytes move.
  */

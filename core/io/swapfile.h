@@ -42,9 +42,9 @@ int syn_swapfile_init(const char *path, uint64_t bytes, bool force,
  * that nobody writes into host memory any more.
  *
  * -EBUSY: in use.  -EMEDIUMTYPE: no swap file.  -EPROTONOSUPPORT: of another
- * version.  -EIO: its superblock cannot be read.  -EBADMSG: that is damaged.  -ERANGE: it is not as large
- * as it says.  -EXDEV: made on another machine.  -EOPNOTSUPP: no direct I/O
- * there.  And what open(2) says.
+ * version.  -EIO: its superblock cannot be read.  -EBADMSG: that is damaged.
+ * -ERANGE: it is not as large as it says.  -EXDEV: made on another machine.
+ * -EOPNOTSUPP: no direct I/O there.  And what open(2) says.
  */
 int syn_swapfile_open(const char *path, const struct syn_disk *was,
 		      struct syn_disk **ret, char *ret_why);

@@ -30,6 +30,7 @@ ENTRY = re.compile(r'^\s*X\((\w+)\)\s*/\*\s*(.*?)\s*\*/', re.M)
 OPERAND = re.compile(r'-?[1248]@(%\w+|-?\d*\(%\w+\)|\$-?\d+)'
                      r'|-?[1248]@(w|x)\d+|-?[1248]@\[(x\d+|sp)(, -?\d+)?\]'
                      r'|-?[1248]@-?\d+')
+INTERRUPT_S = 3
 SCRIPTS = {
     'fault-latency.bt': {'fault_begin', 'fault_end'},
     'tier-flow.bt': {'load_begin', 'load_end', 'demote_begin', 'demote_end'},
@@ -116,12 +117,42 @@ def tracing_or_skip():
         skip('bpftrace cannot attach here')
 
 
-def output_of(tracer):
-    """Maps by name, and what was printed, of bpftrace -f json."""
-    tracer.send_signal(signal.SIGINT)
-    text, errors = tracer.communicate()
-    if tracer.returncode != 0:
-        sys.exit(f'FAIL: bpftrace: {errors}')
+class Tracer:
+    """bpftrace with a script, once all of its probes are attached."""
+
+    def __init__(self, path, pid, binary, probes):
+        self.traced = pid, binary, notes_of(binary)
+        self.probes = probes
+        self.run = subprocess.Popen(
+            ['bpftrace', '-f', 'json', '-p', str(pid), path],
+            env=dict(os.environ, BPFTRACE_MAP_KEYS_MAX='65536'), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(f'{os.path.basename(path)} listening',
+                 lambda: self.run.poll() is not None or self.listens())
+
+    def listens(self):
+        return raised(*self.traced) == self.probes
+
+    def interrupt(self):
+        """Until it detaches: it does not notice one outside its wait."""
+        while self.run.poll() is None and self.listens():
+            self.run.send_signal(signal.SIGINT)
+            end = time.monotonic() + INTERRUPT_S
+            while time.monotonic() < end and self.run.poll() is None \
+                    and self.listens():
+                time.sleep(0.02)
+
+    def output(self):
+        """Maps by name, and what was printed."""
+        self.interrupt()
+        text, errors = self.run.communicate()
+        if self.run.returncode != 0:
+            sys.exit(f'FAIL: bpftrace: {errors}')
+        return output_read(text)
+
+
+def output_read(text):
+    """Of -f json."""
     maps, printed = {}, ''
     for line in filter(None, text.splitlines()):
         item = json.loads(line)
@@ -198,30 +229,17 @@ CHECKS = {
 }
 
 
-def listen(path, pid, binary, probes):
-    """bpftrace with a script, once all of its probes are attached."""
-    notes = notes_of(binary)
-    env = dict(os.environ, BPFTRACE_MAP_KEYS_MAX='65536')
-    tracer = subprocess.Popen(['bpftrace', '-f', 'json', '-p', str(pid), path],
-                              env=env, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE)
-    wait_for(f'{os.path.basename(path)} listening',
-             lambda: tracer.poll() is not None
-             or raised(pid, binary, notes) == probes)
-    return tracer
-
-
 def test_script(daemon, binary, load, path):
     name = os.path.basename(path)
     notes = notes_of(binary)
     before = settled(daemon)
     worker = before['worker_pid']
-    tracer = listen(path, worker, binary, SCRIPTS[name])
+    tracer = Tracer(path, worker, binary, SCRIPTS[name])
     client = Load(load, daemon)
     if name == 'tier-flow.bt':  # let its clock tick once more
         time.sleep(1.5)
     after = settled(daemon)
-    maps, printed = output_of(tracer)
+    maps, printed = tracer.output()
     delta = {k: after[k] - before[k] for k in after
              if isinstance(after[k], int)}
     print(f'{name}: faults {delta["faults"]}, loads {delta["loads"]}, '
@@ -253,10 +271,10 @@ def counts_of(hist):
 def test_played(binary, bpf):
     for script, (lines, text, values, hists) in PLAYS.items():
         player = Player(binary)
-        tracer = listen(os.path.join(bpf, script), player.pid, binary,
+        tracer = Tracer(os.path.join(bpf, script), player.pid, binary,
                         SCRIPTS[script])
         player.play(*lines)
-        maps, printed = output_of(tracer)
+        maps, printed = tracer.output()
         maps = {name: value for name, value in maps.items() if value}
         check(f'{script} prints', printed, text)
         check(f'maps of {script}', set(maps), set(values) | set(hists))
