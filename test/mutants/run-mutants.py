@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.join(HERE, '..', 'style'))
 
 import tree  # noqa: E402
 
-TEST_TIMEOUT_S = 60
+TEST_TIMEOUT_S = 90
 WORKERS = min(2, os.cpu_count() or 1)
 
 
