@@ -3,7 +3,7 @@
  * Every call of a worker that takes over that can fail, until it serves: either
  * nobody notices, or it says why it cannot; then another worker, in an upgrade that
  * of the program before, goes on with every session, page and byte.  And every
- * failpoint of a handshake.
+ * failpoint of a handshake, and of a request.
  *
  *	test-takeover [--step N] SYNAPSED
  *
@@ -263,6 +263,55 @@ static void test_handshake(void **state)
 	assert_true(told >= 3 && tried - told >= 3);
 }
 
+/* ---- requests ----------------------------------------------------------- */
+
+/* It is answered once, whoever takes it, and has given one page. */
+static void request_try(struct raw_client *c)
+{
+	struct syn_sqe lease = { .op = SYN_OP_LEASE,
+				 .nr = 1,
+				 .object = c->window.window };
+	struct syn_sqe release = { .op = SYN_OP_RELEASE, .nr = 1 };
+	struct syn_ctl_status status;
+	uint64_t page = 0;
+
+	assert_int_equal(raw_ask(c, &lease, NULL, 0, &page, sizeof(page)).res,
+			 0);
+	assert_true(page != 0);
+	ctl_status(t.d.socket, &status);
+	assert_int_equal(status.nr_pages, 1);
+	assert_int_equal(raw_ask(c, &release, &page, sizeof(page), NULL, 0).res,
+			 0);
+	assert_int_equal(syn_ring_waiting(&c->cq), 0);
+}
+
+/* A worker dies at each failpoint of a request on its way through the server. */
+static void test_request(void **state)
+{
+	struct raw_client c;
+	uint64_t deaths;
+
+	(void)state;
+	test_patience(240);
+	assert_int_equal(raw_attach(&c, t.d.socket), 0);
+	assert_int_equal(raw_window(&c, SLOTS), 0);
+	deaths = t.crash->nr_deaths;
+	for (uint64_t i = 0; i < t.crash->nr_points; i++) {
+		if (!strstr(t.crash->point[i].name, "request.c"))
+			continue;
+		worker_arm(i);
+		request_try(&c);
+		t.crash->armed = CRASH_OFF;
+		daemon_wait_worker(&t.d, 0);
+		request_try(&c);
+	}
+	deaths = t.crash->nr_deaths - deaths;
+	print_message("%u deaths in a request\n", (unsigned int)deaths);
+	assert_true(deaths > 3);
+	raw_close(&c);
+	daemon_wait_quiet(&t.d);
+}
+
 /* ---- the daemon --------------------------------------------------------- */
 
 static char table[32];
@@ -400,6 +449,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_death, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_handshake, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_busy_disk, setup_swap,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_blind_disk, setup_swap,
