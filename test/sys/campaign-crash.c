@@ -430,9 +430,7 @@ static void question_try(struct campaign *c, uint64_t point, uint64_t nth)
 	pid_t old = c->d.worker;
 
 	test_patience(30);
-	c->crash->at = point;
-	c->crash->nth = nth;
-	c->crash->armed = CRASH_AT;
+	crash_table_arm(c->crash, point, nth);
 	(void)kill(old, SIGKILL);
 	daemon_wait_worker(&c->d, old);
 	assert_int_equal(crash_client_ask(&client), 0);

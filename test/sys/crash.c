@@ -21,3 +21,10 @@ struct crash_table *crash_table_new(const char *path)
 	assert_int_equal(setenv(CRASH_ENV, path, 1), 0);
 	return map;
 }
+
+void crash_table_arm(struct crash_table *crash, uint64_t point, uint64_t nth)
+{
+	crash->at = point;
+	crash->nth = nth;
+	crash->armed = CRASH_AT;
+}

@@ -117,5 +117,7 @@ struct crash_table {
 
 /* A file of zeroes at @path, of which the daemons to come are told. */
 struct crash_table *crash_table_new(const char *path);
+/* A worker that begins from now on dies when it comes by @point the @nth time. */
+void crash_table_arm(struct crash_table *crash, uint64_t point, uint64_t nth);
 
 #endif

@@ -131,15 +131,15 @@ class Tracer:
                  lambda: self.run.poll() is not None or self.listens())
 
     def listens(self):
-        return raised(*self.traced) == self.probes
+        return self.run.poll() is None \
+            and raised(*self.traced) == self.probes
 
     def interrupt(self):
         """Until it detaches: it does not notice one outside its wait."""
-        while self.run.poll() is None and self.listens():
+        while self.listens():
             self.run.send_signal(signal.SIGINT)
             end = time.monotonic() + INTERRUPT_S
-            while time.monotonic() < end and self.run.poll() is None \
-                    and self.listens():
+            while self.listens() and time.monotonic() < end:
                 time.sleep(0.02)
 
     def output(self):

@@ -206,14 +206,12 @@ static bool point_greets(const struct crash_point *point)
 	       strstr(point->name, " syn_peers_live");
 }
 
-/* Another worker, which dies at this failpoint; nobody comes by it until then. */
+/* Another worker serves, which dies at this failpoint, or one before it has. */
 static void worker_arm(uint64_t point)
 {
 	pid_t old = t.d.worker;
 
-	t.crash->at = point;
-	t.crash->nth = 1;
-	t.crash->armed = CRASH_AT;
+	crash_table_arm(t.crash, point, 1);
 	worker_kill();
 	daemon_wait_worker(&t.d, old);
 }

@@ -169,5 +169,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_load_in_two, setup,
 						teardown),
 	};
+
 	return test_main(tests);
 }
